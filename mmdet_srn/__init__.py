@@ -1,0 +1,14 @@
+"""SRN, the Selective Refinement Network face detector, for MMDetection.
+
+Importing the package checks the OpenMMLab stack and registers its components
+in ``mmdet.registry``; it does nothing else.
+"""
+
+from mmdet_srn._stack import check_stack
+from mmdet_srn.version import __version__
+
+check_stack()
+
+from mmdet_srn import datasets, evaluation, models  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'evaluation', 'models']

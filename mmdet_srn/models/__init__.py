@@ -1,0 +1,16 @@
+"""Modules of SRN's network, each registered in ``mmdet.registry``."""
+
+from .dense_heads import SRNHead
+from .losses import TwoStageFocalLoss
+from .necks import RFE, SRNFPN
+from .task_modules import SRNAnchorGenerator
+from .utils import PretrainedBackbone
+
+__all__ = [
+    'RFE',
+    'SRNFPN',
+    'PretrainedBackbone',
+    'SRNAnchorGenerator',
+    'SRNHead',
+    'TwoStageFocalLoss',
+]

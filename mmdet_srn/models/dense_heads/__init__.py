@@ -1,0 +1,5 @@
+"""Dense heads."""
+
+from .srn_head import SRNHead
+
+__all__ = ['SRNHead']

@@ -1,0 +1,572 @@
+"""SRN's head: selective two-step classification and regression."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.models.dense_heads import AnchorHead
+from mmdet.models.task_modules.assigners import BaseAssigner
+from mmdet.models.task_modules.prior_generators import anchor_inside_flags
+from mmdet.models.utils import filter_scores_and_topk
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..losses.two_stage_focal_loss import survives
+
+PAPER_FIRST_ASSIGNER = dict(
+    type='MaxIoUAssigner',
+    pos_iou_thr=0.7,
+    neg_iou_thr=0.3,
+    match_low_quality=False,
+)
+"""Matching of the first step where train_cfg names none (paper, 'Training')."""
+
+
+class StepTargets(NamedTuple):
+    """What the anchors of one step are to learn, with N images and P anchors.
+
+    Attributes:
+        labels (Tensor): (N, P), from 0 to num_classes, which is background.
+        label_weights (Tensor): (N, P), 0 for anchors between the thresholds.
+        bbox_targets (Tensor): (N, P, 4), deltas (or, under
+            ``reg_decoded_bbox``, boxes) of the positives, 0 elsewhere.
+    """
+
+    labels: Tensor
+    label_weights: Tensor
+    bbox_targets: Tensor
+
+
+@MODELS.register_module()
+class SRNHead(AnchorHead):
+    """Head of the Selective Refinement Network (https://arxiv.org/abs/1809.02693).
+
+    On ``stc_levels`` a first classification drops the anchors that are surely
+    background, and the second classifies what is left (STC). On ``str_levels``
+    a first regression moves the anchors, and the second starts from the boxes
+    so found (STR). A first-step branch that no level uses is neither built nor
+    computed. With both placements empty it is a one-step anchor head.
+
+    The head gets either L maps, which both steps read, so that any FPN will
+    do; or 2L maps, as ``SRNFPN`` returns them: the first half for the first
+    step, the second half for the second. The steps share the subnets and the
+    box predictor; the class predictor is one per step.
+
+    ``train_cfg`` holds ``assigner`` for the second step, as any head of mmdet,
+    ``first_assigner`` for the first (default: IoU 0.7 / 0.3, no low quality
+    matches), ``allowed_border`` and ``pos_weight``. ``test_cfg`` knows, beside
+    mmdet's ``score_thr``, ``nms_pre`` (per level), ``nms`` and ``max_per_img``:
+    ``max_before_nms``, the number of candidates that all levels together send
+    to NMS.
+
+    Args:
+        num_classes (int): Number of classes without background.
+        in_channels (int): Channels of the input maps.
+        feat_channels (int): Channels of the subnets. Defaults to 256.
+        stc_levels (Sequence[int]): Levels, 0 the finest, classified in two
+            steps. Defaults to (0, 1, 2), P2 to P4 (paper).
+        str_levels (Sequence[int]): Levels regressed in two steps. Defaults to
+            (3, 4, 5), P5 to P7 (paper).
+        theta (float): First-step negative confidence above which an anchor is
+            dropped, in training and at test. With several classes the best
+            one counts. Defaults to 0.99 (paper).
+        share_cls_predictor (bool): Whether both steps use one last
+            classification layer (released code) or each its own. Defaults to
+            False.
+        rfe_cfg (dict, optional): The block in the middle of each subnet,
+            between two 3x3 convolutions; gets ``in_channels`` and
+            ``norm_cfg``. None is RetinaNet's subnet of four 3x3 convolutions
+            (paper's baseline). Defaults to ``dict(type='RFE')``.
+        norm_cfg (dict, optional): Normalisation inside the subnets, whose
+            statistics both steps and all levels share. Defaults to None.
+        anchor_generator (dict): Defaults to ``SRNAnchorGenerator``.
+        bbox_coder (dict): Defaults to plain deltas, boxes not clipped.
+        reg_decoded_bbox (bool): As in ``AnchorHead``: regression losses see
+            boxes instead of deltas. Defaults to False.
+        loss_cls (dict): ``TwoStageFocalLoss``, which gets ``theta`` from here.
+        loss_bbox (dict): Loss of both regressions. Defaults to smooth L1 with
+            beta 1 (paper: "smooth L1"; RetinaNet's code has 1/9).
+        train_cfg (dict, optional): See above.
+        test_cfg (dict, optional): See above.
+        init_cfg (dict, optional): Defaults to Xavier for every convolution and
+            the prior 0.01 in the bias of the class predictors (paper).
+
+    Raises:
+        ValueError: If a placement names a level twice or one that the anchor
+            generator has not, if the levels differ in anchors per cell, or if
+            ``loss_cls`` has another theta.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        feat_channels: int = 256,
+        stc_levels: Sequence[int] = (0, 1, 2),
+        str_levels: Sequence[int] = (3, 4, 5),
+        theta: float = 0.99,
+        share_cls_predictor: bool = False,
+        rfe_cfg: dict | None = dict(type='RFE'),  # noqa: B006
+        norm_cfg: dict | None = None,
+        anchor_generator: dict = dict(type='SRNAnchorGenerator'),  # noqa: B006
+        bbox_coder: dict = dict(type='DeltaXYWHBBoxCoder', clip_border=False),  # noqa: B006
+        reg_decoded_bbox: bool = False,
+        loss_cls: dict = dict(type='TwoStageFocalLoss'),  # noqa: B006
+        loss_bbox: dict = dict(type='SmoothL1Loss', beta=1.0),  # noqa: B006
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        self.stc_levels = tuple(sorted(stc_levels))
+        self.str_levels = tuple(sorted(str_levels))
+        self.theta = theta
+        self.share_cls_predictor = share_cls_predictor
+        self.rfe_cfg = rfe_cfg
+        self.norm_cfg = norm_cfg
+        if loss_cls.get('theta', theta) != theta:
+            raise ValueError(
+                f'SRNHead(theta={theta}) with loss_cls theta={loss_cls["theta"]}: '
+                'training and test need one threshold; set it on the head'
+            )
+        if init_cfg is None:
+            xavier = dict(type='Xavier', distribution='uniform')
+            predictors = ['conv_cls']
+            if self.stc_levels and not share_cls_predictor:
+                predictors.append('conv_cls_first')
+            init_cfg = dict(
+                **xavier,
+                layer='Conv2d',
+                override=[
+                    dict(**xavier, name=name, bias_prob=0.01) for name in predictors
+                ],
+            )
+        super().__init__(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            feat_channels=feat_channels,
+            anchor_generator=anchor_generator,
+            bbox_coder=bbox_coder,
+            reg_decoded_bbox=reg_decoded_bbox,
+            loss_cls=dict(loss_cls, theta=theta, use_sigmoid=True),
+            loss_bbox=loss_bbox,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            init_cfg=init_cfg,
+        )
+        if train_cfg:
+            self.first_assigner = TASK_UTILS.build(
+                train_cfg.get('first_assigner', PAPER_FIRST_ASSIGNER)
+            )
+
+    # ------------------------------------------------------------------ layers
+
+    def _init_layers(self) -> None:
+        self._check_levels()
+        self.cls_subnet = self._build_subnet()
+        self.reg_subnet = self._build_subnet()
+        num_scores = self.num_base_priors * self.cls_out_channels
+        num_deltas = self.num_base_priors * self.bbox_coder.encode_size
+        self.conv_cls = nn.Conv2d(self.feat_channels, num_scores, 1)
+        if self.stc_levels and not self.share_cls_predictor:
+            self.conv_cls_first = nn.Conv2d(self.feat_channels, num_scores, 1)
+        self.conv_reg = nn.Conv2d(self.feat_channels, num_deltas, 1)
+
+    def _check_levels(self) -> None:
+        num_levels = self.prior_generator.num_levels
+        for name in ('stc_levels', 'str_levels'):
+            levels = getattr(self, name)
+            outside = [level for level in levels if level not in range(num_levels)]
+            if outside or len(set(levels)) != len(levels):
+                raise ValueError(
+                    f'{name}={levels} must be distinct levels from 0 to '
+                    f'{num_levels - 1}: the anchor generator has {num_levels} strides'
+                )
+        if len(set(self.prior_generator.num_base_priors)) > 1:
+            raise ValueError(
+                'SRNHead shares its predictors between the levels and so needs as '
+                'many anchors per cell on each, got '
+                f'{self.prior_generator.num_base_priors}'
+            )
+
+    def _build_subnet(self) -> nn.Sequential:
+        """Build the layers before a predictor, shared by levels and steps."""
+
+        def conv(channels: int) -> ConvModule:
+            return ConvModule(
+                channels, self.feat_channels, 3, padding=1, norm_cfg=self.norm_cfg
+            )
+
+        if self.rfe_cfg is None:
+            middle = [conv(self.feat_channels), conv(self.feat_channels)]
+        else:
+            rfe_cfg = dict(in_channels=self.feat_channels, norm_cfg=self.norm_cfg)
+            middle = [MODELS.build({**rfe_cfg, **self.rfe_cfg})]
+        return nn.Sequential(conv(self.in_channels), *middle, conv(self.feat_channels))
+
+    # ----------------------------------------------------------------- forward
+
+    def forward(self, x: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
+        """Compute what each step predicts, where a step predicts.
+
+        Args:
+            x (Sequence[Tensor]): L maps for both steps, or the L maps of the
+                first step and then the L of the second; each (N, C, H, W).
+
+        Returns:
+            tuple[list[Tensor], ...]: With A anchors per cell,
+
+            - first_cls_scores: one map per level of ``stc_levels``, in its
+              order, (N, A * num_classes, H, W).
+            - first_bbox_preds: one per level of ``str_levels``,
+              (N, A * 4, H, W).
+            - cls_scores: one per level, (N, A * num_classes, H, W).
+            - bbox_preds: one per level, (N, A * 4, H, W).
+        """
+        first_maps, second_maps = self._split_steps(x)
+        conv_cls_first = getattr(self, 'conv_cls_first', self.conv_cls)
+        first_cls, first_reg, cls_scores, bbox_preds = {}, {}, [], []
+        for level, (first, second) in enumerate(
+            zip(first_maps, second_maps, strict=True)
+        ):
+            cls_feat = self.cls_subnet(second)
+            reg_feat = self.reg_subnet(second)
+            cls_scores.append(self.conv_cls(cls_feat))
+            bbox_preds.append(self.conv_reg(reg_feat))
+            # On shared maps both steps have the same features.
+            if level in self.stc_levels:
+                if first is not second:
+                    cls_feat = self.cls_subnet(first)
+                first_cls[level] = conv_cls_first(cls_feat)
+            if level in self.str_levels:
+                if first is not second:
+                    reg_feat = self.reg_subnet(first)
+                first_reg[level] = self.conv_reg(reg_feat)
+        return (
+            [first_cls[level] for level in self.stc_levels],
+            [first_reg[level] for level in self.str_levels],
+            cls_scores,
+            bbox_preds,
+        )
+
+    def _split_steps(
+        self, x: Sequence[Tensor]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        num_levels = self.prior_generator.num_levels
+        if len(x) == num_levels:
+            return x, x
+        if len(x) == 2 * num_levels:
+            return x[:num_levels], x[num_levels:]
+        raise ValueError(
+            f'SRNHead has {num_levels} strides and so takes {num_levels} maps, for '
+            f'both steps, or {2 * num_levels}, first those of the first step; the '
+            f'neck gave {len(x)}'
+        )
+
+    # -------------------------------------------------------------------- loss
+
+    def loss_by_feat(
+        self,
+        first_cls_scores: list[Tensor],
+        first_bbox_preds: list[Tensor],
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: OptInstanceList = None,
+    ) -> dict[str, Tensor]:
+        """Compute the losses of both steps from what ``forward`` returns.
+
+        The first step is matched on the anchors of the levels that it works
+        on, the second on all, where STR levels are matched on their refined
+        boxes. Each loss is divided by the positives of its step (of all levels
+        and images), averaged over the processes and at least 1.
+
+        Args:
+            first_cls_scores (list[Tensor]): See ``forward``.
+            first_bbox_preds (list[Tensor]): See ``forward``.
+            cls_scores (list[Tensor]): See ``forward``.
+            bbox_preds (list[Tensor]): See ``forward``.
+            batch_gt_instances (list[InstanceData]): ``bboxes`` (K, 4) xyxy in
+                pixels and ``labels`` (K, ) of each image.
+            batch_img_metas (list[dict]): Meta information of each image.
+            batch_gt_instances_ignore (list[InstanceData], optional): Boxes to
+                ignore. Defaults to None.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls_second`` and ``loss_bbox_second``;
+            ``loss_cls_first`` where there are STC levels and ``loss_bbox_first``
+            where there are STR levels. For the log, of this process's batch:
+            ``num_pos_first`` and ``num_pos_second``, the positives of each
+            step, and ``stc_survivors``, the share of the STC levels' anchors
+            that the first step leaves.
+        """
+        logits = self._flatten(cls_scores, self.cls_out_channels)
+        deltas = self._flatten(bbox_preds, self.bbox_coder.encode_size)
+        first_logits = self._flatten(first_cls_scores, self.cls_out_channels, logits)
+        first_deltas = self._flatten(
+            first_bbox_preds, self.bbox_coder.encode_size, deltas
+        )
+        anchors, valid, level_of = self._training_grid(cls_scores, batch_img_metas)
+        on_stc = torch.isin(level_of, level_of.new_tensor(self.stc_levels))
+        on_str = torch.isin(level_of, level_of.new_tensor(self.str_levels))
+        priors = anchors.clone()
+        priors[:, on_str] = self._refine(anchors[:, on_str], first_deltas)
+
+        ground_truth = (batch_gt_instances, batch_gt_instances_ignore)
+        second = self._get_step_targets(self.assigner, priors, valid, *ground_truth)
+        first = self._get_step_targets(
+            self.first_assigner, anchors, valid & (on_stc | on_str), *ground_truth
+        )
+        keep = torch.ones_like(valid)  # Phi, what the first step leaves
+        keep[:, on_stc] = self.loss_cls.survivors(
+            first_logits, second.labels[:, on_stc]
+        )
+        first_positive = first.labels < self.num_classes
+        second_positive = (second.labels < self.num_classes) & keep
+        num_pos_first = first_positive.sum().float()
+        num_pos_second = second_positive.sum().float()
+        first_avg_factor = reduce_mean(num_pos_first).clamp(min=1)
+        second_avg_factor = reduce_mean(num_pos_second).clamp(min=1)
+
+        loss_cls_first, loss_cls_second = self.loss_cls(
+            first_logits.flatten(0, 1),
+            logits.flatten(0, 1),
+            first.labels[:, on_stc].flatten(),
+            second.labels.flatten(),
+            first.label_weights[:, on_stc].flatten(),
+            second.label_weights.flatten(),
+            keep=keep.flatten(),
+            first_avg_factor=first_avg_factor,
+            second_avg_factor=second_avg_factor,
+        )
+        losses = dict(
+            loss_cls_second=loss_cls_second,
+            loss_bbox_second=self._bbox_loss(
+                priors[second_positive],
+                deltas[second_positive],
+                second.bbox_targets[second_positive],
+                second_avg_factor,
+            ),
+            num_pos_second=num_pos_second,
+        )
+        if self.stc_levels:
+            losses['loss_cls_first'] = loss_cls_first
+            candidates = valid[:, on_stc]
+            losses['stc_survivors'] = (
+                keep[:, on_stc] & candidates
+            ).sum() / candidates.sum().clamp(min=1)
+        if self.str_levels:
+            on = first_positive[:, on_str]
+            losses['loss_bbox_first'] = self._bbox_loss(
+                anchors[:, on_str][on],
+                first_deltas[on],
+                first.bbox_targets[:, on_str][on],
+                first_avg_factor,
+            )
+        if self.stc_levels or self.str_levels:
+            losses['num_pos_first'] = num_pos_first
+        return losses
+
+    def _training_grid(
+        self, cls_scores: list[Tensor], batch_img_metas: list[dict]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Anchors (N, P, 4), which of them may be matched (N, P), level (P, )."""
+        anchor_list, valid_flag_list = self.get_anchors(
+            [scores.shape[-2:] for scores in cls_scores],
+            batch_img_metas,
+            device=cls_scores[0].device,
+        )
+        anchors = torch.cat(anchor_list[0])  # the same in every image
+        valid = [
+            anchor_inside_flags(
+                anchors,
+                torch.cat(flags),
+                meta['img_shape'][:2],
+                self.train_cfg.get('allowed_border', -1),
+            )
+            for flags, meta in zip(valid_flag_list, batch_img_metas, strict=True)
+        ]
+        sizes = torch.tensor([len(level) for level in anchor_list[0]])
+        level_of = torch.repeat_interleave(sizes).to(anchors.device)
+        return anchors.expand(len(valid), -1, -1), torch.stack(valid), level_of
+
+    def _flatten(
+        self, maps: list[Tensor], channels: int, like: Tensor | None = None
+    ) -> Tensor:
+        """Lay the maps out as (N, anchors of these levels, channels), in fp32.
+
+        ``like`` gives N, type and device where there is no map. Mixed precision
+        ends here: float64, for checking, stays.
+        """
+        if not maps:
+            return like.new_zeros(len(like), 0, channels)
+        rows = torch.cat(
+            [m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in maps], dim=1
+        )
+        return rows if rows.dtype == torch.float64 else rows.float()
+
+    def _refine(self, anchors: Tensor, first_deltas: Tensor) -> Tensor:
+        """Boxes (..., 4) that the first regression makes of the anchors.
+
+        Not clipped, and detached: the second step's losses do not train the
+        first.
+        """
+        boxes = self.bbox_coder.decode(
+            anchors.reshape(-1, 4), first_deltas.detach().reshape(-1, 4)
+        )
+        return boxes.view(anchors.shape)
+
+    def _get_step_targets(
+        self,
+        assigner: BaseAssigner,
+        priors: Tensor,
+        valid: Tensor,
+        batch_gt_instances: InstanceList,
+        batch_gt_instances_ignore: OptInstanceList,
+    ) -> StepTargets:
+        """Match one step of every image on its own priors.
+
+        Args:
+            assigner (BaseAssigner): The step's matching.
+            priors (Tensor): Shape (N, P, 4), xyxy in pixels.
+            valid (Tensor): Boolean (N, P), priors that take part.
+            batch_gt_instances (list[InstanceData]): See ``loss_by_feat``.
+            batch_gt_instances_ignore (list[InstanceData], optional): The same.
+
+        Returns:
+            StepTargets: Of all images.
+        """
+        ignored = batch_gt_instances_ignore or [None] * len(priors)
+        labels = valid.new_full(valid.shape, self.num_classes, dtype=torch.long)
+        label_weights = priors.new_zeros(valid.shape)
+        bbox_targets = torch.zeros_like(priors)
+        for i, gt_instances in enumerate(batch_gt_instances):
+            rows = valid[i].nonzero().squeeze(1)
+            assigned = assigner.assign(
+                InstanceData(priors=priors[i, rows]), gt_instances, ignored[i]
+            ).gt_inds
+            label_weights[i, rows[assigned >= 0]] = 1
+            positive = rows[assigned > 0]
+            matched = gt_instances[assigned[assigned > 0] - 1]
+            labels[i, positive] = matched.labels
+            bbox_targets[i, positive] = (
+                matched.bboxes
+                if self.reg_decoded_bbox
+                else self.bbox_coder.encode(priors[i, positive], matched.bboxes)
+            )
+            if self.train_cfg.get('pos_weight', -1) > 0:
+                label_weights[i, positive] = self.train_cfg['pos_weight']
+        return StepTargets(labels, label_weights, bbox_targets)
+
+    def _bbox_loss(
+        self, priors: Tensor, deltas: Tensor, targets: Tensor, avg_factor: Tensor
+    ) -> Tensor:
+        """Regression loss of one step's positives, each argument (K, 4)."""
+        if self.reg_decoded_bbox:
+            deltas = self.bbox_coder.decode(priors, deltas)
+        return self.loss_bbox(deltas, targets, avg_factor=avg_factor)
+
+    # ----------------------------------------------------------------- predict
+
+    def predict_by_feat(
+        self,
+        first_cls_scores: list[Tensor],
+        first_bbox_preds: list[Tensor],
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_img_metas: list[dict],
+        cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceList:
+        """Turn what ``forward`` returns into boxes.
+
+        The score is the second step's alone; the first decides who is a
+        candidate and, on STR levels, from which box the second starts.
+
+        Args:
+            first_cls_scores (list[Tensor]): See ``forward``.
+            first_bbox_preds (list[Tensor]): See ``forward``.
+            cls_scores (list[Tensor]): See ``forward``.
+            bbox_preds (list[Tensor]): See ``forward``.
+            batch_img_metas (list[dict]): Meta information of each image.
+            cfg (ConfigDict, optional): Defaults to None, ``test_cfg``.
+            rescale (bool): Whether boxes are in the pixels of the original
+                image instead of the input's. Defaults to False.
+            with_nms (bool): Defaults to True.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` (K, 4) xyxy in pixels, ``scores``
+            (K, ) and ``labels`` (K, ) of each image, best first.
+        """
+        cfg = self.test_cfg if cfg is None else cfg
+        mlvl_anchors = self.prior_generator.grid_priors(
+            [scores.shape[-2:] for scores in cls_scores], device=cls_scores[0].device
+        )
+        num_classes, encode_size = self.cls_out_channels, self.bbox_coder.encode_size
+        first_logits = dict(zip(self.stc_levels, first_cls_scores, strict=True))
+        first_deltas = dict(zip(self.str_levels, first_bbox_preds, strict=True))
+        candidates: list[list[InstanceData]] = [[] for _ in batch_img_metas]
+        for level, anchors in enumerate(mlvl_anchors):
+            logits = self._flatten([cls_scores[level]], num_classes)
+            rows = dict(deltas=self._flatten([bbox_preds[level]], encode_size))
+            if level in self.str_levels:
+                rows['first_deltas'] = self._flatten([first_deltas[level]], encode_size)
+            keep = logits.new_ones(logits.shape[:2], dtype=torch.bool)
+            if level in self.stc_levels:
+                keep = survives(
+                    self._flatten([first_logits[level]], num_classes), self.theta
+                )
+            for i, found in enumerate(candidates):
+                found.append(
+                    self._level_candidates(
+                        logits[i, keep[i]],
+                        {name: row[i, keep[i]] for name, row in rows.items()},
+                        anchors[keep[i]],
+                        cfg,
+                    )
+                )
+        return [
+            self._bbox_post_process(
+                self._best(InstanceData.cat(found), cfg.get('max_before_nms', -1)),
+                cfg,
+                rescale=rescale,
+                with_nms=with_nms,
+                img_meta=meta,
+            )
+            for found, meta in zip(candidates, batch_img_metas, strict=True)
+        ]
+
+    def _level_candidates(
+        self,
+        logits: Tensor,
+        rows: dict[str, Tensor],
+        anchors: Tensor,
+        cfg: ConfigDict,
+    ) -> InstanceData:
+        """Boxes of one level of one image, from the rows that the filter left."""
+        scores = logits.sigmoid()
+        nms_pre = cfg.get('nms_pre', -1)
+        scores, labels, _, picked = filter_scores_and_topk(
+            scores,
+            cfg.get('score_thr', 0),
+            # the stock function reads a negative number as "all but the last"
+            nms_pre if nms_pre > 0 else scores.numel(),
+            dict(rows, priors=anchors),
+        )
+        priors = picked['priors']
+        if 'first_deltas' in picked:
+            priors = self._refine(priors, picked['first_deltas'])
+        bboxes = self.bbox_coder.decode(priors, picked['deltas'])
+        return InstanceData(bboxes=bboxes, scores=scores, labels=labels)
+
+    @staticmethod
+    def _best(results: InstanceData, number: int) -> InstanceData:
+        """Keep the ``number`` best scores over all levels; all if negative."""
+        if number <= 0 or len(results) <= number:
+            return results
+        return results[results.scores.topk(number).indices]

@@ -1,0 +1,89 @@
+"""Receptive Field Enhancement."""
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class RFE(BaseModule):
+    """Receptive Field Enhancement block (paper, same-named section).
+
+    Parallel branches with rectangular kernels see faces of unusual poses; each
+    is 1x1, rectangular kernel, 1x1. They are concatenated, fused by a 1x1
+    convolution and added to the input. ReLU follows every convolution, none
+    the sum (released code).
+
+    It works inside ``SRNHead``'s subnets and, since it also takes the tuple of
+    maps that an FPN returns, as a neck after any FPN::
+
+        neck=[dict(type='FPN', ...), dict(type='RFE', in_channels=256)]
+
+    Args:
+        in_channels (int): Channels of the input and of the output.
+        kernel_sizes (Sequence[tuple[int, int]]): Kernel (h, w) of each branch,
+            both odd, in the order of the concatenation. Defaults to the
+            released code's ((1, 5), (5, 1), (1, 3), (3, 1)).
+        norm_cfg (dict, optional): Normalisation after every convolution.
+            Defaults to None, as in the released code.
+        init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
+
+    Raises:
+        ValueError: If a kernel side is even or there are fewer channels than
+            branches.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        kernel_sizes: Sequence[tuple[int, int]] = ((1, 5), (5, 1), (1, 3), (3, 1)),
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = dict(  # noqa: B006
+            type='Xavier', layer='Conv2d', distribution='uniform'
+        ),
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if any(side % 2 == 0 for kernel in kernel_sizes for side in kernel):
+            raise ValueError(f'RFE needs odd kernel sides, got {kernel_sizes}')
+        width = in_channels // len(kernel_sizes)
+        if width == 0:
+            raise ValueError(
+                f'RFE needs at least one channel a branch, got in_channels='
+                f'{in_channels} for {len(kernel_sizes)} branches'
+            )
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                ConvModule(in_channels, width, 1, norm_cfg=norm_cfg),
+                ConvModule(
+                    width,
+                    width,
+                    (height_k, width_k),
+                    padding=(height_k // 2, width_k // 2),
+                    norm_cfg=norm_cfg,
+                ),
+                ConvModule(width, width, 1, norm_cfg=norm_cfg),
+            )
+            for height_k, width_k in kernel_sizes
+        )
+        # In a Sequential: a ConvModule that is a direct child would draw its
+        # own Kaiming weights over init_cfg's.
+        self.fuse = nn.Sequential(
+            ConvModule(width * len(kernel_sizes), in_channels, 1, norm_cfg=norm_cfg)
+        )
+
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Enhance one map, or each map of a pyramid with the same weights.
+
+        Args:
+            x (Tensor | Sequence[Tensor]): Shape (N, C, H, W), or such maps.
+
+        Returns:
+            Tensor | tuple[Tensor, ...]: Same shapes as the input.
+        """
+        if not isinstance(x, Tensor):
+            return tuple(self(level) for level in x)
+        return x + self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))

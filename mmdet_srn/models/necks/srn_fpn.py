@@ -1,0 +1,96 @@
+"""SRN's double pyramid: C2..C7 for the first step, P2..P7 for the second."""
+
+from collections.abc import Sequence
+
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class SRNFPN(BaseModule):
+    """The first step's maps beside a stock FPN for the second step.
+
+    First step: the backbone's stages C2..C5, then C6 and C7, each a 3x3
+    convolution of stride 2 of the map before it, without norm or ReLU; every
+    map then goes through its own 1x1 convolution to ``out_channels``
+    (released code). Second step: mmdet's ``FPN`` on the same stages.
+
+    Args:
+        in_channels (Sequence[int]): Channels of the backbone's stages.
+        out_channels (int): Channels of every output map. Defaults to 256.
+        num_outs (int): Levels of each pyramid. Defaults to 6.
+        extra_channels (Sequence[int]): Channels of the first step's maps that
+            come after the backbone's, C6 and C7, before their reduction.
+            Defaults to (1024, 256), as in the released network.
+        add_extra_convs (bool | str): What P6 is a convolution of, as in
+            ``FPN``: 'on_lateral' is the lateral of C5 (released code),
+            'on_output' is P5 (paper). Defaults to 'on_lateral'.
+        upsample_cfg (dict): Top-down upsampling, as in ``FPN``. Defaults to
+            bilinear with aligned corners (released code);
+            ``dict(mode='nearest')`` is FPN's (paper).
+        init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
+
+    Raises:
+        ValueError: If ``extra_channels`` does not fill the levels that the
+            backbone lacks.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int = 256,
+        num_outs: int = 6,
+        extra_channels: Sequence[int] = (1024, 256),
+        add_extra_convs: bool | str = 'on_lateral',
+        upsample_cfg: dict = dict(mode='bilinear', align_corners=True),  # noqa: B006
+        init_cfg: dict | list[dict] | None = dict(  # noqa: B006
+            type='Xavier', layer='Conv2d', distribution='uniform'
+        ),
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if len(in_channels) + len(extra_channels) != num_outs:
+            raise ValueError(
+                f'SRNFPN: {len(in_channels)} backbone stages and '
+                f'{len(extra_channels)} extra_channels do not make '
+                f'num_outs={num_outs} levels'
+            )
+        widths = [*in_channels, *extra_channels]
+        self.extra_convs = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1)
+            for before, after in zip(
+                widths[len(in_channels) - 1 : -1], extra_channels, strict=True
+            )
+        )
+        self.reducers = nn.ModuleList(
+            nn.Conv2d(width, out_channels, 1) for width in widths
+        )
+        self.fpn = MODELS.build(
+            dict(
+                type='FPN',
+                in_channels=list(in_channels),
+                out_channels=out_channels,
+                num_outs=num_outs,
+                add_extra_convs=add_extra_convs,
+                upsample_cfg=upsample_cfg,
+            )
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Build both pyramids.
+
+        Args:
+            inputs (Sequence[Tensor]): The backbone's maps, each of shape
+                (N, in_channels[i], H_i, W_i).
+
+        Returns:
+            tuple[Tensor, ...]: The first step's ``num_outs`` maps, then the
+            second step's, finest first, each (N, out_channels, H_i, W_i).
+        """
+        stages = list(inputs)
+        for conv in self.extra_convs:
+            stages.append(conv(stages[-1]))
+        first = [
+            reduce(stage) for reduce, stage in zip(self.reducers, stages, strict=True)
+        ]
+        return (*first, *self.fpn(inputs))

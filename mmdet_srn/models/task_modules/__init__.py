@@ -1,0 +1,5 @@
+"""Anchors and matching."""
+
+from .prior_generators import SRNAnchorGenerator
+
+__all__ = ['SRNAnchorGenerator']

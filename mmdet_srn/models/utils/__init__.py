@@ -1,0 +1,5 @@
+"""What several models use."""
+
+from .pretrained_backbone import PretrainedBackbone
+
+__all__ = ['PretrainedBackbone']

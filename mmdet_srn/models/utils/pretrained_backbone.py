@@ -1,0 +1,81 @@
+"""ImageNet weights for a backbone, all of them or an error."""
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBackbone(PretrainedInit):
+    """Load a backbone's weights, or say what to put where.
+
+    mmengine's ``Pretrained`` goes on, with a warning in the log, if a checkpoint
+    holds little or nothing of the module, and fails with a bare network error if
+    the weights cannot be fetched. This one takes the same arguments and raises::
+
+        init_cfg=dict(type='PretrainedBackbone', checkpoint=FILE_OR_ADDRESS)
+
+    Args:
+        checkpoint (str): File, or address that mmengine can load.
+        prefix (str, optional): Prefix of the backbone's names in it, such as
+            'backbone.' for a detector's checkpoint. Defaults to None.
+        map_location (str): Defaults to 'cpu'.
+    """
+
+    def __call__(self, module: nn.Module) -> None:
+        """Fill the module.
+
+        Args:
+            module (nn.Module): The backbone.
+
+        Raises:
+            FileNotFoundError: If the checkpoint cannot be had; the message says
+                what to put where.
+            ValueError: If it lacks a weight of the backbone, or holds one of
+                another shape.
+        """
+        state = self._load()
+        if self.prefix:
+            state = {
+                name.removeprefix(self.prefix): value
+                for name, value in state.items()
+                if name.startswith(self.prefix)
+            }
+        own = {
+            name: value.shape
+            for name, value in module.state_dict().items()
+            if not name.endswith('num_batches_tracked')
+        }
+        wrong = [f'{name} (missing)' for name in own if name not in state]
+        wrong += [
+            f'{name} ({tuple(state[name].shape)} for {tuple(shape)})'
+            for name, shape in own.items()
+            if name in state and state[name].shape != shape
+        ]
+        if wrong:
+            raise ValueError(
+                f'{self.checkpoint} does not fit {type(module).__name__}: '
+                f'{len(wrong)} of {len(own)} weights, first {", ".join(wrong[:5])}'
+            )
+        module.load_state_dict(state, strict=False)  # it may hold a classifier
+        print_log(f'{type(module).__name__} loaded from {self.checkpoint}', 'current')
+
+    def _load(self) -> dict[str, torch.Tensor]:
+        try:
+            checkpoint = CheckpointLoader.load_checkpoint(
+                self.checkpoint, map_location=self.map_location
+            )
+        # no network, no file, or 'torchvision://' without torchvision
+        except (OSError, ModuleNotFoundError) as error:
+            name = self.checkpoint.rsplit('/', 1)[-1]
+            raise FileNotFoundError(
+                f'the ImageNet weights {self.checkpoint} cannot be had ({error}). '
+                'With network they are fetched once. Without, either copy the file '
+                f'to {torch.hub.get_dir()}/checkpoints/{name}, or name it with '
+                '--cfg-options model.backbone.init_cfg.checkpoint=FILE, or train '
+                'from scratch with --cfg-options model.backbone.init_cfg=None'
+            ) from error
+        return checkpoint.get('state_dict', checkpoint)

@@ -1,0 +1,38 @@
+"""What all tests share."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+
+# Sums depend, in their last bits, on how many threads share them.
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Starts each test from the same random state, whichever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def repo_root() -> Path:
+    """The root of the clone that holds the tests."""
+    return REPO_ROOT
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """The data/ folder that is no part of the repository; skips where it is not."""
+    shared = Path(os.environ.get('MMDET_SRN_SHARED', REPO_ROOT.parent / 'shared'))
+    data = shared / 'data'
+    if not data.is_dir():
+        pytest.skip(f'needs the data in {data} (MMDET_SRN_SHARED names its parent)')
+    return data

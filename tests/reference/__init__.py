@@ -1,0 +1,1 @@
+"""Slow, plain re-derivations that the fast code is held against."""

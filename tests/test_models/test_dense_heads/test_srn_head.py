@@ -1,0 +1,559 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from tests.reference import srn_reference
+
+ASSIGNER = dict(
+    type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, match_low_quality=False
+)
+PLACEMENTS = [
+    ((), ()),
+    ((0,), ()),
+    ((), (2,)),
+    ((0, 1), (2,)),
+    ((0, 1, 2), (0, 1, 2)),
+    ((2, 0), (1,)),
+]
+
+
+def head_cfg(**kwargs):
+    """A slim head on three levels."""
+    cfg = dict(
+        type='SRNHead',
+        num_classes=1,
+        in_channels=8,
+        feat_channels=8,
+        stc_levels=(0, 1),
+        str_levels=(2,),
+        anchor_generator=dict(type='SRNAnchorGenerator', strides=[4, 8, 16]),
+        train_cfg=ConfigDict(assigner=ASSIGNER),
+        test_cfg=ConfigDict(
+            score_thr=0.0,
+            max_before_nms=200,
+            nms=dict(type='nms', iou_threshold=0.5),
+            max_per_img=100,
+        ),
+    )
+    cfg.update(kwargs)
+    return cfg
+
+
+def build(seed=0, **kwargs):
+    torch.manual_seed(seed)
+    head = MODELS.build(head_cfg(**kwargs))
+    head.init_weights()
+    with torch.no_grad():  # scores on both sides of theta
+        for name, parameter in head.named_parameters():
+            if name.startswith('conv_cls') and name.endswith('weight'):
+                parameter.mul_(8)
+            if name.startswith('conv_reg') and name.endswith('weight'):
+                parameter.mul_(2)
+    return head
+
+
+def maps(num_imgs=1, size=(48, 64), steps=2, channels=8, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(-(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16)]
+    return [
+        torch.randn(num_imgs, channels, *shape, generator=generator)
+        for shape in shapes * steps
+    ]
+
+
+def metas(num_imgs=1, size=(48, 64)):
+    return [
+        dict(img_shape=size, pad_shape=size, scale_factor=(1.0, 1.0))
+        for _ in range(num_imgs)
+    ]
+
+
+def faces(number, size=(48, 64), num_classes=1, seed=0):
+    """Boxes near anchors of every level, as InstanceData."""
+    rng = np.random.default_rng(seed)
+    anchors = srn_reference.grid_anchors(
+        [(-(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16)], (4, 8, 16)
+    )
+    picked = [anchors[i % 3][rng.integers(len(anchors[i % 3]))] for i in range(number)]
+    boxes = np.array(picked).reshape(-1, 4)
+    jitter = rng.uniform(-0.06, 0.06, boxes.shape)
+    boxes += jitter * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    return InstanceData(
+        bboxes=torch.tensor(boxes, dtype=torch.float32),
+        labels=torch.tensor(rng.integers(0, num_classes, number)),
+    )
+
+
+def scalars(losses):
+    return {name: value.item() for name, value in losses.items()}
+
+
+def split_image(head, outs, image):
+    """The outputs of one image, as the reference takes them."""
+    first_cls, first_reg, cls, reg = (
+        [m[image].detach().double().numpy() for m in out] for out in outs
+    )
+    return dict(
+        first_cls=dict(zip(head.stc_levels, first_cls, strict=True)),
+        first_reg=dict(zip(head.str_levels, first_reg, strict=True)),
+        cls=cls,
+        reg=reg,
+    )
+
+
+@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+@pytest.mark.parametrize('steps', [1, 2])
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_shapes(stc, str_, steps, num_classes):
+    head = build(stc_levels=stc, str_levels=str_, num_classes=num_classes)
+    first_cls, first_reg, cls, reg = head(maps(2, steps=steps))
+    sizes = [(12, 16), (6, 8), (3, 4)]
+    assert [m.shape for m in cls] == [(2, 2 * num_classes, *s) for s in sizes]
+    assert [m.shape for m in reg] == [(2, 8, *s) for s in sizes]
+    assert [m.shape for m in first_cls] == [
+        (2, 2 * num_classes, *sizes[level]) for level in sorted(stc)
+    ]
+    assert [m.shape for m in first_reg] == [
+        (2, 8, *sizes[level]) for level in sorted(str_)
+    ]
+
+
+@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+@pytest.mark.parametrize('steps', [1, 2])
+def test_unused_branches_are_not_computed(stc, str_, steps):
+    head = build(stc_levels=stc, str_levels=str_)
+    runs = dict(cls=0, reg=0)
+
+    def count(name):
+        def hook(*_):
+            runs[name] += 1
+
+        return hook
+
+    head.cls_subnet.register_forward_hook(count('cls'))
+    head.reg_subnet.register_forward_hook(count('reg'))
+    head(maps(steps=steps))
+    if steps == 1:  # both steps read the same features
+        assert runs == dict(cls=3, reg=3)
+    else:
+        assert runs == dict(cls=3 + len(stc), reg=3 + len(str_))
+    assert hasattr(head, 'conv_cls_first') == bool(stc)
+
+
+@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+@pytest.mark.parametrize('num_classes', [1, 3])
+@pytest.mark.parametrize('filter_positives', [False, True])
+def test_losses_against_the_reference(stc, str_, num_classes, filter_positives):
+    head = build(
+        stc_levels=stc,
+        str_levels=str_,
+        num_classes=num_classes,
+        theta=0.97,
+        loss_cls=dict(type='TwoStageFocalLoss', filter_positives=filter_positives),
+    )
+    outs = head(maps(2))
+    gts = [faces(15, num_classes=num_classes), faces(0, num_classes=num_classes)]
+    losses = scalars(head.loss_by_feat(*outs, gts, metas(2)))
+    expected = srn_reference.two_step_losses(
+        [split_image(head, outs, i) for i in range(2)],
+        [gt.bboxes.double().numpy() for gt in gts],
+        [gt.labels.tolist() for gt in gts],
+        [4, 8, 16],
+        stc,
+        str_,
+        num_classes,
+        theta=0.97,
+        filter_positives=filter_positives,
+    )
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert losses['num_pos_second'] > 0
+    if stc:
+        assert 0.02 < losses['stc_survivors'] < 0.98
+    if 2 in str_:
+        assert losses['loss_bbox_first'] > 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    stc=st.sets(st.integers(0, 2)),
+    str_=st.sets(st.integers(0, 2)),
+    numbers=st.lists(st.integers(0, 6), min_size=1, max_size=2),
+    seed=st.integers(0, 99),
+    size=st.tuples(st.integers(17, 40), st.integers(17, 40)),
+    shared=st.booleans(),
+)
+def test_losses_against_the_reference_anywhere(stc, str_, numbers, seed, size, shared):
+    head = build(
+        seed, stc_levels=stc, str_levels=str_, share_cls_predictor=shared, theta=0.97
+    )
+    outs = head(maps(len(numbers), size, seed=seed))
+    gts = [faces(n, size, seed=seed + i) for i, n in enumerate(numbers)]
+    losses = head.loss_by_feat(*outs, gts, metas(len(numbers), size))
+    expected = srn_reference.two_step_losses(
+        [split_image(head, outs, i) for i in range(len(numbers))],
+        [gt.bboxes.double().numpy() for gt in gts],
+        [gt.labels.tolist() for gt in gts],
+        [4, 8, 16],
+        stc,
+        str_,
+        1,
+        theta=0.97,
+    )
+    assert scalars(losses) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_detections_against_the_reference(stc, str_, num_classes):
+    head = build(stc_levels=stc, str_levels=str_, num_classes=num_classes, theta=0.97)
+    head.test_cfg.score_thr = 0.01
+    head.test_cfg.nms_pre = 60
+    outs = head(maps(2))
+    results = head.predict_by_feat(*outs, batch_img_metas=metas(2))
+    for i, result in enumerate(results):
+        boxes, scores, labels = srn_reference.detect(
+            split_image(head, outs, i),
+            [4, 8, 16],
+            stc,
+            str_,
+            num_classes,
+            theta=0.97,
+            score_thr=0.01,
+            nms_pre=60,
+            max_before_nms=200,
+            max_per_img=100,
+        )
+        assert len(scores) > 5
+        assert result.scores.detach().numpy() == pytest.approx(scores, abs=1e-5)
+        assert result.bboxes.detach().numpy() == pytest.approx(boxes, abs=1e-3)
+        assert result.labels.tolist() == labels.tolist()
+
+
+def test_one_step_is_a_stock_anchor_head():
+    """Without placements: RetinaNet's losses and boxes, to the last digit."""
+    head = build(stc_levels=(), str_levels=(), rfe_cfg=None)
+    retina = MODELS.build(
+        dict(
+            type='RetinaHead',
+            num_classes=1,
+            in_channels=8,
+            feat_channels=8,
+            stacked_convs=4,
+            anchor_generator=head_cfg()['anchor_generator'],
+            bbox_coder=dict(type='DeltaXYWHBBoxCoder', clip_border=False),
+            loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+            loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
+            train_cfg=ConfigDict(assigner=ASSIGNER, allowed_border=-1, pos_weight=-1),
+            test_cfg=ConfigDict(
+                score_thr=0.02,
+                nms_pre=1000,
+                nms=dict(type='nms', iou_threshold=0.5),
+                max_per_img=100,
+            ),
+        )
+    )
+    head.test_cfg = retina.test_cfg
+    # RetinaHead has a 3x3 predictor where SRN has a 1x1 one.
+    for ours, theirs in (('conv_cls', 'retina_cls'), ('conv_reg', 'retina_reg')):
+        stock = getattr(retina, theirs)
+        stock.weight.data.zero_()
+        stock.weight.data[:, :, 1:2, 1:2] = getattr(head, ours).weight.data
+        stock.bias.data = getattr(head, ours).bias.data
+    for ours, theirs in (
+        (head.cls_subnet, retina.cls_convs),
+        (head.reg_subnet, retina.reg_convs),
+    ):
+        theirs.load_state_dict(ours.state_dict())
+
+    x = maps(2, steps=1)
+    gts = [faces(9), faces(5, seed=3)]
+    losses = head.loss_by_feat(*head(x), gts, metas(2))
+    stock = retina.loss_by_feat(*retina(x), gts, metas(2))
+    assert set(losses) == {'loss_cls_second', 'loss_bbox_second', 'num_pos_second'}
+    for ours, theirs in (
+        ('loss_cls_second', 'loss_cls'),
+        ('loss_bbox_second', 'loss_bbox'),
+    ):
+        torch.testing.assert_close(losses[ours], sum(stock[theirs]))
+
+    ours = head.predict_by_feat(*head(x), batch_img_metas=metas(2))
+    theirs = retina.predict_by_feat(*retina(x), batch_img_metas=metas(2))
+    for a, b in zip(ours, theirs, strict=True):
+        assert len(a) > 5
+        torch.testing.assert_close(a.bboxes, b.bboxes)
+        torch.testing.assert_close(a.scores, b.scores)
+
+
+def test_batch_is_its_images_one_by_one():
+    head = build(stc_levels=(0, 1), str_levels=(1, 2))
+    x = maps(2)
+    gts = [faces(6), faces(3, seed=5)]
+    together = head.predict_by_feat(*head(x), batch_img_metas=metas(2))
+    total = head.loss_by_feat(*head(x), gts, metas(2))
+    one_loss, positives = 0, 0
+    for i in range(2):
+        outs = head([m[i : i + 1] for m in x])
+        alone = head.predict_by_feat(*outs, batch_img_metas=metas())[0]
+        torch.testing.assert_close(
+            together[i].bboxes, alone.bboxes, rtol=1e-4, atol=1e-3
+        )
+        torch.testing.assert_close(together[i].scores, alone.scores)
+        loss = head.loss_by_feat(*outs, gts[i : i + 1], metas())
+        one_loss += loss['loss_bbox_second'] * loss['num_pos_second'].clamp(min=1)
+        positives += loss['num_pos_second']
+    torch.testing.assert_close(total['num_pos_second'], positives)
+    torch.testing.assert_close(total['loss_bbox_second'], one_loss / positives)
+
+
+def test_order_of_the_placement_does_not_matter():
+    a, b = build(stc_levels=(0, 1)), build(stc_levels=(1, 0))
+    for x, y in zip(a(maps())[0], b(maps())[0], strict=True):
+        assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize('number', [0, 1, 400])
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_numbers_of_faces(number, num_classes):
+    head = build(num_classes=num_classes)
+    size = (160, 160)
+    losses = head.loss_by_feat(
+        *head(maps(1, size)), [faces(number, size, num_classes)], metas(1, size)
+    )
+    total = sum(v for k, v in losses.items() if 'loss' in k)
+    total.backward()
+    assert math.isfinite(total.item())
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    if number == 0:
+        assert losses['loss_bbox_second'] == losses['loss_bbox_first'] == 0
+        assert losses['num_pos_second'] == 0
+    else:
+        assert losses['num_pos_second'] >= 1
+
+
+def test_ignored_faces_are_no_negatives():
+    head = build()
+    head.assigner.ignore_iof_thr = head.first_assigner.ignore_iof_thr = 0.5
+    outs = head(maps())
+    # every anchor lies in the ignored box by more than half
+    everything = InstanceData(bboxes=torch.tensor([[-500.0, -500.0, 500.0, 500.0]]))
+    losses = head.loss_by_feat(*outs, [faces(0)], metas(), [everything])
+    assert losses['loss_cls_second'] > 0  # without faces stock ignores nothing
+    one = faces(1)
+    losses = head.loss_by_feat(*outs, [one], metas(), [everything])
+    assert losses['loss_cls_second'] == losses['loss_cls_first'] == 0
+
+
+def test_padding_is_not_matched():
+    head = build(stc_levels=(), str_levels=())
+    outs = head(maps(1, (48, 64)))
+    meta = dict(img_shape=(48, 32), pad_shape=(48, 32))
+    gts = faces(5, (48, 32))
+    half = head.loss_by_feat(*outs, [gts], [meta])
+    cut = [[m[..., : m.shape[-1] // 2] for m in out] for out in outs]
+    alone = head.loss_by_feat(*cut, [gts], [meta])
+    assert scalars(half) == pytest.approx(scalars(alone), rel=1e-5)
+
+
+def test_refinement_is_detached():
+    head = build(stc_levels=(), str_levels=(2,))
+    outs = head(maps())
+    losses = head.loss_by_feat(*outs, [faces(8)], metas())
+    assert losses['loss_bbox_second'] > 0
+    grad = torch.autograd.grad(
+        losses['loss_bbox_second'] + losses['loss_cls_second'],
+        outs[1][0],
+        allow_unused=True,
+    )[0]
+    assert grad is None or not grad.any()
+
+
+def test_second_step_starts_from_the_refined_boxes():
+    head = build(stc_levels=(), str_levels=(2,))
+    first_cls, first_reg, cls, reg = head(maps())
+    first_reg[0].data.zero_()
+    reg[2].data.zero_()
+    for scores in cls:
+        scores.data.fill_(-20)
+    cls[2].data[0, 0, 1, 2] = 5.0
+    first_reg[0].data[0, 0:4, 1, 2] = torch.tensor([0.5, 0.0, math.log(2), 0.0])
+    best = head.predict_by_feat(first_cls, first_reg, cls, reg, metas())[0][0]
+    anchor = head.prior_generator.base_anchors[2][0] + torch.tensor([32, 16, 32, 16])
+    width = anchor[2] - anchor[0]
+    centre = (anchor[0] + anchor[2]) / 2 + 0.5 * width
+    expected = torch.stack([centre - width, anchor[1], centre + width, anchor[3]])
+    torch.testing.assert_close(best.bboxes[0], expected, rtol=0, atol=1e-3)
+
+
+def test_first_step_filters_at_test():
+    head = build(stc_levels=(0, 1), str_levels=())
+    first_cls, first_reg, cls, reg = head(maps())
+    for scores in first_cls:
+        scores.data.fill_(-4.7)  # below 0.01
+    for scores in cls:
+        scores.data.fill_(3.0)
+    first_cls[0].data[0, 1, 4, 5] = -4.5  # above it
+    result = head.predict_by_feat(
+        first_cls, first_reg, cls, reg, metas(), with_nms=False
+    )[0]
+    assert len(result) == 1 + 3 * 4 * 2
+
+
+def test_multiclass_filter_takes_the_best_class():
+    head = build(num_classes=2, stc_levels=(0,), str_levels=())
+    first_cls, first_reg, cls, reg = head(maps())
+    first_cls[0].data.fill_(-9.0)
+    first_cls[0].data[0, 1, 4, 5] = 0.0  # second class of the first anchor
+    result = head.predict_by_feat(
+        first_cls,
+        first_reg,
+        cls[:1] + [c - 99 for c in cls[1:]],
+        reg,
+        metas(),
+        cfg=ConfigDict(score_thr=1e-6),
+        with_nms=False,
+    )[0]
+    assert sorted(result.labels.tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_predictors(shared):
+    head = build(share_cls_predictor=shared)
+    with torch.no_grad():
+        head.conv_cls.bias.add_(1)
+    x = maps(steps=1)
+    first_cls, _, cls, _ = head(x)
+    assert torch.equal(first_cls[0], cls[0]) == shared
+    assert ('conv_cls_first.weight' in head.state_dict()) != shared
+
+
+def test_bias_is_the_prior():
+    head = MODELS.build(head_cfg())
+    head.init_weights()
+    for predictor in (head.conv_cls, head.conv_cls_first):
+        assert predictor.bias.sigmoid().tolist() == pytest.approx([0.01] * 2)
+        assert predictor.weight.any()
+    bound = (6 / (9 * 16)) ** 0.5
+    assert 0.9 * bound < head.cls_subnet[0].conv.weight.abs().max() <= bound
+
+
+def test_no_state_between_calls():
+    head = build()
+    before = copy.deepcopy(
+        {k: v for k, v in vars(head).items() if not k.startswith('_')}
+    )
+    positive_infos = copy.deepcopy(head._raw_positive_infos)
+    outs = head(maps())
+    head.loss_by_feat(*outs, [faces(4)], metas())
+    head.predict_by_feat(*outs, batch_img_metas=metas())
+    after = {k: v for k, v in vars(head).items() if not k.startswith('_')}
+    assert set(after) == set(before)
+    assert head._raw_positive_infos == positive_infos == {}
+    for name in ('stc_levels', 'str_levels', 'theta', 'train_cfg', 'test_cfg'):
+        assert after[name] == before[name]
+
+
+def test_mixed_precision():
+    head = build()
+    x, gts = maps(), [faces(6)]
+    full = head.loss_by_feat(*head(x), gts, metas())
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        outs = head(x)
+        assert outs[2][0].dtype == torch.bfloat16
+        half = head.loss_by_feat(*outs, gts, metas())
+        boxes = head.predict_by_feat(*outs, batch_img_metas=metas())[0]
+    assert boxes.bboxes.dtype == boxes.scores.dtype == torch.float32
+    for name, value in half.items():
+        assert value.dtype == torch.float32, name
+        assert float(value) == pytest.approx(float(full[name]), rel=0.1), name
+    assert half['num_pos_first'] == full['num_pos_first']
+
+
+def test_half_precision_outputs_give_fp32_targets():
+    head = build(stc_levels=(0, 1, 2), str_levels=(2,))
+    outs = [[m.half() for m in out] for out in head(maps())]
+    exact = [[m.float() for m in out] for out in outs]
+    gts = [faces(6)]
+    half = head.loss_by_feat(*outs, gts, metas())
+    full = head.loss_by_feat(*exact, gts, metas())
+    assert scalars(half) == scalars(full)
+
+
+def test_decoded_regression_loss():
+    head = build(
+        reg_decoded_bbox=True, loss_bbox=dict(type='GIoULoss'), str_levels=(0, 2)
+    )
+    losses = head.loss_by_feat(*head(maps()), [faces(8)], metas())
+    assert 0 < losses['loss_bbox_first'] < 2
+    assert 0 < losses['loss_bbox_second'] < 2
+
+
+def test_candidates_before_nms():
+    head = build(stc_levels=(), str_levels=())
+    outs = head(maps())
+    for scores in outs[2]:
+        scores.data.normal_()
+    every = head.predict_by_feat(
+        *outs, metas(), cfg=ConfigDict(score_thr=0.0), with_nms=False
+    )[0]
+    assert len(every) == 2 * (12 * 16 + 6 * 8 + 3 * 4)
+    best = head.predict_by_feat(
+        *outs, metas(), cfg=ConfigDict(score_thr=0.0, max_before_nms=50), with_nms=False
+    )[0]
+    expected = every.scores.sort(descending=True).values[:50]
+    torch.testing.assert_close(best.scores, expected)
+    per_level = head.predict_by_feat(
+        *outs, metas(), cfg=ConfigDict(score_thr=0.0, nms_pre=7), with_nms=False
+    )[0]
+    assert len(per_level) == 3 * 7
+
+
+def test_boxes_are_not_clipped_and_are_rescaled():
+    head = build(stc_levels=(), str_levels=())
+    outs = head(maps())
+    meta = dict(img_shape=(48, 64), pad_shape=(48, 64), scale_factor=(2.0, 0.5))
+    plain = head.predict_by_feat(*outs, [meta])[0]
+    scaled = head.predict_by_feat(*outs, [meta], rescale=True)[0]
+    assert plain.bboxes.min() < 0
+    torch.testing.assert_close(
+        scaled.bboxes, plain.bboxes / torch.tensor([2.0, 0.5, 2.0, 0.5])
+    )
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(stc_levels=(3,)), r'stc_levels=\(3,\).*0 to 2'),
+        (dict(str_levels=(-1,)), 'str_levels'),
+        (dict(str_levels=(1, 1)), 'distinct'),
+        (dict(theta=0.9, loss_cls=dict(type='TwoStageFocalLoss', theta=0.5)), 'theta'),
+        (
+            dict(
+                anchor_generator=dict(
+                    type='SSDAnchorGenerator',
+                    strides=[4, 8, 16],
+                    ratios=[[2], [2, 3], [2]],
+                    min_sizes=[8, 16, 32],
+                    max_sizes=[16, 32, 64],
+                )
+            ),
+            'anchors per cell',
+        ),
+    ],
+)
+def test_wrong_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(**kwargs)
+
+
+def test_wrong_number_of_maps():
+    with pytest.raises(ValueError, match='the neck gave 4'):
+        build()(maps()[:4])

@@ -1,0 +1,95 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    rfe = MODELS.build(dict(type='RFE', **kwargs))
+    rfe.init_weights()
+    return rfe
+
+
+def plain_rfe(rfe, x):
+    """The block written out with functional convolutions."""
+    p = {name: value for name, value in rfe.named_parameters()}
+    outs = []
+    for i, (kh, kw) in enumerate(((1, 5), (5, 1), (1, 3), (3, 1))):
+        y = x
+        for j, padding in enumerate((0, (kh // 2, kw // 2), 0)):
+            name = f'branches.{i}.{j}.conv'
+            y = F.conv2d(y, p[f'{name}.weight'], p[f'{name}.bias'], padding=padding)
+            y = F.relu(y)
+        outs.append(y)
+    y = F.conv2d(torch.cat(outs, 1), p['fuse.0.conv.weight'], p['fuse.0.conv.bias'])
+    return x + F.relu(y)
+
+
+def test_values_and_parameter_count():
+    rfe = build(in_channels=256)
+    assert sum(p.numel() for p in rfe.parameters()) == 214_016
+    x = torch.randn(2, 256, 5, 7)
+    torch.testing.assert_close(rfe(x), plain_rfe(rfe, x))
+
+
+def test_sum_has_no_relu():
+    rfe = build(in_channels=8)
+    x = -torch.ones(1, 8, 4, 4) * 100
+    assert (rfe(x) < 0).any()
+
+
+def test_init_is_xavier_in_every_convolution():
+    rfe = build(in_channels=64)
+    for name, weight in rfe.named_parameters():
+        if name.endswith('bias'):
+            assert not weight.any()
+            continue
+        fan = weight[0].numel() + weight.shape[0] * weight[0, 0].numel()
+        bound = (6 / fan) ** 0.5
+        assert 0.8 * bound < weight.abs().max() <= bound, name
+
+
+def test_as_a_neck_after_an_fpn():
+    torch.manual_seed(0)
+    neck = MODELS.build(
+        [
+            dict(type='FPN', in_channels=[8, 16], out_channels=12, num_outs=3),
+            dict(type='RFE', in_channels=12),
+        ]
+    )
+    outs = neck((torch.randn(1, 8, 8, 8), torch.randn(1, 16, 4, 4)))
+    assert [tuple(o.shape) for o in outs] == [
+        (1, 12, 8, 8),
+        (1, 12, 4, 4),
+        (1, 12, 2, 2),
+    ]
+
+
+def test_tuple_is_each_map_alone():
+    rfe = build(in_channels=8)
+    maps = (torch.randn(1, 8, 4, 6), torch.randn(1, 8, 2, 3))
+    for one, together in zip(maps, rfe(maps), strict=True):
+        assert torch.equal(rfe(one), together)
+
+
+def test_other_kernels_and_norm():
+    rfe = build(
+        in_channels=9,
+        kernel_sizes=((3, 3), (1, 7)),
+        norm_cfg=dict(type='BN'),
+    )
+    assert rfe(torch.randn(2, 9, 4, 4)).shape == (2, 9, 4, 4)
+    assert rfe.branches[1][1].with_norm
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(in_channels=8, kernel_sizes=((1, 4),)), 'odd'),
+        (dict(in_channels=3), 'channel'),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type='RFE', **kwargs))

@@ -1,0 +1,92 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    config = dict(
+        type='SRNFPN',
+        in_channels=[8, 16, 32, 64],
+        out_channels=12,
+        num_outs=6,
+        extra_channels=(32, 8),
+    )
+    neck = MODELS.build({**config, **kwargs})
+    neck.init_weights()
+    return neck
+
+
+def stages(height, width, channels=(8, 16, 32, 64)):
+    """Maps as a ResNet makes them of an input of this size."""
+    maps = []
+    for i, c in enumerate(channels):
+        stride = 4 * 2**i
+        maps.append(torch.randn(2, c, -(-height // stride), -(-width // stride)))
+    return maps
+
+
+def conv(module, x, **kwargs):
+    return F.conv2d(x, module.weight, module.bias, **kwargs)
+
+
+@pytest.mark.parametrize('size', [(256, 320), (203, 317), (64, 96)])
+def test_against_the_plain_pyramids(size):
+    neck = build()
+    c2, c3, c4, c5 = inputs = stages(*size)
+    outs = neck(inputs)
+    assert len(outs) == 12
+
+    c6 = conv(neck.extra_convs[0], c5, stride=2, padding=1)
+    c7 = conv(neck.extra_convs[1], c6, stride=2, padding=1)
+    for reducer, stage, out in zip(
+        neck.reducers, (c2, c3, c4, c5, c6, c7), outs[:6], strict=True
+    ):
+        torch.testing.assert_close(out, conv(reducer, stage))
+
+    laterals = [
+        conv(m.conv, c) for m, c in zip(neck.fpn.lateral_convs, inputs, strict=True)
+    ]
+    p6 = conv(neck.fpn.fpn_convs[4].conv, laterals[3], stride=2, padding=1)
+    p7 = conv(neck.fpn.fpn_convs[5].conv, p6, stride=2, padding=1)
+    for i in (2, 1, 0):
+        laterals[i] = laterals[i] + F.interpolate(
+            laterals[i + 1],
+            size=laterals[i].shape[-2:],
+            mode='bilinear',
+            align_corners=True,
+        )
+    merged = [
+        conv(neck.fpn.fpn_convs[i].conv, lateral, padding=1)
+        for i, lateral in enumerate(laterals)
+    ]
+    for out, expected in zip(outs[6:], (*merged, p6, p7), strict=True):
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    assert [o.shape for o in outs[:6]] == [o.shape for o in outs[6:]]
+
+
+def test_papers_variant():
+    neck = build(add_extra_convs='on_output', upsample_cfg=dict(mode='nearest'))
+    inputs = stages(128, 128)
+    outs = neck(inputs)
+    p5, p6 = outs[9], outs[10]
+    expected = conv(neck.fpn.fpn_convs[4].conv, p5, stride=2, padding=1)
+    torch.testing.assert_close(p6, expected)
+
+
+def test_parameters_of_the_released_network():
+    neck = build(
+        in_channels=[256, 512, 1024, 2048],
+        out_channels=256,
+        extra_channels=(1024, 256),
+    )
+    shapes = [tuple(m.weight.shape) for m in neck.extra_convs]
+    assert shapes == [(1024, 2048, 3, 3), (256, 1024, 3, 3)]
+    assert [m.in_channels for m in neck.reducers] == [256, 512, 1024, 2048, 1024, 256]
+    assert sum(p.numel() for p in neck.parameters()) == 27_071_744
+
+
+def test_level_count_is_checked():
+    with pytest.raises(ValueError, match='num_outs=5'):
+        build(num_outs=5)

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+ADDRESS = 'http://127.0.0.1:9/resnet50-0676ba61.pth'  # nothing listens there
+
+
+def resnet(**init_cfg):
+    return MODELS.build(
+        dict(
+            type='ResNet',
+            depth=18,
+            base_channels=4,
+            init_cfg=dict(type='PretrainedBackbone', **init_cfg),
+        )
+    )
+
+
+@pytest.fixture
+def weights():
+    backbone = MODELS.build(dict(type='ResNet', depth=18, base_channels=4))
+    return {
+        name: torch.randn_like(v.float()) for name, v in backbone.named_parameters()
+    } | {name: v for name, v in backbone.named_buffers()}
+
+
+def assert_loaded(backbone, weights):
+    for name, value in backbone.named_parameters():
+        assert torch.equal(value, weights[name]), name
+
+
+def test_loads(weights, tmp_path):
+    file = tmp_path / 'resnet.pth'
+    torch.save(weights | {'fc.weight': torch.zeros(3)}, file)
+    backbone = resnet(checkpoint=str(file))
+    backbone.init_weights()
+    assert_loaded(backbone, weights)
+
+
+def test_loads_a_detectors_backbone(weights, tmp_path):
+    file = tmp_path / 'detector.pth'
+    state = {f'backbone.{name}': value for name, value in weights.items()}
+    torch.save(dict(state_dict=state | {'neck.x': torch.zeros(1)}, meta={}), file)
+    backbone = resnet(checkpoint=str(file), prefix='backbone.')
+    backbone.init_weights()
+    assert_loaded(backbone, weights)
+
+
+@pytest.mark.parametrize('checkpoint', [ADDRESS, 'no/such/file.pth'])
+def test_missing_weights_say_what_to_put_where(checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(FileNotFoundError) as error:
+        resnet(checkpoint=checkpoint).init_weights()
+    message = str(error.value)
+    assert checkpoint in message
+    assert f'{tmp_path}/hub/checkpoints/{checkpoint.split("/")[-1]}' in message
+    assert 'model.backbone.init_cfg.checkpoint=FILE' in message
+
+
+def test_file_in_the_cache_needs_no_network(weights, monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    cache = tmp_path / 'hub' / 'checkpoints'
+    cache.mkdir(parents=True)
+    torch.save(weights, cache / ADDRESS.split('/')[-1])
+    backbone = resnet(checkpoint=ADDRESS)
+    backbone.init_weights()
+    assert_loaded(backbone, weights)
+
+
+def test_wrong_checkpoint(weights, tmp_path):
+    file = tmp_path / 'wrong.pth'
+    del weights['conv1.weight']
+    weights['bn1.weight'] = torch.zeros(7)
+    torch.save(weights, file)
+    with pytest.raises(ValueError, match=r'2 of \d+ weights.*conv1.*missing.*\(7,\)'):
+        resnet(checkpoint=str(file)).init_weights()
