@@ -1,0 +1,146 @@
+"""The square crop of SRN's training recipe."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type
+
+_UNSUPPORTED = ('gt_masks', 'gt_seg_map', 'gt_keypoints', 'gt_instances_ids')
+
+
+@TRANSFORMS.register_module()
+class RandomSquareCrop(BaseTransform):
+    """Cut a random square out of the image.
+
+    Of two squares one is picked at random: its side is the image's shorter side, or
+    a random share of it (paper, "Data Augmentation"). It lies anywhere inside the
+    image. A box stays if its centre is inside; that rule is the usual one, the paper
+    names none.
+
+    Required Keys:
+
+    - img
+    - gt_bboxes (BaseBoxes or float array (N, 4), pixels xyxy) (optional)
+    - gt_bboxes_labels (np.int64) (optional)
+    - gt_ignore_flags (bool) (optional)
+
+    Modified Keys: those above and
+
+    - img_shape
+    - homography_matrix
+
+    Args:
+        ratio_range: Smallest and largest share of the shorter side, both in (0, 1].
+            Defaults to (0.5, 1.0), the paper's.
+        full_prob: Probability of the square with the whole shorter side. Defaults
+            to 0.5: the paper picks one of the two "randomly".
+        clip_boxes: Whether boxes are clipped to the square. If not, the transforms
+            that follow must not clip either (``Resize(clip_object_border=False)``).
+            Defaults to True.
+        max_tries: How many squares are drawn at most to find one with a face that
+            is not ignored. Images without such faces take the first. Defaults to
+            50, our choice: the paper says nothing.
+        allow_empty: What to do if there is no such square: True keeps the last one
+            as an image without faces to find, False returns None, upon which the
+            data set takes another image. Defaults to True.
+    """
+
+    def __init__(
+        self,
+        ratio_range: tuple[float, float] = (0.5, 1.0),
+        full_prob: float = 0.5,
+        clip_boxes: bool = True,
+        max_tries: int = 50,
+        allow_empty: bool = True,
+    ) -> None:
+        low, high = ratio_range
+        if not 0 < low <= high <= 1:
+            raise ValueError(f'ratio_range must be within (0, 1], not {ratio_range}')
+        if not 0 <= full_prob <= 1:
+            raise ValueError(f'full_prob must be within [0, 1], not {full_prob}')
+        if max_tries < 1:
+            raise ValueError(f'max_tries must be at least 1, not {max_tries}')
+        self.ratio_range = (low, high)
+        self.full_prob = full_prob
+        self.clip_boxes = clip_boxes
+        self.max_tries = max_tries
+        self.allow_empty = allow_empty
+
+    def _random_square(self, height: int, width: int) -> tuple[int, int, int]:
+        """Left, top and side in whole pixels of a square inside the image."""
+        side = short = min(height, width)
+        if np.random.uniform() >= self.full_prob:
+            side = max(1, round(np.random.uniform(*self.ratio_range) * short))
+        left = np.random.randint(0, width - side + 1)
+        top = np.random.randint(0, height - side + 1)
+        return left, top, side
+
+    # One cached method draws everything, so that a cached result is one square.
+    @cache_randomness
+    def _find_square(
+        self, height: int, width: int, centres: np.ndarray
+    ) -> tuple[int, int, int]:
+        """The first square with one of the centres (N, 2), or the last drawn."""
+        for _ in range(self.max_tries if len(centres) else 1):
+            square = self._random_square(height, width)
+            if _inside(centres, square).any():
+                break
+        return square
+
+    @autocast_box_type()
+    def transform(self, results: dict) -> dict | None:
+        """Crop image and boxes.
+
+        Args:
+            results: The pipeline's dict.
+
+        Returns:
+            The same dict, or None, see ``allow_empty``.
+        """
+        if found := [key for key in _UNSUPPORTED if results.get(key) is not None]:
+            raise NotImplementedError(f'RandomSquareCrop does not crop {found}')
+        image = results['img']
+        height, width = image.shape[:2]
+        boxes = results.get('gt_bboxes')
+        if boxes is None:
+            boxes = HorizontalBoxes(np.zeros((0, 4), np.float32))
+        centres = boxes.centers.numpy()
+        wanted = np.ones(len(boxes), bool)
+        if results.get('gt_ignore_flags') is not None:
+            wanted = ~results['gt_ignore_flags'].astype(bool)
+
+        left, top, side = self._find_square(height, width, centres[wanted])
+        inside = _inside(centres, (left, top, side))
+        if not (inside & wanted).any() and not self.allow_empty:
+            return None
+
+        results['img'] = image[top : top + side, left : left + side]
+        results['img_shape'] = (side, side)
+        shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float32)
+        before = results.get('homography_matrix')
+        results['homography_matrix'] = shift if before is None else shift @ before
+        if results.get('gt_bboxes') is not None:
+            boxes = boxes[inside]
+            boxes.translate_([-left, -top])
+            if self.clip_boxes:
+                boxes.clip_((side, side))
+            results['gt_bboxes'] = boxes
+        for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
+            if results.get(key) is not None:
+                results[key] = results[key][inside]
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{self.__class__.__name__}(ratio_range={self.ratio_range}, '
+            f'full_prob={self.full_prob}, clip_boxes={self.clip_boxes}, '
+            f'max_tries={self.max_tries}, allow_empty={self.allow_empty})'
+        )
+
+
+def _inside(centres: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
+    """Which of the points (N, 2) lie in the square, right and lower edge excluded."""
+    left, top, side = square
+    offset = centres - (left, top)
+    return ((offset >= 0) & (offset < side)).all(axis=1)

@@ -1,0 +1,285 @@
+"""WIDER FACE, or any data set in its text layout, as an mmdet data set."""
+
+import os.path as osp
+from collections import Counter
+from typing import Any, Literal
+
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+from mmengine import fileio
+from mmengine.logging import print_log
+from PIL import Image
+
+from .wider_face_txt_reader import (
+    ATTRIBUTES,
+    FACE_FIELDS,
+    ImageRecord,
+    parse_wider_face_txt,
+)
+
+_INVALID = FACE_FIELDS.index('invalid')
+_FILTERS = {'filter_empty_gt', 'min_size', 'bbox_min_size'}
+
+_HELP = """
+Expected is the official layout of WIDER FACE below data_root:
+  WIDER_train/images/<event>/<name>.jpg                  (from WIDER_train.zip)
+  WIDER_val/images/<event>/<name>.jpg                    (from WIDER_val.zip)
+  wider_face_split/wider_face_{{train,val}}_bbx_gt.txt   (from wider_face_split.zip)
+The archives are on the official WIDER FACE page, \
+http://shuoyang1213.me/WIDERFACE/ ; unpack them into one folder. \
+data_root is {root!r}; change it with --cfg-options \
+train_dataloader.dataset.data_root=DIR val_dataloader.dataset.data_root=DIR \
+test_dataloader.dataset.data_root=DIR"""
+
+
+@DATASETS.register_module()
+class WIDERFaceTxtDataset(BaseDetDataset):
+    """Data set that reads WIDER FACE's official text annotation and layout.
+
+    An item of ``data_list`` (``get_data_info(i)`` adds ``sample_idx``) is::
+
+        dict(
+            img_id='0--Parade/0_Parade_marchingband_1_465',  # path, no suffix
+            img_path='<data_prefix>/0--Parade/0_Parade_marchingband_1_465.jpg',
+            event='0--Parade',
+            instances=[
+                dict(
+                    bbox=[x1, y1, x2, y2],  # x, y, x + w, y + h as floats: pixels
+                                            # of the original image, not clipped
+                    bbox_label=0,
+                    ignore_flag=0,          # 1: PackDetInputs puts the face into
+                                            # ignored_instances
+                    blur=2, expression=0, illumination=0,
+                    invalid=0, occlusion=2, pose=0),  # as annotated
+            ])
+
+    The annotation does not tell the images' sizes, so there is no ``height`` and
+    ``width``; ``LoadImageFromFile`` sets ``img_shape`` and ``ori_shape``, which is
+    all that the transforms and the detectors use.
+
+    ``instances`` is not touched by the pipeline. An evaluation that needs the faces
+    in the original image, with their attributes, gets them as meta information::
+
+        dict(type='PackDetInputs',
+             meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                        'scale_factor', 'instances'))
+
+    The test split's ``wider_face_test_filelist.txt`` serves as ``ann_file`` too:
+    every image is then without faces.
+
+    An ignored face is never a positive. To keep the anchors on it from being
+    negatives, too, the assigner must look at ignored boxes: mmdet's ``MaxIoUAssigner``
+    does if ``ignore_iof_thr`` is above 0, which is not its default.
+
+    Args:
+        invalid_faces: What to do with faces that the annotation calls invalid
+            (585 of val): 'keep' them as any other face, 'ignore' them
+            (``ignore_flag`` 1) or 'drop' them. Defaults to 'ignore'.
+        degenerate_boxes: What to do with boxes whose width or height is zero or
+            less (11 of val, one of them of width -2): 'ignore' or 'drop'. They
+            cannot be regressed to, so they are never trained on, but the official
+            evaluation counts them. Defaults to 'ignore'.
+        filter_cfg: As in mmdet, used in training only (``test_mode=False``):
+            ``filter_empty_gt`` (bool, default False) leaves images without a face
+            that is not ignored out; ``bbox_min_size`` (pixels) ignores faces
+            with a side below it; ``min_size`` (pixels) leaves images with a side
+            below it out, for which the headers of all image files are read.
+        **kwargs: Arguments of :class:`mmdet.datasets.BaseDetDataset`. ``ann_file``
+            is the text file, ``data_prefix=dict(img=...)`` the folder of the
+            events; both may be relative to ``data_root``.
+
+    Raises:
+        FileNotFoundError: If the annotation file, the image folder or a listed
+            image is missing.
+        AnnotationError: If the annotation is malformed (names file and line).
+    """
+
+    METAINFO = dict(classes=('face',), palette=[(0, 255, 0)])
+
+    def __init__(
+        self,
+        *args: Any,
+        invalid_faces: Literal['keep', 'ignore', 'drop'] = 'ignore',
+        degenerate_boxes: Literal['ignore', 'drop'] = 'ignore',
+        filter_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if invalid_faces not in ('keep', 'ignore', 'drop'):
+            raise ValueError(
+                "invalid_faces must be 'keep', 'ignore' or 'drop', "
+                f'not {invalid_faces!r}'
+            )
+        if degenerate_boxes not in ('ignore', 'drop'):
+            raise ValueError(
+                f"degenerate_boxes must be 'ignore' or 'drop', not {degenerate_boxes!r}"
+            )
+        if unknown := set(filter_cfg or ()) - _FILTERS:
+            raise ValueError(
+                f'filter_cfg knows {sorted(_FILTERS)}, not {sorted(unknown)}'
+            )
+        self.invalid_faces = invalid_faces
+        self.degenerate_boxes = degenerate_boxes
+        self._counts: Counter[str] = Counter()
+        super().__init__(*args, filter_cfg=filter_cfg, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation.
+
+        Returns:
+            One dict an image, see the class.
+        """
+        self._check_files()
+        text = fileio.get(self.ann_file, backend_args=self.backend_args)
+        records = parse_wider_face_txt(text, self.ann_file)
+        if not records:
+            raise ValueError(f'{self.ann_file} lists no images')
+        self._counts = Counter(images=len(records))
+        return [self.parse_data_info(record) for record in records]
+
+    def parse_data_info(self, record: ImageRecord) -> dict:
+        """Turn one image of the annotation into mmdet's format.
+
+        Args:
+            record: The image as the reader gives it.
+
+        Returns:
+            The dict described in the class.
+        """
+        faces = [self._parse_face(face) for face in record.faces.tolist()]
+        return dict(
+            img_id=record.img_id,
+            img_path=fileio.join_path(self.data_prefix.get('img', ''), record.path),
+            event=record.event,
+            instances=[face for face in faces if face is not None],
+        )
+
+    def _parse_face(self, face: list[int]) -> dict | None:
+        """One face row as an instance, or None if it is dropped."""
+        x, y, w, h = face[:4]
+        actions = set()
+        self._counts['faces'] += 1
+        if face[_INVALID]:
+            self._counts['invalid'] += 1
+            actions.add(self.invalid_faces)
+        if w <= 0 or h <= 0:
+            self._counts['degenerate'] += 1
+            actions.add(self.degenerate_boxes)
+        elif min(w, h) < self._filter('bbox_min_size'):
+            self._counts['small'] += 1
+            actions.add('ignore')
+        if 'drop' in actions:
+            self._counts['dropped'] += 1
+            return None
+        self._counts['ignored'] += 'ignore' in actions
+        return dict(
+            bbox=[float(x), float(y), float(x + w), float(y + h)],
+            bbox_label=0,
+            ignore_flag=int('ignore' in actions),
+            **dict(zip(ATTRIBUTES, face[4:], strict=True)),
+        )
+
+    def filter_data(self) -> list[dict]:
+        """Apply ``filter_cfg`` and log what was read, in one line.
+
+        Returns:
+            The images that stay.
+
+        Raises:
+            ValueError: If none stays.
+        """
+        counts = self._counts
+        kept = []
+        for info in self.data_list:
+            empty = all(face['ignore_flag'] for face in info['instances'])
+            counts['empty'] += empty
+            if empty and self._filter('filter_empty_gt'):
+                counts['empty_removed'] += 1
+            elif self._is_small(info['img_path']):
+                counts['small_removed'] += 1
+            else:
+                kept.append(info)
+        print_log(self._summary(len(kept)), logger='current')
+        if not kept:
+            raise ValueError(
+                f'filter_cfg={self.filter_cfg} leaves none of the '
+                f'{counts["images"]} images of {self.ann_file}'
+            )
+        return kept
+
+    def _summary(self, kept: int) -> str:
+        """What was read, in one line; what did not happen is left out."""
+        counts = self._counts
+        images = _told(
+            (counts['empty'], 'without faces to find'),
+            (counts['empty_removed'], 'of these removed'),
+            (counts['small_removed'], 'removed as too small'),
+        )
+        faces = _told(
+            (counts['ignored'], 'ignored'),
+            (counts['dropped'], 'dropped'),
+            (counts['invalid'], f'invalid: {self.invalid_faces}'),
+            (counts['degenerate'], f'degenerate: {self.degenerate_boxes}'),
+            (counts['small'], 'below bbox_min_size: ignore'),
+        )
+        return (
+            f'{self.ann_file}: {kept} of {counts["images"]} images used{images}, '
+            f'{counts["faces"]} faces{faces}'
+        )
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on one image.
+
+        Args:
+            idx: Index of the image.
+
+        Returns:
+            What the pipeline returns.
+
+        Raises:
+            FileNotFoundError: If the image is missing.
+            RuntimeError: If the pipeline fails; names the image, which the
+                decoders' own errors do not always do.
+        """
+        info = self.get_data_info(idx)
+        path = info['img_path']
+        try:
+            return self.pipeline(info)
+        except Exception as error:
+            if not fileio.exists(path, backend_args=self.backend_args):
+                raise FileNotFoundError(
+                    f'{path} is missing, though {self.ann_file} lists it'
+                ) from error
+            raise RuntimeError(
+                f'the pipeline failed on {path} (is it a whole image?): '
+                f'{type(error).__name__}: {error}'
+            ) from error
+
+    def _filter(self, name: str) -> Any:
+        """A value of ``filter_cfg``; 0, that is off, by default and at test."""
+        return 0 if self.test_mode else (self.filter_cfg or {}).get(name, 0)
+
+    def _is_small(self, path: str) -> bool:
+        """Whether a side of the image is below ``min_size``."""
+        limit = self._filter('min_size')
+        if not limit:
+            return False
+        with fileio.get_local_path(path, backend_args=self.backend_args) as local:
+            with Image.open(local) as image:
+                return min(image.size) < limit
+
+    def _check_files(self) -> None:
+        """Raise the error that says what to put where."""
+        help_text = _HELP.format(root=self.data_root)
+        if not fileio.isfile(self.ann_file, backend_args=self.backend_args):
+            raise FileNotFoundError(f'no annotation file {self.ann_file!r}.{help_text}')
+        folder = self.data_prefix.get('img', '')
+        # Only a disk is sure to know folders; object stores need not.
+        if self.backend_args is None and '://' not in folder:
+            if not osp.isdir(folder):
+                raise FileNotFoundError(f'no image folder {folder!r}.{help_text}')
+
+
+def _told(*parts: tuple[int, str]) -> str:
+    """The parts that are not zero, in brackets after a space."""
+    told = '; '.join(f'{number} {text}' for number, text in parts if number)
+    return f' ({told})' if told else ''

@@ -1,0 +1,219 @@
+"""Reader of WIDER FACE's official text annotation; needs NumPy only.
+
+The official files (``wider_face_split/wider_face_{train,val}_bbx_gt.txt``) hold,
+for every image, its path below ``WIDER_{train,val}/images``, the number of faces
+and one row of ten integers a face. An image without faces has count 0 and, all the
+same, one row of zeros. ``wider_face_test_filelist.txt`` holds image paths only.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+
+#: The columns of a face row. x, y (top left corner), w, h are in pixels.
+FACE_FIELDS = (
+    'x',
+    'y',
+    'w',
+    'h',
+    'blur',
+    'expression',
+    'illumination',
+    'invalid',
+    'occlusion',
+    'pose',
+)
+#: The columns that describe a face rather than place it.
+ATTRIBUTES = FACE_FIELDS[4:]
+
+_INT32 = np.iinfo(np.int32)
+_ZEROS = ['0'] * len(FACE_FIELDS)
+
+
+class AnnotationError(ValueError):
+    """A malformed annotation; the message starts with ``file:line:``."""
+
+
+class ImageRecord(NamedTuple):
+    """What the annotation says of one image.
+
+    Attributes:
+        path: Path of the image as written, ``event/name.jpg``.
+        faces: Int32 array (N, 10), columns as in :data:`FACE_FIELDS`.
+        line: Line number, from 1, on which ``path`` stands.
+    """
+
+    path: str
+    faces: np.ndarray
+    line: int
+
+    @property
+    def event(self) -> str:
+        """The image's folder, e.g. ``0--Parade``; '' when there is none."""
+        return self.path.rpartition('/')[0]
+
+    @property
+    def img_id(self) -> str:
+        """Path without its suffix: ``0--Parade/0_Parade_marchingband_1_465``."""
+        return _stem(self.path)
+
+
+def read_wider_face_txt(path: str | Path) -> list[ImageRecord]:
+    """Read an annotation file or a file list.
+
+    Args:
+        path: The text file, in UTF-8 with or without a byte order mark.
+
+    Returns:
+        One record an image, in the file's order.
+
+    Raises:
+        AnnotationError: If the text is malformed, see
+            :func:`parse_wider_face_txt`, or is not UTF-8.
+        OSError: If the file cannot be read.
+    """
+    return parse_wider_face_txt(Path(path).read_bytes(), str(path))
+
+
+def parse_wider_face_txt(
+    text: str | bytes, source: str = '<string>'
+) -> list[ImageRecord]:
+    """Parse an annotation or a file list.
+
+    A text in which no line is a bare integer is a file list: one path a line, and
+    every record has no faces. Line ends may be LF or CRLF; spaces at a line's ends,
+    a byte order mark and empty lines at the end of the text are ignored. The row of
+    zeros after a count of 0 may be missing.
+
+    Args:
+        text: The text, or its UTF-8 bytes.
+        source: Name of the text for error messages.
+
+    Returns:
+        One record an image, in the text's order.
+
+    Raises:
+        AnnotationError: If a path, a count or a face row is missing or malformed,
+            or if two images have the same name
+            (the suffix aside). A width or height of zero or less is
+            none of these: the official files hold some.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode('utf-8')
+        except UnicodeDecodeError as error:
+            line = text[: error.start].count(b'\n') + 1
+            raise AnnotationError(f'{source}:{line}: not UTF-8: {error}') from error
+    text = text.removeprefix('\ufeff')
+    lines = [line.strip() for line in text.replace('\r\n', '\n').split('\n')]
+    while lines and not lines[-1]:
+        lines.pop()
+    parser = _Parser(lines, source)
+    return parser.annotation() if any(map(_is_int, lines)) else parser.file_list()
+
+
+def _is_int(word: str) -> bool:
+    """True for an optional minus sign and ASCII digits, nothing else."""
+    return word.isascii() and word.removeprefix('-').isdigit()
+
+
+def _stem(path: str) -> str:
+    """The path without its suffix, which must not be empty."""
+    return path[: -len(PurePosixPath(path).suffix)]
+
+
+def _shorten(line: str) -> str:
+    return repr(line if len(line) <= 60 else line[:57] + '...')
+
+
+class _Parser:
+    """Walks over the stripped lines of one text."""
+
+    def __init__(self, lines: Sequence[str], source: str) -> None:
+        self.lines = lines
+        self.source = source
+        self.seen: dict[str, int] = {}
+
+    def fail(self, index: int, message: str) -> NoReturn:
+        raise AnnotationError(f'{self.source}:{index + 1}: {message}')
+
+    def file_list(self) -> list[ImageRecord]:
+        none = np.zeros((0, len(FACE_FIELDS)), np.int32)
+        return [ImageRecord(self.path(i), none, i + 1) for i in range(len(self.lines))]
+
+    def annotation(self) -> list[ImageRecord]:
+        records = []
+        index, end = 0, len(self.lines)
+        while index < end:
+            path = self.path(index)
+            count = self.count(index + 1, path)
+            start = index + 2
+            faces = self.faces(start, count, path)
+            records.append(ImageRecord(path, faces, index + 1))
+            index = start + count
+            if count == 0 and index < end and self.lines[index].split() == _ZEROS:
+                index += 1
+        return records
+
+    def path(self, index: int) -> str:
+        path = self.lines[index]
+        words = path.split()
+        if words and all(map(_is_int, words)):
+            self.fail(
+                index,
+                f'expected the path of an image, found {_shorten(path)} '
+                '(more rows than the count above says?)',
+            )
+        if not PurePosixPath(path).suffix:
+            self.fail(
+                index,
+                f'expected the path of an image, event/name.jpg, '
+                f'found {_shorten(path)}',
+            )
+        if (first := self.seen.setdefault(_stem(path), index + 1)) <= index:
+            self.fail(
+                index, f'{path}: an image of that name is on line {first} already'
+            )
+        return path
+
+    def count(self, index: int, path: str) -> int:
+        if index >= len(self.lines):
+            self.fail(index - 1, f'the file ends before the number of faces of {path}')
+        word = self.lines[index]
+        if not _is_int(word) or int(word) < 0:
+            self.fail(
+                index, f'expected the number of faces of {path}, found {_shorten(word)}'
+            )
+        return int(word)
+
+    def faces(self, start: int, count: int, path: str) -> np.ndarray:
+        if start + count > len(self.lines):
+            # A missing row shows first where the next image's path stands in its
+            # place, so look at the rows that are there before blaming the end.
+            for index in range(start, len(self.lines)):
+                self.row(index, path)
+            self.fail(
+                len(self.lines) - 1,
+                f'the file ends after {len(self.lines) - start} of {count} faces '
+                f'of {path}',
+            )
+        rows = [self.row(index, path) for index in range(start, start + count)]
+        return np.array(rows, np.int32).reshape(-1, len(FACE_FIELDS))
+
+    def row(self, index: int, path: str) -> list[int]:
+        words = self.lines[index].split()
+        if len(words) != len(FACE_FIELDS):
+            self.fail(
+                index,
+                f'expected a face of {path} in {len(FACE_FIELDS)} columns, found '
+                f'{len(words)}: {_shorten(self.lines[index])}',
+            )
+        for word in words:
+            if not _is_int(word):
+                self.fail(index, f'{_shorten(word)} is not an integer')
+        row = list(map(int, words))
+        if min(row) < _INT32.min or max(row) > _INT32.max:
+            self.fail(index, f'a number does not fit 32 bits: {" ".join(words)}')
+        return row

@@ -1,0 +1,316 @@
+import logging
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+import mmdet_srn  # noqa: F401
+from mmdet_srn.datasets import WIDERFaceTxtDataset
+from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
+
+META_KEYS = (
+    'img_id',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'instances',
+)
+TEST_PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale_factor=2.0, keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='PackDetInputs', meta_keys=META_KEYS),
+]
+# Of a.jpg: a good face, an invalid one, a degenerate one, a small one.
+ANNOTATION = """0--A/a.jpg
+4
+10 5 20 25 1 0 1 0 2 1
+1 1 10 12 2 0 0 1 0 0
+7 7 0 5 0 0 0 0 0 0
+40 30 3 4 0 0 0 0 0 0
+0--A/empty.jpg
+0
+0 0 0 0 0 0 0 0 0 0
+1--B/only_invalid.jpg
+1
+1 1 10 12 0 0 0 1 0 0
+"""
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmdet')
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A data set of three images in the official layout; the last one is small."""
+    images = {'0--A/a': (48, 64), '0--A/empty': (50, 40), '1--B/only_invalid': (20, 64)}
+    for name, shape in images.items():
+        file = tmp_path / 'WIDER_train' / 'images' / f'{name}.jpg'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(file), np.full((*shape, 3), 128, np.uint8))
+    (tmp_path / 'wider_face_split').mkdir()
+    _annotation(tmp_path).write_text(ANNOTATION)
+    return tmp_path
+
+
+def _annotation(root):
+    return root / 'wider_face_split' / 'wider_face_train_bbx_gt.txt'
+
+
+def _image(root, name='0--A/a.jpg'):
+    return root / 'WIDER_train' / 'images' / name
+
+
+def _build(root, **kwargs):
+    config = dict(
+        type='WIDERFaceTxtDataset',
+        data_root=str(root),
+        ann_file='wider_face_split/wider_face_train_bbx_gt.txt',
+        data_prefix=dict(img='WIDER_train/images'),
+    )
+    return DATASETS.build(config | kwargs)
+
+
+def _flags(dataset, index=0):
+    instances = dataset.get_data_info(index)['instances']
+    return [face['ignore_flag'] for face in instances]
+
+
+def test_items(root):
+    dataset = _build(root)
+    assert isinstance(dataset, WIDERFaceTxtDataset)
+    assert dataset.metainfo['classes'] == ('face',)
+    assert len(dataset) == 3
+    info = dataset.get_data_info(0)
+    assert info['img_id'] == '0--A/a'
+    assert info['event'] == '0--A'
+    assert info['img_path'] == str(_image(root))
+    assert info['instances'][0] == dict(
+        bbox=[10.0, 5.0, 30.0, 30.0],
+        bbox_label=0,
+        ignore_flag=0,
+        blur=1,
+        expression=0,
+        illumination=1,
+        invalid=0,
+        occlusion=2,
+        pose=1,
+    )
+    assert _flags(dataset) == [0, 1, 1, 0]
+    assert dataset.get_data_info(1)['instances'] == []
+    assert dataset.get_cat_ids(0) == [0] * 4
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'flags'),
+    [
+        (dict(invalid_faces='keep'), [0, 0, 1, 0]),
+        (dict(invalid_faces='drop'), [0, 1, 0]),
+        (dict(degenerate_boxes='drop'), [0, 1, 0]),
+        (dict(invalid_faces='drop', degenerate_boxes='drop'), [0, 0]),
+        (dict(filter_cfg=dict(bbox_min_size=4)), [0, 1, 1, 1]),
+        (dict(filter_cfg=dict(bbox_min_size=3)), [0, 1, 1, 0]),
+        (dict(filter_cfg=dict(bbox_min_size=4), test_mode=True), [0, 1, 1, 0]),
+    ],
+)
+def test_which_faces(root, arguments, flags):
+    assert _flags(_build(root, **arguments)) == flags
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'names'),
+    [
+        (dict(filter_cfg=dict(filter_empty_gt=True)), ['a']),
+        (dict(filter_cfg=dict(filter_empty_gt=False)), ['a', 'empty', 'only_invalid']),
+        (
+            dict(filter_cfg=dict(filter_empty_gt=True), invalid_faces='keep'),
+            ['a', 'only_invalid'],
+        ),
+        (
+            dict(filter_cfg=dict(filter_empty_gt=True), test_mode=True),
+            ['a', 'empty', 'only_invalid'],
+        ),
+        (dict(filter_cfg=dict(min_size=20)), ['a', 'empty', 'only_invalid']),
+        (dict(filter_cfg=dict(min_size=21)), ['a', 'empty']),
+        (dict(filter_cfg=dict(min_size=41)), ['a']),
+        (dict(filter_cfg=dict(min_size=41), test_mode=True, indices=2), ['a', 'empty']),
+    ],
+)
+def test_which_images(root, arguments, names):
+    dataset = _build(root, **arguments)
+    found = [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))]
+    assert [name.split('/')[1] for name in found] == names
+
+
+def test_log_line(root, caplog):
+    # MMLogger does not propagate, so caplog must be attached to it.
+    logger = MMLogger.get_instance('test_wider_face_txt')
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            _build(
+                root,
+                degenerate_boxes='drop',
+                filter_cfg=dict(filter_empty_gt=True, bbox_min_size=4),
+            )
+    finally:
+        logger.removeHandler(caplog.handler)
+    (message,) = caplog.messages
+    assert message == (
+        f'{_annotation(root)}: 1 of 3 images used (2 without faces to find; 2 of these '
+        'removed), 5 faces (3 ignored; 1 dropped; 2 invalid: ignore; '
+        '1 degenerate: drop; 1 below bbox_min_size: ignore)'
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(invalid_faces='remove'), "'keep', 'ignore' or 'drop', not 'remove'"),
+        (dict(degenerate_boxes='keep'), "'ignore' or 'drop', not 'keep'"),
+        (dict(filter_cfg=dict(filter_empty=True)), 'filter_empty_gt.*filter_empty'),
+        (dict(filter_cfg=dict(min_size=1000)), 'leaves none of the 3 images'),
+    ],
+)
+def test_bad_arguments(root, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        _build(root, **arguments)
+
+
+def test_file_list_of_the_test_split(root):
+    list_file = root / 'wider_face_split' / 'wider_face_test_filelist.txt'
+    list_file.write_text('0--A/a.jpg\n0--A/empty.jpg\n')
+    dataset = _build(
+        root,
+        ann_file='wider_face_split/wider_face_test_filelist.txt',
+        pipeline=TEST_PIPELINE,
+        test_mode=True,
+    )
+    sample = dataset[0]['data_samples']
+    assert len(dataset) == 2
+    assert sample.img_id == '0--A/a'
+    assert sample.instances == []
+    assert sample.gt_instances.bboxes.shape == (0, 4)
+
+
+def test_no_data_folder(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        _build(tmp_path / 'nowhere')
+    for word in (
+        'nowhere',
+        'wider_face_train_bbx_gt.txt',
+        'WIDER_train.zip',
+        'WIDER_val.zip',
+        'wider_face_split.zip',
+        'train_dataloader.dataset.data_root',
+    ):
+        assert word in str(caught.value)
+
+
+def test_no_image_folder(root):
+    with pytest.raises(FileNotFoundError, match="image folder '.*WIDER_val/images'"):
+        _build(root, data_prefix=dict(img='WIDER_val/images'))
+
+
+def test_malformed_annotation(root):
+    _annotation(root).write_text('0--A/a.jpg\n1\n1 2 3\n')
+    with pytest.raises(AnnotationError, match=r'wider_face_train_bbx_gt\.txt:3: '):
+        _build(root)
+
+
+def test_empty_annotation(root):
+    _annotation(root).write_text('\n')
+    with pytest.raises(ValueError, match='lists no images'):
+        _build(root)
+
+
+def test_missing_image(root):
+    dataset = _build(root, pipeline=TEST_PIPELINE)
+    _image(root).unlink()
+    with pytest.raises(FileNotFoundError, match=r'0--A/a\.jpg is missing, though'):
+        dataset[0]
+
+
+@pytest.mark.parametrize('content', [b'', b'not a picture'])
+def test_broken_image(root, content):
+    dataset = _build(root, pipeline=TEST_PIPELINE)
+    _image(root).write_bytes(content)
+    with pytest.raises(RuntimeError, match=r'failed on .*0--A/a\.jpg'):
+        dataset[0]
+
+
+def test_test_pipeline_keeps_original_pixels(root):
+    dataset = _build(root, pipeline=TEST_PIPELINE, test_mode=True)
+    item = dataset[0]
+    sample = item['data_samples']
+    assert item['inputs'].shape == (3, 96, 128)
+    assert sample.ori_shape == (48, 64)
+    assert sample.img_shape == (96, 128)
+    assert sample.scale_factor == (2.0, 2.0)
+    assert sample.instances == dataset.get_data_info(0)['instances']
+    boxes, ignored = sample.gt_instances.bboxes, sample.ignored_instances.bboxes
+    assert boxes.tensor.tolist() == [[10, 5, 30, 30], [40, 30, 43, 34]]
+    assert sample.gt_instances.labels.tolist() == [0, 0]
+    assert ignored.tensor.tolist() == [[1, 1, 11, 13], [7, 7, 7, 12]]
+
+
+def test_pickles(root):
+    dataset = pickle.loads(pickle.dumps(_build(root, pipeline=TEST_PIPELINE)))
+    assert dataset[1]['data_samples'].img_id == '0--A/empty'
+
+
+@pytest.mark.parametrize('name', ['widerface', 'face_mosaic'])
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+def test_configs(root, repo_root, name, split):
+    config = Config.fromfile(repo_root / 'configs/_base_/datasets' / f'{name}.py')
+    dataset = config[f'{split}_dataloader'].dataset
+    assert dataset.data_root == config.data_root
+    expected = 'train' if split == 'train' else 'val'
+    assert dataset.ann_file == f'wider_face_split/wider_face_{expected}_bbx_gt.txt'
+    assert dataset.data_prefix.img == f'WIDER_{expected}/images'
+    dataset.update(
+        data_root=str(root),
+        ann_file='wider_face_split/wider_face_train_bbx_gt.txt',
+        data_prefix=dict(img='WIDER_train/images'),
+    )
+    dataset = DATASETS.build(dataset)
+    # The real training set leaves images without a face to find out.
+    filtered = split == 'train' and name == 'widerface'
+    assert len(dataset) == (1 if filtered else 3)
+    for index in range(len(dataset)):
+        item = dataset[index]
+        sample = item['data_samples']
+        if split == 'train':
+            size = config.get('crop_size') or config.image_size
+            assert tuple(item['inputs'].shape[1:]) == tuple(size)
+            boxes = sample.gt_instances.bboxes
+            assert boxes.shape == (len(sample.gt_instances), 4)
+        else:
+            assert tuple(item['inputs'].shape[1:]) == sample.ori_shape
+            assert sample.scale_factor == (1.0, 1.0)
+            assert len(sample.instances) == (4, 0, 1)[index]
+
+
+def test_widerface_mini(shared_data):
+    dataset = _build(shared_data / 'widerface_mini')
+    flags = [flag for i in range(len(dataset)) for flag in _flags(dataset, i)]
+    assert len(dataset) == 204
+    assert len(flags) == 4565
+    val = _build(
+        shared_data / 'widerface_mini',
+        ann_file='wider_face_split/wider_face_val_bbx_gt.txt',
+        data_prefix=dict(img='WIDER_val/images'),
+        pipeline=TEST_PIPELINE,
+        test_mode=True,
+    )
+    sizes = [len(val[i]['data_samples'].instances) for i in range(len(val))]
+    assert (len(sizes), sum(sizes)) == (7, 478)
+    assert 126 in sizes

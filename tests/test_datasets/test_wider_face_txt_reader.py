@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmdet_srn.datasets.wider_face_txt_reader import (
+    ATTRIBUTES,
+    FACE_FIELDS,
+    AnnotationError,
+    parse_wider_face_txt,
+    read_wider_face_txt,
+)
+
+ROW = '10 20 30 40 0 1 0 0 2 0 '
+ZEROS = '0 0 0 0 0 0 0 0 0 0 '
+GOOD = (
+    f'0--A/a_1.jpg\n1\n{ROW}\n0--A/a_2.jpg\n0\n{ZEROS}\n1--B/b.jpg\n2\n{ROW}\n{ROW}\n'
+)
+
+
+def test_fields():
+    assert len(FACE_FIELDS) == 10
+    assert FACE_FIELDS[:4] == ('x', 'y', 'w', 'h')
+    assert ATTRIBUTES == FACE_FIELDS[4:]
+
+
+def test_records():
+    first, second, third = parse_wider_face_txt(GOOD)
+    assert (first.path, first.event, first.img_id, first.line) == (
+        '0--A/a_1.jpg',
+        '0--A',
+        '0--A/a_1',
+        1,
+    )
+    assert first.faces.dtype == np.int32
+    assert first.faces.tolist() == [[10, 20, 30, 40, 0, 1, 0, 0, 2, 0]]
+    assert second.faces.shape == (0, 10)
+    assert third.line == 7
+    assert third.faces.shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        pytest.param(GOOD.replace('\n', '\r\n'), id='crlf'),
+        pytest.param('\ufeff' + GOOD, id='bom'),
+        pytest.param(('\ufeff' + GOOD).encode(), id='bom bytes'),
+        pytest.param(GOOD + '\n \n\r\n', id='empty lines at the end'),
+        pytest.param(GOOD.rstrip(), id='no end of line'),
+        pytest.param(GOOD.replace(' \n', '\n'), id='no trailing spaces'),
+        pytest.param(GOOD.replace('\n', '  \t\n'), id='more trailing spaces'),
+        pytest.param(GOOD.replace(ZEROS + '\n', ''), id='no row of zeros'),
+    ],
+)
+def test_variants_of_the_same_text(text):
+    found, expected = parse_wider_face_txt(text), parse_wider_face_txt(GOOD)
+    assert [record.path for record in found] == [record.path for record in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.faces, other.faces)
+
+
+def test_no_row_of_zeros_at_the_end():
+    (record,) = parse_wider_face_txt('a/b.jpg\n0\n')
+    assert record.faces.shape == (0, 10)
+
+
+def test_a_counted_row_of_zeros_stays():
+    (record,) = parse_wider_face_txt(f'a/b.jpg\n1\n{ZEROS}\n')
+    assert record.faces.tolist() == [[0] * 10]
+
+
+def test_negative_numbers_stay():
+    # The official val file has a width of -2.
+    (record,) = parse_wider_face_txt('a/b.jpg\n1\n1026 474 -2 23 2 0 0 0 2 0 \n')
+    assert record.faces[0, 2] == -2
+
+
+def test_file_list():
+    records = parse_wider_face_txt('0--A/a.jpg\r\n1--B/b c.png \r\n\r\n')
+    assert [record.path for record in records] == ['0--A/a.jpg', '1--B/b c.png']
+    assert all(record.faces.shape == (0, 10) for record in records)
+    assert [record.line for record in records] == [1, 2]
+
+
+def test_ids():
+    records = parse_wider_face_txt('x.jpg\na.b/c/d.e.jpg\n.hidden/y.jpg\n')
+    assert [record.event for record in records] == ['', 'a.b/c', '.hidden']
+    assert [record.img_id for record in records] == ['x', 'a.b/c/d.e', '.hidden/y']
+
+
+@pytest.mark.parametrize('text', ['', '\n\n', '\ufeff'])
+def test_empty(text):
+    assert parse_wider_face_txt(text) == []
+
+
+@pytest.mark.parametrize(
+    ('text', 'line', 'message'),
+    [
+        (f'a/b.jpg\nmany\n{ROW}\n1\n', 2, "number of faces of a/b.jpg, found 'many'"),
+        (f'a/b.jpg\n-1\n{ROW}\n', 2, "number of faces of a/b.jpg, found '-1'"),
+        (f'a/b.jpg\n1.0\n{ROW}\n1\n', 2, "number of faces of a/b.jpg, found '1.0'"),
+        (f'a/b.jpg\n1 1\n{ROW}\n1\n', 2, "number of faces of a/b.jpg, found '1 1'"),
+        (f'a/b.jpg\n\n{ROW}\n1\n', 2, "number of faces of a/b.jpg, found ''"),
+        (f'a/b.jpg\n1\n{ROW}\nc/d.jpg\n', 4, 'ends before the number of faces of c/d'),
+        ('a/b.jpg\n1\n1 2 3 4 5 6 7 8 9\n', 3, 'in 10 columns, found 9'),
+        ('a/b.jpg\n1\n1 2 3 4 5 6 7 8 9 10 11\n', 3, 'in 10 columns, found 11'),
+        ('a/b.jpg\n1\n1 2 3 4.5 5 6 7 8 9 0\n', 3, "'4.5' is not an integer"),
+        ('a/b.jpg\n1\n1 2 3 x 5 6 7 8 9 0\n', 3, "'x' is not an integer"),
+        ('a/b.jpg\n1\n1 2 3 1_0 5 6 7 8 9 0\n', 3, "'1_0' is not an integer"),
+        ('a/b.jpg\n1\n1 2 3 ٣ 5 6 7 8 9 0\n', 3, "'٣' is not an integer"),
+        ('a/b.jpg\n1\n1 2 3 2147483648 5 6 7 8 9 0\n', 3, 'does not fit 32 bits'),
+        (f'a/b.jpg\n2\n{ROW}\n', 3, 'ends after 1 of 2 faces of a/b.jpg'),
+        (f'a/b.jpg\n2\n{ROW}\nc/d.jpg\n1\n{ROW}\n', 4, 'found 1: .c/d.jpg'),
+        (f'a/b.jpg\n9\n{ROW}\nc/d.jpg\n1\n{ROW}\n', 4, 'found 1: .c/d.jpg'),
+        (f'a/b.jpg\n1\n{ROW}\n{ROW}\n', 4, 'expected the path of an image'),
+        (f'a/b.jpg\n0\n{ROW}\n', 3, 'expected the path of an image'),
+        (f'a/b.jpg\n0\n{ZEROS}\n{ZEROS}\n', 4, 'expected the path of an image'),
+        (f'a/b.jpg\n1\n{ROW}\nend of file\n', 4, "found 'end of file'"),
+        (f'a/b.jpg\n1\n{ROW}\n\nc/d.jpg\n1\n{ROW}\n', 4, "found ''"),
+        (f'1\n{ROW}\n', 1, "found '1'"),
+        (f'a/b.jpg\n1\n{ROW}\na/b.jpg\n1\n{ROW}\n', 4, 'that name is on line 1'),
+        (f'a/b.jpg\n1\n{ROW}\na/b.png\n1\n{ROW}\n', 4, 'that name is on line 1'),
+        ('a/b.jpg\nc/d.jpg\na/b.jpg\n', 3, 'that name is on line 1'),
+        ('a/b.jpg\nnonsense\n', 2, "found 'nonsense'"),
+        (b'a/b.jpg\n1\n\xff\n', 3, 'not UTF-8'),
+    ],
+)
+def test_malformed(text, line, message):
+    with pytest.raises(AnnotationError, match=message) as caught:
+        parse_wider_face_txt(text, 'some/file.txt')
+    assert str(caught.value).startswith(f'some/file.txt:{line}: ')
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.lists(st.integers(-(2**31), 2**31 - 1), min_size=10, max_size=10),
+            max_size=4,
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_round_trip(images):
+    text = ''
+    for index, faces in enumerate(images):
+        rows = [' '.join(map(str, face)) + ' ' for face in faces] or [ZEROS]
+        text += '\n'.join([f'e/{index}.jpg', str(len(faces)), *rows]) + '\n'
+    records = parse_wider_face_txt(text)
+    assert [record.faces.tolist() for record in records] == images
+
+
+def test_read_names_the_file(tmp_path):
+    file = tmp_path / 'gt.txt'
+    file.write_text('a/b.jpg\n1\n1 2\n')
+    with pytest.raises(AnnotationError) as caught:
+        read_wider_face_txt(file)
+    assert str(caught.value).startswith(f'{file}:3: ')
+    with pytest.raises(FileNotFoundError, match='nowhere.txt'):
+        read_wider_face_txt(tmp_path / 'nowhere.txt')
+
+
+@pytest.mark.parametrize(
+    ('name', 'images', 'faces', 'degenerate', 'invalid'),
+    [
+        ('wider_face_val_bbx_gt.txt', 3226, 39708, 11, 585),
+        ('wider_face_train_boxes.txt', 12880, 159424, None, 0),
+    ],
+)
+def test_official_files(shared_data, name, images, faces, degenerate, invalid):
+    records = read_wider_face_txt(shared_data / 'annotations' / name)
+    rows = np.concatenate([record.faces for record in records])
+    assert len(records) == images
+    assert len(rows) == faces
+    assert len({record.event for record in records}) == 61
+    assert rows[:, FACE_FIELDS.index('invalid')].sum() == invalid
+    if degenerate is not None:
+        assert (rows[:, 2:4].min(axis=1) <= 0).sum() == degenerate
