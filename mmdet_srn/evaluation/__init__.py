@@ -1,0 +1,29 @@
+"""Evaluation of face detectors.
+
+All but :class:`WIDERFaceMetric` needs NumPy, SciPy and, for .mat files of version 7.3,
+h5py only. ``tools/eval_widerface.py`` uses it on machines without PyTorch.
+"""
+
+from .face_ap import FaceAP, ImageFaces, evaluate_face_ap
+from .wider_face_eval import (
+    SubsetResult,
+    WIDERFaceDetections,
+    evaluate_wider_face,
+)
+from .wider_face_ground_truth import WIDERFaceGroundTruth, read_ground_truth
+from .wider_face_metric import WIDERFaceMetric
+from .wider_face_results import read_results, write_results
+
+__all__ = [
+    'FaceAP',
+    'ImageFaces',
+    'SubsetResult',
+    'WIDERFaceDetections',
+    'WIDERFaceGroundTruth',
+    'WIDERFaceMetric',
+    'evaluate_face_ap',
+    'evaluate_wider_face',
+    'read_ground_truth',
+    'read_results',
+    'write_results',
+]

@@ -1,0 +1,220 @@
+"""The official WIDER FACE evaluation's ground truth; NumPy and SciPy only."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .mat_file import load_mat
+
+#: The official subsets, in the order in which results are quoted.
+SUBSETS = ('easy', 'medium', 'hard')
+#: Attributes that the .mat files carry for each face, as in the text annotation.
+ATTRIBUTES = ('blur', 'expression', 'illumination', 'invalid', 'occlusion', 'pose')
+#: Images of the whole validation split.
+NUM_VAL_IMAGES = 3226
+
+_HELP = """
+The official ground truth is the folder eval_tools/ground_truth of the evaluation kit \
+(eval_tools.zip, "Evaluation code" on http://shuoyang1213.me/WIDERFACE/ ). Give the \
+folder that holds wider_easy_val.mat, wider_medium_val.mat and wider_hard_val.mat."""
+
+
+@dataclass(frozen=True)
+class WIDERFaceGroundTruth:
+    """All faces of the evaluated images, image after image.
+
+    Attributes:
+        names: ``event/name`` of each of the N images, without suffix.
+        bboxes: Int32 (G, 4): x, y, w, h in pixels, as annotated.
+        offsets: Int64 (N + 1,): image i has the faces ``offsets[i]:offsets[i + 1]``.
+        subsets: Subset name -> bool (G,), true for the faces to be found.
+        attributes: Attribute name -> int (G,); empty if unknown.
+    """
+
+    names: tuple[str, ...]
+    bboxes: np.ndarray
+    offsets: np.ndarray
+    subsets: dict[str, np.ndarray]
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def from_images(
+        cls,
+        names: Sequence[str],
+        bboxes: Sequence[np.ndarray],
+        subsets: Mapping[str, Sequence[Sequence[int]]],
+        attributes: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    ) -> 'WIDERFaceGroundTruth':
+        """Build from one entry an image.
+
+        Args:
+            names: ``event/name`` of each image.
+            bboxes: Whole numbers (G_i, 4) of each image: x, y, w, h.
+            subsets: Subset -> for each image the rows (from 0) of its faces.
+            attributes: Attribute -> for each image one value a face.
+
+        Returns:
+            The ground truth.
+
+        Raises:
+            ValueError: If names repeat, the lengths differ, boxes are not whole
+                numbers of int32, or a subset has a row that does not exist or
+                comes twice.
+        """
+        if len(set(names)) != len(names):
+            raise ValueError('image names of the ground truth repeat')
+        counts = [len(boxes) for boxes in bboxes]
+        offsets = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+        masks = {
+            subset: _row_mask(names, counts, rows, subset)
+            for subset, rows in subsets.items()
+        }
+        flat = {
+            attribute: _per_face(names, counts, values, attribute)
+            for attribute, values in (attributes or {}).items()
+        }
+        return cls(tuple(names), _int32_boxes(names, bboxes), offsets, masks, flat)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.names)
+
+    def restrict(self, names: Iterable[str]) -> 'WIDERFaceGroundTruth':
+        """Keep some of the images only, in the order of the ground truth.
+
+        Args:
+            names: ``event/name`` of the images to keep.
+
+        Returns:
+            The smaller ground truth.
+
+        Raises:
+            ValueError: If the ground truth does not have one of them.
+        """
+        wanted = set(names)
+        if unknown := sorted(wanted.difference(self.names)):
+            raise ValueError(
+                f'{len(unknown)} images are not in the ground truth: '
+                f'{", ".join(unknown[:3])}{" ..." if len(unknown) > 3 else ""}'
+            )
+        keep = np.array([name in wanted for name in self.names], bool)
+        counts = np.diff(self.offsets)
+        faces = np.repeat(keep, counts)
+        return WIDERFaceGroundTruth(
+            tuple(name for name in self.names if name in wanted),
+            self.bboxes[faces],
+            np.concatenate(([0], np.cumsum(counts[keep]))),
+            {subset: mask[faces] for subset, mask in self.subsets.items()},
+            {name: values[faces] for name, values in self.attributes.items()},
+        )
+
+
+def read_ground_truth(folder: str | Path) -> WIDERFaceGroundTruth:
+    """Read the official .mat files of the validation split.
+
+    Args:
+        folder: Folder with ``wider_{easy,medium,hard}_val.mat``.
+
+    Returns:
+        The ground truth, with the attributes.
+
+    Raises:
+        FileNotFoundError: If a file is missing; says where the files come from.
+        ValueError: If the files are malformed or do not fit each other.
+    """
+    folder = Path(folder)
+    paths = {subset: folder / f'wider_{subset}_val.mat' for subset in SUBSETS}
+    if missing := [path.name for path in paths.values() if not path.is_file()]:
+        raise FileNotFoundError(f'no {", ".join(missing)} in {str(folder)!r}.{_HELP}')
+    first = paths[SUBSETS[0]]
+    lists = [f'{attribute}_label_list' for attribute in ATTRIBUTES]
+    try:
+        content = load_mat(first, ['event_list', 'file_list', 'face_bbx_list', *lists])
+        index = {
+            subset: load_mat(
+                path, ['event_list', 'file_list', 'face_bbx_list', 'gt_list']
+            )
+            for subset, path in paths.items()
+        }
+    except (KeyError, ValueError) as error:
+        raise ValueError(f'{error.args[0]}{_HELP}') from error
+    for subset, path in paths.items():
+        if not _same(content, index[subset]):
+            raise ValueError(f'{path} and {first} list different images or faces')
+    names = [
+        f'{event}/{name}'
+        for event, files in zip(
+            content['event_list'], content['file_list'], strict=True
+        )
+        for name in files
+    ]
+    subsets = {
+        # MATLAB counts from 1.
+        subset: [rows.ravel().astype(np.int64) - 1 for rows in _images(mat['gt_list'])]
+        for subset, mat in index.items()
+    }
+    attributes = {
+        attribute: [values.ravel() for values in _images(content[name])]
+        for attribute, name in zip(ATTRIBUTES, lists, strict=True)
+    }
+    return WIDERFaceGroundTruth.from_images(
+        names, _images(content['face_bbx_list']), subsets, attributes
+    )
+
+
+def _images(events: list[list[np.ndarray]]) -> list[np.ndarray]:
+    return [image for event in events for image in event]
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    if any(one[key] != other[key] for key in ('event_list', 'file_list')):
+        return False
+    boxes = _images(one['face_bbx_list']), _images(other['face_bbx_list'])
+    return len(boxes[0]) == len(boxes[1]) and all(map(np.array_equal, *boxes))
+
+
+def _int32_boxes(names: Sequence[str], bboxes: Sequence[np.ndarray]) -> np.ndarray:
+    _check_length(names, bboxes, 'boxes')
+    table = np.concatenate(
+        [np.zeros((0, 4))]
+        + [np.asarray(boxes, float).reshape(-1, 4) for boxes in bboxes]
+    )
+    rounded = table.astype(np.int32)
+    if not np.array_equal(rounded, table):
+        raise ValueError('a face of the ground truth is not in whole pixels (int32)')
+    return rounded
+
+
+def _row_mask(
+    names: Sequence[str], counts: list[int], rows: Sequence[Sequence[int]], what: str
+) -> np.ndarray:
+    _check_length(names, rows, what)
+    masks = [np.zeros(0, bool)]
+    for name, count, image_rows in zip(names, counts, rows, strict=True):
+        image_rows = np.asarray(image_rows, np.int64)
+        mask = np.zeros(count, bool)
+        if np.any((image_rows < 0) | (image_rows >= count)):
+            raise ValueError(f'{what}: {name} has no such face')
+        mask[image_rows] = True
+        if np.count_nonzero(mask) != len(image_rows):
+            raise ValueError(f'{what}: {name} lists a face twice')
+        masks.append(mask)
+    return np.concatenate(masks)
+
+
+def _per_face(
+    names: Sequence[str], counts: list[int], values: Sequence[Sequence[int]], what: str
+) -> np.ndarray:
+    _check_length(names, values, what)
+    for name, count, image_values in zip(names, counts, values, strict=True):
+        if len(image_values) != count:
+            raise ValueError(f'{what}: {name} does not have one value a face')
+    return np.concatenate([np.zeros(0, np.int64), *map(np.asarray, values)])
+
+
+def _check_length(names: Sequence[str], values: Sequence, what: str) -> None:
+    if len(values) != len(names):
+        raise ValueError(f'{what}: {len(values)} entries for {len(names)} images')

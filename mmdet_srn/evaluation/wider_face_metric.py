@@ -1,0 +1,292 @@
+"""WIDERFaceMetric: the evaluation inside mmengine's loops."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+import numpy as np
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from terminaltables import AsciiTable
+
+from .face_ap import ImageFaces, evaluate_face_ap
+from .protocols import UNKNOWN_PROTOCOL, describe_protocol
+from .wider_face_curves import truncate
+from .wider_face_eval import evaluate_wider_face
+from .wider_face_ground_truth import NUM_VAL_IMAGES, read_ground_truth
+from .wider_face_results import write_results
+
+
+@METRICS.register_module()
+class WIDERFaceMetric(BaseMetric):
+    """WIDER FACE's AP: easy, medium and hard, or all faces and height bands.
+
+    With ``gt_dir`` it is the official evaluation, to the bit
+    (:mod:`mmdet_srn.evaluation.wider_face_eval`), of the images that came: all 3,226
+    of the validation split, or a part of it, which is said loudly. Metrics, each with
+    the prefix ``widerface/``:
+
+    ================== =====================================================
+    easy, medium, hard AP, left out if the images have no face of the subset
+    ================== =====================================================
+
+    Without it, any data set in WIDER FACE's text layout will do. The definition is in
+    :func:`mmdet_srn.evaluation.face_ap.evaluate_face_ap`: greedy matching at IoU 0.5,
+    VOC all-point area, ignored faces neither count nor punish, height bands by COCO's
+    area-range rule. Metrics:
+
+    ================== =====================================================
+    AP                 over all faces
+    AP_lt16            faces less than 16 pixels high in the original image
+    AP_16to32          16 <= height < 32
+    AP_32to96          32 <= height < 96
+    AP_ge96            96 <= height
+    faces, faces_lt16  number of faces that each of them counts (and so on)
+    ================== =====================================================
+
+    The AP of a band without faces is left out (a dash in the printed table).
+
+    In both cases ``protocol`` is among the metrics, as text. For the best checkpoint:
+    ``save_best='widerface/AP', rule='greater'`` (or 'widerface/hard').
+
+    Without ``gt_dir``, faces come from ``data_sample['instances']``, the raw annotation
+    in pixels of the original image (put 'instances' among ``PackDetInputs``'
+    ``meta_keys``); if it is not there, from ``gt_instances`` and
+    ``ignored_instances``, which is right if the pipeline loads annotations after it
+    resizes, as mmdet's test pipelines do.
+
+    Args:
+        gt_dir: Folder with the official ``wider_{easy,medium,hard}_val.mat``.
+            Defaults to None.
+        protocol: Name of the test protocol, printed and stored with every result; see
+            :data:`mmdet_srn.evaluation.protocols.PROTOCOLS`. Defaults to 'unknown'.
+        outfile_prefix: Write the result files in the official format to
+            ``<outfile_prefix>/<event>/<name>.txt``, ready to zip, and the metrics to
+            ``<outfile_prefix>.json``. Defaults to None: write nothing.
+        format_only: Write the files and evaluate nothing, as the test split needs.
+            Defaults to False.
+        box_format: 'exact': boxes and scores as they are, w = x2 - x1. 'released': as
+            SRN's released code writes them: clipped to the image, w = x2 - x1 + 1,
+            whole numbers, scores to three decimals. It holds for the official
+            evaluation as well as for the files. Defaults to 'exact'.
+        iou_thr: Least IoU of a match without ``gt_dir``. Defaults to 0.5.
+        face_label: Label of the face class; detections and faces of other labels
+            are passed over. Defaults to 0.
+        collect_device: 'cpu' or 'gpu', see mmengine. Defaults to 'cpu'.
+        prefix: Prefix of the metrics' names. Defaults to None, i.e. 'widerface'.
+        collect_dir: See mmengine. Defaults to None.
+
+    Raises:
+        FileNotFoundError: If a file is missing in ``gt_dir``.
+        ValueError: If an argument is none of its choices, or ``format_only`` is set
+            without ``outfile_prefix``.
+    """
+
+    default_prefix = 'widerface'
+
+    def __init__(
+        self,
+        gt_dir: str | None = None,
+        protocol: str = UNKNOWN_PROTOCOL,
+        outfile_prefix: str | None = None,
+        format_only: bool = False,
+        box_format: Literal['exact', 'released'] = 'exact',
+        iou_thr: float = 0.5,
+        face_label: int = 0,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix, collect_dir)
+        if box_format not in ('exact', 'released'):
+            raise ValueError(
+                f"box_format must be 'exact' or 'released', not {box_format!r}"
+            )
+        if format_only and outfile_prefix is None:
+            raise ValueError('format_only needs outfile_prefix')
+        # Now, so that a missing file is not found out after an epoch.
+        evaluates = gt_dir is not None and not format_only
+        self.ground_truth = read_ground_truth(gt_dir) if evaluates else None
+        self.protocol = protocol
+        self.outfile_prefix = outfile_prefix
+        self.format_only = format_only
+        self.box_format = box_format
+        self.iou_thr = iou_thr
+        self.face_label = face_label
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep what the evaluation needs of one batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: One dict an image with ``img_path``, ``pred_instances``
+                (``bboxes`` xyxy in pixels of the original image, ``scores``,
+                ``labels``), the faces (see the class) and, for
+                ``box_format='released'``, ``ori_shape``.
+        """
+        for sample in data_samples:
+            predictions = sample['pred_instances']
+            wanted = _to_numpy(predictions['labels']) == self.face_label
+            result = dict(
+                bboxes=_to_numpy(predictions['bboxes']).reshape(-1, 4)[wanted],
+                scores=_to_numpy(predictions['scores'])[wanted],
+            )
+            if self.ground_truth is not None or self.outfile_prefix is not None:
+                result['name'], result['title'] = _image_name(sample)
+                result['rows'] = self._rows(result, sample)
+            if self.ground_truth is None and not self.format_only:
+                result['faces'] = self._faces(sample)
+            self.results.append(result)
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float | str]:
+        """Compute the metrics of the whole data set and write what is to be written.
+
+        Args:
+            results: One entry an image, from all processes.
+
+        Returns:
+            Metric name -> value, see the class; only the protocol if
+            ``format_only``.
+
+        Raises:
+            ValueError: If an image comes twice or is not in the ground truth.
+        """
+        if self.outfile_prefix is not None:
+            _check_unique(results)
+            files = ((r['name'], r['title'], r['rows']) for r in results)
+            count = write_results(self.outfile_prefix, files)
+            _log(f'wrote {count} result files below {self.outfile_prefix}')
+        metrics: dict[str, float | str]
+        if self.format_only:
+            metrics = dict(protocol=self.protocol)
+        elif self.ground_truth is not None:
+            metrics = self._official(results)
+        else:
+            metrics = self._by_height(results)
+        if self.outfile_prefix is not None:
+            text = json.dumps(dict(images=len(results), **metrics), indent=1)
+            Path(f'{self.outfile_prefix}.json').write_text(
+                f'{text}\n', encoding='utf-8'
+            )
+        return metrics
+
+    def _official(self, results: list[dict]) -> dict[str, float | str]:
+        _check_unique(results)
+        assert self.ground_truth is not None
+        ground_truth = self.ground_truth.restrict(r['name'] for r in results)
+        protocol = self.protocol
+        if len(results) < NUM_VAL_IMAGES:
+            note = f'only {len(results)} of {NUM_VAL_IMAGES} val images, NOT COMPARABLE'
+            protocol = f'{protocol} ({note})'
+            _log(
+                f'WIDER FACE: {note} with any published figure: ground truth is '
+                'restricted to these images.',
+                logging.WARNING,
+            )
+        subsets = evaluate_wider_face(
+            {r['name']: r['rows'] for r in results}, ground_truth
+        )
+        table = [['subset', 'faces', 'AP', 'truncated, as published']]
+        metrics: dict[str, float | str] = {}
+        for name, result in subsets.items():
+            row = ['-', '-']
+            if result.num_faces:
+                metrics[name] = result.ap
+                row = [f'{result.ap:.4f}', truncate(result.ap)]
+            table.append([name, str(result.num_faces), *row])
+        self._print('official AP', len(results), table)
+        return dict(metrics, protocol=protocol)
+
+    def _by_height(self, results: list[dict]) -> dict[str, float | str]:
+        images = [ImageFaces(r['bboxes'], r['scores'], *r['faces']) for r in results]
+        table = [['height (pixels)', 'faces', 'AP']]
+        metrics: dict[str, float | str] = {}
+        for name, result in evaluate_face_ap(images, self.iou_thr).items():
+            suffix = '' if name == 'all' else f'_{name}'
+            if result.num_faces:
+                metrics[f'AP{suffix}'] = result.ap
+            # A float: mmengine stores whole numbers of a test as null.
+            metrics[f'faces{suffix}'] = float(result.num_faces)
+            ap = f'{result.ap:.4f}' if result.num_faces else '-'
+            table.append([name, str(result.num_faces), ap])
+        self._print(f'AP at IoU {self.iou_thr:g} (not official)', len(results), table)
+        return dict(metrics, protocol=self.protocol)
+
+    def _print(self, what: str, num_images: int, table: list[list[str]]) -> None:
+        _log(
+            f'WIDER FACE: {what}, {num_images} images, '
+            f'protocol {describe_protocol(self.protocol)}\n{AsciiTable(table).table}'
+        )
+
+    def _rows(self, result: Mapping[str, np.ndarray], sample: Mapping) -> np.ndarray:
+        """Rows x, y, w, h, score (n, 5) in double precision, as ``box_format`` says."""
+        x1, y1, x2, y2 = result['bboxes'].astype(np.float64).T
+        scores = result['scores'].astype(np.float64)
+        if self.box_format == 'exact':
+            return np.stack((x1, y1, x2 - x1, y2 - y1, scores), axis=1)
+        if 'ori_shape' not in sample:
+            raise KeyError("box_format='released' needs ori_shape in meta_keys")
+        height, width = sample['ori_shape'][:2]
+        x1, x2 = np.clip((x1, x2), 0, width - 1)
+        y1, y2 = np.clip((y1, y2), 0, height - 1)
+        boxes = np.round((x1, y1, x2 - x1 + 1, y2 - y1 + 1))
+        scores = np.array([round(score, 3) for score in scores.tolist()], np.float64)
+        return np.concatenate((boxes.T, scores[:, None]), axis=1)
+
+    def _faces(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes xyxy (G, 4) in the original image, and which are ignored (G,)."""
+        if 'instances' in sample:
+            faces = [
+                face
+                for face in sample['instances']
+                if face.get('bbox_label', 0) == self.face_label
+            ]
+            bboxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
+            ignored = np.array([face.get('ignore_flag', 0) for face in faces], bool)
+            return bboxes, ignored
+        if 'gt_instances' not in sample:
+            raise KeyError(
+                f'image {sample.get("img_path", "?")} came without ground truth: put '
+                "'instances' among the meta_keys of PackDetInputs"
+            )
+        parts, flags = [], []
+        for key, flag in (('gt_instances', False), ('ignored_instances', True)):
+            if key not in sample:
+                continue
+            labels = _to_numpy(sample[key]['labels'])
+            bboxes = _to_numpy(sample[key]['bboxes']).reshape(-1, 4)
+            parts.append(bboxes[labels == self.face_label])
+            flags.append(np.full(len(parts[-1]), flag))
+        return np.concatenate(parts), np.concatenate(flags)
+
+
+def _image_name(sample: Mapping[str, Any]) -> tuple[str, str]:
+    """``event/name`` and ``event/name.jpg``, from the image's path."""
+    if 'img_path' not in sample:
+        raise KeyError('WIDERFaceMetric needs img_path in meta_keys')
+    path = PurePath(sample['img_path'])
+    event = path.parent.name
+    return f'{event}/{path.stem}', f'{event}/{path.name}'
+
+
+def _check_unique(results: list[dict]) -> None:
+    counts = Counter(result['name'] for result in results)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f'{len(twice)} images came more than once, such as {twice[0]}')
+
+
+def _to_numpy(values: Any) -> np.ndarray:
+    """A tensor, box structure or array as an array on the CPU."""
+    values = getattr(values, 'tensor', values)  # mmdet's BaseBoxes
+    if hasattr(values, 'detach'):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    return np.asarray(values)
+
+
+def _log(message: str, level: int = logging.INFO) -> None:
+    print_log(message, logger='current', level=level)

@@ -1,0 +1,110 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmdet_srn.evaluation.face_ap import HEIGHT_BANDS, ImageFaces, evaluate_face_ap
+from tests.reference.face_ap_reference import height_ap
+
+# A coarse grid makes overlaps, ties and exact thresholds common.
+_coordinate = st.integers(-2, 30).map(lambda v: v * 4.0)
+_side = st.sampled_from([0.0, 4.0, 12.0, 16.0, 20.0, 32.0, 48.0, 96.0, 100.0])
+_box = st.tuples(_coordinate, _coordinate, _side, _side).map(
+    lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]
+)
+_score = st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9, 1.0])
+
+
+@st.composite
+def _image(draw):
+    gt_bboxes = draw(st.lists(_box, max_size=5))
+    bboxes = draw(st.lists(st.one_of(_box, *map(st.just, gt_bboxes)), max_size=7))
+    return dict(
+        bboxes=bboxes,
+        scores=[draw(_score) for _ in bboxes],
+        gt_bboxes=gt_bboxes,
+        gt_ignored=[draw(st.booleans()) for _ in gt_bboxes],
+    )
+
+
+def _arrays(image):
+    return ImageFaces(
+        np.array(image['bboxes'], float).reshape(-1, 4),
+        np.array(image['scores'], float),
+        np.array(image['gt_bboxes'], float).reshape(-1, 4),
+        np.array(image['gt_ignored'], bool),
+    )
+
+
+def _face(*box, ignored=False, detections=()):
+    return ImageFaces(
+        np.array([d[:4] for d in detections], float).reshape(-1, 4),
+        np.array([d[4] for d in detections], float),
+        np.array([box], float).reshape(-1, 4),
+        np.array([ignored] if box else [], bool),
+    )
+
+
+@given(st.lists(_image(), max_size=4), st.sampled_from([0.3, 0.5, 0.75]))
+@settings(max_examples=300, deadline=None)
+def test_agrees_with_the_plain_loops(images, iou_thr):
+    results = evaluate_face_ap(map(_arrays, images), iou_thr)
+    assert list(results) == list(HEIGHT_BANDS)
+    for name, (low, high) in HEIGHT_BANDS.items():
+        ap, num_faces = height_ap(images, iou_thr, low, high)
+        assert results[name].num_faces == num_faces
+        np.testing.assert_allclose(results[name].ap, ap, rtol=0, atol=1e-12)
+
+
+def test_bands_are_half_open_and_cover_everything():
+    limits = [HEIGHT_BANDS[k] for k in ('lt16', '16to32', '32to96', 'ge96')]
+    assert all(a[1] == b[0] for a, b in zip(limits, limits[1:], strict=False))
+    results = evaluate_face_ap([_face(0, 0, 10, 16), _face(0, 0, 10, 32)])
+    counts = {name: result.num_faces for name, result in results.items()}
+    assert counts == {'all': 2, 'lt16': 0, '16to32': 1, '32to96': 1, 'ge96': 0}
+
+
+def test_band_without_faces_is_nan_not_zero():
+    results = evaluate_face_ap([_face(0, 0, 50, 50, detections=[(0, 0, 9, 9, 0.5)])])
+    assert results['all'].ap == 0
+    assert math.isnan(results['lt16'].ap)
+
+
+def test_iou_of_exactly_one_half_matches():
+    detections = [(0, 0, 20, 10, 0.9)]
+    assert evaluate_face_ap([_face(0, 0, 20, 20, detections=detections)])['all'].ap == 1
+
+
+def test_ignored_face_neither_counts_nor_punishes():
+    there = (0, 0, 20, 20)
+    ignored = _face(*there, ignored=True, detections=[(*there, 0.99), (*there, 0.98)])
+    found = _face(*there, detections=[(*there, 0.5)])
+    assert evaluate_face_ap([ignored, found])['all'].ap == 1
+    assert evaluate_face_ap([ignored, found])['all'].num_faces == 1
+
+
+def test_second_detection_of_a_face_is_a_false_positive():
+    there = (0, 0, 20, 20)
+    twice = _face(*there, detections=[(*there, 0.9), (*there, 0.8)])
+    missed = _face(*there, detections=[(*there, 0.1)])
+    result = evaluate_face_ap([twice, missed])['all']
+    np.testing.assert_allclose(result.precision, [1, 1 / 2, 2 / 3])
+    np.testing.assert_allclose(result.recall, [1 / 2, 1 / 2, 1])
+    assert result.ap == pytest.approx(0.5 + 0.5 * 2 / 3)
+
+
+def test_curve_has_one_point_per_score():
+    there = (0, 0, 20, 20)
+    good = _face(*there, detections=[(*there, 0.5)])
+    bad = _face(*there, detections=[(80, 80, 99, 99, 0.5)])
+    for images in ([good, bad], [bad, good]):
+        result = evaluate_face_ap(images)['all']
+        assert result.scores.tolist() == [0.5]
+        assert result.ap == 0.25
+
+
+def test_nothing_at_all():
+    assert math.isnan(evaluate_face_ap([])['all'].ap)
+    assert math.isnan(evaluate_face_ap([_face()])['all'].ap)

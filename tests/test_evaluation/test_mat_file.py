@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from mmdet_srn.evaluation.mat_file import load_mat
+from tests.test_evaluation.mat_writer import write_v5, write_v73
+
+CONTENT = dict(
+    text='pedestrian',
+    table=np.arange(6.0).reshape(3, 2),
+    whole=np.array([[1, 2, 3]], 'i4'),
+    cells=['a', ['b', np.ones((2, 1), 'u1')], np.zeros((0, 4), 'i4')],
+    nothing=[],
+)
+
+
+@pytest.mark.parametrize('write', [write_v5, write_v73])
+def test_plain_values(tmp_path, write):
+    write(tmp_path / 'x.mat', CONTENT)
+    read = load_mat(tmp_path / 'x.mat', CONTENT)
+    assert read['text'] == 'pedestrian'
+    np.testing.assert_array_equal(read['table'], CONTENT['table'])
+    assert read['whole'].dtype == np.int32
+    assert read['whole'].tolist() == [[1, 2, 3]]
+    assert read['nothing'] == []
+    first, (second, ones), empty = read['cells']
+    assert (first, second) == ('a', 'b')
+    assert ones.tolist() == [[1], [1]]
+    assert empty.shape == (0, 4)
+
+
+@pytest.mark.parametrize('write', [write_v5, write_v73])
+def test_missing_variable(tmp_path, write):
+    write(tmp_path / 'x.mat', dict(text='a'))
+    with pytest.raises(KeyError, match='x.mat has no variable b, c'):
+        load_mat(tmp_path / 'x.mat', ['text', 'b', 'c'])
+
+
+@pytest.mark.parametrize(
+    'content', [b'', b'text', b'\x89HDF\r\n\x1a\nbroken', b'\x01' * 300]
+)
+def test_broken_file(tmp_path, content):
+    (tmp_path / 'x.mat').write_bytes(content)
+    with pytest.raises(ValueError, match='x.mat is not a MATLAB file'):
+        load_mat(tmp_path / 'x.mat', ['a'])
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_mat(tmp_path / 'x.mat', ['a'])

@@ -1,0 +1,266 @@
+import json
+import logging
+import os
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmdet.registry import METRICS
+from mmdet.structures import DetDataSample
+from mmengine.dataset import DefaultSampler
+from mmengine.logging import MMLogger
+from mmengine.structures import InstanceData
+
+import mmdet_srn  # noqa: F401
+from mmdet_srn.evaluation import (
+    evaluate_wider_face,
+    read_ground_truth,
+    read_results,
+)
+from tests.test_evaluation.mat_writer import write_ground_truth
+
+IMAGES = {
+    '0--Parade/a': [(0, 0, 9, 9), (50, 50, 20, 20)],
+    '0--Parade/b.c': [(10, 10, 30, 30)],
+    '1--Handshaking/d': [(5, 5, 40, 40), (100, 100, 10, 12), (200, 10, 99, 120)],
+}
+SUBSETS = {
+    'medium': {'0--Parade/a': [2]},
+    'hard': {'0--Parade/a': [1, 2], '0--Parade/b.c': [1], '1--Handshaking/d': [1, 3]},
+}
+
+
+def _sample(rows, faces, name='0--Parade/a', **metainfo):
+    """One image: detections (x1, y1, x2, y2, score), faces (x1, y1, x2, y2, ignore)."""
+    table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
+    sample = DetDataSample(
+        metainfo=dict(
+            img_id=name,
+            img_path=f'/data/WIDER_val/images/{name}.jpg',
+            ori_shape=(240, 320),
+            instances=[
+                dict(bbox=list(face[:4]), bbox_label=0, ignore_flag=face[4])
+                for face in faces
+            ],
+            **metainfo,
+        )
+    )
+    sample.pred_instances = InstanceData(
+        bboxes=table[:, :4],
+        scores=table[:, 4],
+        labels=torch.zeros(len(table), dtype=torch.long),
+    )
+    return sample.to_dict()
+
+
+def _metric(**kwargs):
+    return METRICS.build(dict(type='WIDERFaceMetric', **kwargs))
+
+
+def _evaluate(samples, **kwargs):
+    metric = _metric(**kwargs)
+    for sample in samples:
+        metric.process({}, [sample])
+    return metric.evaluate(len(samples))
+
+
+def _random_samples(count=3):
+    """Faces found more or less well, and others."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for name, faces in list(IMAGES.items())[:count]:
+        xywh = np.array(faces, float)
+        boxes = np.concatenate((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), axis=1)
+        found = np.repeat(boxes, 4, axis=0) + rng.normal(0, 3, (4 * len(boxes), 4))
+        rows = np.c_[found, rng.random(len(found))]
+        samples.append(_sample(rows, np.c_[boxes, np.zeros(len(boxes))], name))
+    return samples
+
+
+@pytest.fixture
+def gt_dir(tmp_path):
+    write_ground_truth(tmp_path / 'gt', IMAGES, SUBSETS)
+    return str(tmp_path / 'gt')
+
+
+@pytest.fixture
+def log():
+    """What the current logger says meanwhile."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = MMLogger.get_instance('test_wider_face_metric')
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def test_all_faces_and_height_bands(log):
+    samples = [
+        _sample([(0, 0, 10, 10, 0.9)], [(0, 0, 10, 10, 0), (50, 50, 90, 90, 0)]),
+        _sample([(0, 0, 20, 20, 0.8)], [(0, 0, 20, 20, 1)]),
+    ]
+    metrics = _evaluate(samples, protocol='vga')
+    assert metrics == {
+        'widerface/AP': 0.5,
+        'widerface/AP_lt16': 1.0,
+        'widerface/AP_32to96': 0.0,
+        'widerface/faces': 2,
+        'widerface/faces_lt16': 1,
+        'widerface/faces_16to32': 0,
+        'widerface/faces_32to96': 1,
+        'widerface/faces_ge96': 0,
+        'widerface/protocol': 'vga',
+    }
+    message = log[-1].getMessage()
+    assert 'not official' in message
+    assert '2 images, protocol vga (single scale, long side' in message
+    assert '| lt16            | 1     | 1.0000 |' in message
+    assert '| ge96            | 0     | -      |' in message
+
+
+def test_results_are_forgotten_after_each_evaluation():
+    metric = _metric()
+    for _ in range(2):
+        metric.process({}, [_sample([(0, 0, 9, 9, 0.5)], [(0, 0, 9, 9, 0)])])
+        metrics = metric.evaluate(1)
+        assert metrics['widerface/faces'] == 1
+
+
+def test_other_labels_are_passed_over():
+    sample = _sample([(0, 0, 9, 9, 0.5), (50, 50, 60, 60, 0.9)], [(0, 0, 9, 9, 0)])
+    sample['pred_instances']['labels'][1] = 3
+    sample['instances'].append(dict(bbox=[9, 9, 20, 20], bbox_label=1, ignore_flag=0))
+    metrics = _evaluate([sample])
+    assert (metrics['widerface/AP'], metrics['widerface/faces']) == (1, 1)
+
+
+def test_ground_truth_from_gt_instances():
+    sample = _sample([(0, 0, 20, 20, 0.9), (50, 50, 90, 90, 0.5)], [])
+    del sample['instances']
+
+    def instances(box):
+        return dict(bboxes=torch.tensor([box]), labels=torch.zeros(1, dtype=torch.int))
+
+    sample['gt_instances'] = instances([50.0, 50, 90, 90])
+    sample['ignored_instances'] = instances([0.0, 0, 20, 20])
+    metrics = _evaluate([sample])
+    assert (metrics['widerface/AP'], metrics['widerface/faces']) == (1, 1)
+    del sample['gt_instances']
+    with pytest.raises(KeyError, match='a.jpg came without ground truth'):
+        _evaluate([sample])
+
+
+def test_official_equals_the_evaluation_of_the_files(gt_dir, tmp_path):
+    prefix = tmp_path / 'out/results'
+    metrics = _evaluate(_random_samples(), gt_dir=gt_dir, outfile_prefix=str(prefix))
+    truth = read_ground_truth(gt_dir)
+    detections, report = read_results(prefix, truth.names)
+    assert not any(report.odd.values())
+    expected = evaluate_wider_face(detections, truth)
+    assert 0 < metrics['widerface/hard'] < 1
+    assert metrics['widerface/hard'] == expected['hard'].ap
+    assert metrics['widerface/medium'] == expected['medium'].ap
+    assert 'widerface/easy' not in metrics  # no such face
+    first = (prefix / '0--Parade/b.c.txt').read_text().splitlines()
+    assert first[:2] == ['0--Parade/b.c.jpg', '4']
+    stored = json.loads((tmp_path / 'out/results.json').read_text())
+    assert stored['images'] == 3
+    assert stored['hard'] == metrics['widerface/hard']
+    assert stored['protocol'] == metrics['widerface/protocol']
+
+
+def test_part_of_val_is_said_loudly(gt_dir, log):
+    metrics = _evaluate(_random_samples(2), gt_dir=gt_dir, protocol='original')
+    note = 'only 2 of 3226 val images, NOT COMPARABLE'
+    assert metrics['widerface/protocol'] == f'original ({note})'
+    warnings = [r.getMessage() for r in log if r.levelno == logging.WARNING]
+    assert len(warnings) == 1 and note in warnings[0]
+    truth = read_ground_truth(gt_dir).restrict(list(IMAGES)[:2])
+    table = log[-1].getMessage()
+    assert f'| hard   | {int(truth.subsets["hard"].sum())}     |' in table
+
+
+def test_whole_val_is_not_called_a_part(shared_data, log):
+    folder = shared_data / 'annotations/eval_ground_truth'
+    metric = _metric(gt_dir=str(folder), protocol='vga')
+    truth = metric.ground_truth
+    for i, name in enumerate(truth.names):
+        xywh = truth.bboxes[truth.offsets[i] : truth.offsets[i + 1]].astype(float)
+        boxes = np.concatenate((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), axis=1)
+        scores = np.linspace(0.2, 1, len(boxes))
+        metric.process({}, [_sample(np.c_[boxes, scores], [], name)])
+    metrics = metric.evaluate(len(truth))
+    assert metrics['widerface/protocol'] == 'vga'
+    assert not [r for r in log if r.levelno >= logging.WARNING]
+    assert metrics['widerface/easy'] > 0.99
+
+
+def test_errors_of_the_official_evaluation(gt_dir, tmp_path):
+    samples = _random_samples()
+    with pytest.raises(ValueError, match='1 images came more than once'):
+        _evaluate([*samples, samples[0]], gt_dir=gt_dir)
+    with pytest.raises(ValueError, match='not in the ground truth: 0--Parade/x'):
+        _evaluate([_sample([], [], '0--Parade/x')], gt_dir=gt_dir)
+    with pytest.raises(FileNotFoundError, match='kit'):
+        _metric(gt_dir=str(tmp_path / 'nowhere'))
+
+
+def test_format_only(tmp_path, gt_dir):
+    prefix = tmp_path / 'test_split'
+    sample = _sample([(1.5, 2, 11.5, 22, 0.25)], [])
+    del sample['instances']  # the test split has none
+    metrics = _evaluate([sample], outfile_prefix=str(prefix), format_only=True)
+    assert metrics == {'widerface/protocol': 'unknown'}
+    text = (prefix / '0--Parade/a.txt').read_text()
+    assert text == '0--Parade/a.jpg\n1\n1.5 2 10 20 0.25\n'
+    with pytest.raises(ValueError, match='outfile_prefix'):
+        _metric(format_only=True)
+
+
+def test_released_box_format(tmp_path):
+    prefix = str(tmp_path / 'out')
+    rows = [(-3.2, 2.4, 10.6, 400, 0.12349), (300.5, 0.5, 350, 2.5, 0.9996)]
+    sample = _sample(rows, [(0, 0, 9, 9, 0)])
+    _evaluate([sample], outfile_prefix=prefix, box_format='released')
+    # Clipped to 320 x 240: x2 <= 319, y2 <= 239; halves to even.
+    expected = ['0--Parade/a.jpg', '2', '0 2 12 238 0.123', '300 0 20 3 1']
+    assert (tmp_path / 'out/0--Parade/a.txt').read_text().splitlines() == expected
+    with pytest.raises(ValueError, match='box_format'):
+        _metric(box_format='rounded')
+
+
+def _one_process(rank, size, port, folder, gt_dir, queue):
+    os.chdir(folder)  # mmengine collects through a folder of the working directory
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    dist.init_process_group('gloo', rank=rank, world_size=size)
+    metrics = []
+    samples = _random_samples()
+    for kwargs in (dict(), dict(gt_dir=gt_dir)):
+        metric = _metric(**kwargs)
+        # Three images for two processes: the sampler repeats the first.
+        for i in DefaultSampler(samples, shuffle=False):
+            metric.process({}, [samples[i]])
+        assert len(metric.results) == 2
+        metrics.append(metric.evaluate(len(samples)))
+    queue.put((rank, metrics))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _free_port():
+    store = dist.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+    return store.port
+
+
+def test_two_processes_give_the_same_digits_as_one(gt_dir, tmp_path):
+    context = mp.get_context('spawn')
+    queue = context.SimpleQueue()
+    mp.spawn(_one_process, (2, _free_port(), str(tmp_path), gt_dir, queue), nprocs=2)
+    got = dict(queue.get() for _ in range(2))
+    expected = [_evaluate(_random_samples(), **k) for k in ({}, dict(gt_dir=gt_dir))]
+    assert got == {0: expected, 1: expected}
+    assert 0 < expected[0]['widerface/AP'] < 1
+    assert 0 < expected[1]['widerface/hard'] < 1

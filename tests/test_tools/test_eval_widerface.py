@@ -1,0 +1,148 @@
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from tests.test_evaluation.mat_writer import write_ground_truth
+
+IMAGES = {
+    '0--Parade/a': [(0, 0, 9, 9), (50, 50, 20, 20)],
+    '0--Parade/b': [(10, 10, 30, 30)],
+    '1--Handshaking/c': [(5, 5, 40, 40)],
+}
+SUBSETS = {
+    'easy': {'0--Parade/a': [2]},
+    'medium': {'0--Parade/a': [2], '1--Handshaking/c': [1]},
+    'hard': {'0--Parade/a': [1, 2], '0--Parade/b': [1], '1--Handshaking/c': [1]},
+}
+# One of the four faces of hard is found, before and after a false positive.
+RESULT = """a
+3
+50 50 20 20 1.0
+200 200 5 5 0.5
+0 0 9 9 0.0
+"""
+
+
+@pytest.fixture
+def tool(repo_root):
+    path = repo_root / 'tools/eval_widerface.py'
+    spec = importlib.util.spec_from_file_location('eval_widerface', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folders(tmp_path):
+    write_ground_truth(tmp_path / 'gt', IMAGES, SUBSETS)
+    (tmp_path / 'pred/0--Parade').mkdir(parents=True)
+    (tmp_path / 'pred/0--Parade/a.txt').write_text(RESULT)
+    (tmp_path / 'pred/0--Parade/b.txt').write_text('b\n2\n1 2 3 4 0.5\n')
+    return [str(tmp_path / 'pred'), '--gt-dir', str(tmp_path / 'gt')]
+
+
+def _lines(text):
+    return [' '.join(line.split()) for line in text.splitlines()]
+
+
+def test_prints_figures_and_what_is_odd(tool, folders, capsys):
+    assert tool.main([*folders, '--protocol', 'vga', '--name', 'mine']) == 0
+    lines = _lines(capsys.readouterr().out)
+    assert 'detector mine' in lines
+    assert any(line.startswith('protocol vga (single scale, long') for line in lines)
+    assert 'detections 3 on 3 images' in lines
+    assert 'odd files 1 missing (no file: no detections), such as' in lines
+    assert '1--Handshaking/c' in lines
+    assert '0--Parade/b: 1 rows, 2 announced' in lines
+    hard = 1 / 4 + 1 / 4 * 2 / 3
+    assert f'mine 1.0000 0.5000 {hard:.4f}' in lines
+    assert 'truncated 1.000 0.500 0.416 (as published figures are)' in lines
+    assert 'faces 1 2 4' in lines
+    assert not any('WARNING' in line for line in lines)
+
+
+def test_json_and_plot(tool, folders, tmp_path, capsys):
+    out = tmp_path / 'out/here/x.json'
+    plot = tmp_path / 'out/x.png'
+    args = ['--json', str(out), '--plot', str(plot), '--analysis']
+    assert tool.main([*folders, *args, '--protocol', 'original']) == 0
+    stored = json.loads(out.read_text())
+    assert stored['protocol'] == 'original'
+    assert stored['detector'] == 'pred'
+    assert stored['num_detections'] == 3
+    assert set(stored['odd_files']) == {'missing', 'short'}
+    hard = stored['results']['hard']
+    assert hard['ap'] == pytest.approx(1 / 4 + 1 / 4 * 2 / 3, abs=1e-15)
+    assert hard['num_faces'] == 4
+    assert len(hard['precision']) == len(hard['recall']) == 1000
+    assert hard['precision'][-1] == pytest.approx(2 / 3)
+    assert hard['recall'][-1] == 0.5
+    analysis = stored['analysis_not_official']
+    assert analysis['false_positives']['hard']['0.5'] == 1
+    assert analysis['false_positives']['hard']['0.8'] is None
+    assert analysis['ap_by_height']['ge96'] == {'ap': None, 'num_faces': 0}
+    printed = capsys.readouterr().out
+    assert 'Not official' in printed and 'not reached' in printed
+    assert plot.read_bytes().startswith(b'\x89PNG')
+
+
+def test_compare(tool, folders, tmp_path, capsys):
+    for name, precision in (('Low', 0.25), ('High', 0.75)):
+        (tmp_path / 'curves' / name).mkdir(parents=True)
+        for subset in SUBSETS:
+            savemat(
+                tmp_path / f'curves/{name}/wider_pr_info_{name}_{subset}_val.mat',
+                dict(pr_cruve=np.c_[np.full(5, precision), np.linspace(0, 1, 5)]),
+            )
+    out = tmp_path / 'x.json'
+    args = ['--compare', str(tmp_path / 'curves'), '--json', str(out)]
+    assert tool.main([*folders, *args, '--plot', str(tmp_path / 'x.pdf')]) == 0
+    lines = _lines(capsys.readouterr().out)
+    high, low = (
+        lines.index('High 0.7500 0.7500 0.7500'),
+        lines.index('Low 0.2500 0.2500 0.2500'),
+    )
+    assert high < low
+    assert json.loads(out.read_text())['published']['High']['hard'] == 0.75
+
+
+def test_no_result_file_at_all(tool, folders, tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    assert tool.main([str(tmp_path / 'empty'), *folders[1:]]) == 0
+    printed = capsys.readouterr().out
+    assert 'WARNING: there is no result file at all' in printed
+    assert '0.0000  0.0000  0.0000' in printed
+
+
+def test_errors_are_one_message(tool, folders, tmp_path, capsys):
+    assert tool.main([str(tmp_path / 'nowhere'), *folders[1:]]) == 1
+    assert 'no result folder' in capsys.readouterr().err
+    assert tool.main([folders[0], '--gt-dir', str(tmp_path / 'pred')]) == 1
+    message = capsys.readouterr().err
+    assert 'no wider_easy_val.mat' in message and 'evaluation kit' in message
+    assert tool.main([*folders, '--compare', str(tmp_path / 'pred')]) == 1
+    assert 'wider_pr_info' in capsys.readouterr().err
+
+
+def test_runs_without_the_stack(repo_root, folders):
+    """Neither PyTorch nor anything of OpenMMLab is imported."""
+    blocked = ('torch', 'mmcv', 'mmengine', 'mmdet')
+    script = (
+        'import runpy, sys\n'
+        f'sys.modules.update(dict.fromkeys({blocked!r}))\n'
+        f'sys.argv[0] = {str(repo_root / "tools/eval_widerface.py")!r}\n'
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script, *folders, '--analysis'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '0.4167' in done.stdout

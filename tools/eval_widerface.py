@@ -1,0 +1,301 @@
+"""Evaluates a folder of WIDER FACE result files of any detector, officially.
+
+It needs NumPy, SciPy, h5py and, for --plot, matplotlib; neither PyTorch nor mmdet.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import math
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+
+def import_evaluation(module: str) -> types.ModuleType:
+    """Imports a module of mmdet_srn.evaluation without importing mmdet_srn.
+
+    mmdet_srn itself, and the metric in mmdet_srn.evaluation, need the OpenMMLab
+    stack. So the folder is made a package of its own, under another name.
+
+    Args:
+        module: Name of the module, such as 'wider_face_eval'.
+
+    Returns:
+        The module.
+    """
+    name = 'mmdet_srn_evaluation'
+    if name not in sys.modules:
+        folder = Path(__file__).resolve().parents[1] / 'mmdet_srn' / 'evaluation'
+        if not folder.is_dir():  # this script comes from a wheel
+            spec = importlib.util.find_spec('mmdet_srn')
+            if spec is None or not spec.submodule_search_locations:
+                raise ImportError('mmdet_srn is not installed')
+            folder = Path(spec.submodule_search_locations[0]) / 'evaluation'
+        package = types.ModuleType(name)
+        package.__path__ = [str(folder)]
+        sys.modules[name] = package
+    return importlib.import_module(f'{name}.{module}')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line.
+
+    Args:
+        argv: The arguments; None for the process's own.
+
+    Returns:
+        What they say.
+    """
+    protocols = import_evaluation('protocols')
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'pred_dir',
+        metavar='PRED_DIR',
+        help='folder with <event>/<image>.txt: name, count, rows "x y w h score"',
+    )
+    parser.add_argument(
+        '--gt-dir',
+        required=True,
+        metavar='DIR',
+        help='folder with wider_{easy,medium,hard}_val.mat, which is '
+        'eval_tools/ground_truth of the official evaluation kit',
+    )
+    parser.add_argument('--json', metavar='F', help='write figures and curves here')
+    parser.add_argument(
+        '--plot', metavar='F', help='draw the curves here (png, pdf ..)'
+    )
+    parser.add_argument(
+        '--compare',
+        metavar='DIR',
+        help='published curves to set beside: '
+        '<name>/wider_pr_info_<name>_{easy,medium,hard}_val.mat',
+    )
+    parser.add_argument('--name', help="the detector's name (default: PRED_DIR's)")
+    parser.add_argument(
+        '--protocol',
+        default=protocols.UNKNOWN_PROTOCOL,
+        help='how the images were scaled, printed and stored with the figures: '
+        f'{", ".join(protocols.PROTOCOLS)}, or any other name (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--analysis',
+        action='store_true',
+        help='false positives at recall, AP by IoU, face height and attribute too '
+        '(not official)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluates, prints and writes.
+
+    Args:
+        argv: The arguments; None for the process's own.
+
+    Returns:
+        Exit status.
+    """
+    args = parse_args(argv)
+    try:
+        evaluate(args)
+    except (OSError, ValueError, ImportError) as error:
+        print(f'eval_widerface: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Evaluates, prints and writes.
+
+    Args:
+        args: The command line.
+
+    Raises:
+        OSError: If something cannot be read or written.
+        ValueError: If the ground truth or a curve is malformed.
+        ImportError: If h5py or matplotlib is needed and missing.
+    """
+    curves = import_evaluation('wider_face_curves')
+    ground_truth = import_evaluation('wider_face_ground_truth').read_ground_truth(
+        args.gt_dir
+    )
+    published = curves.read_published_curves(args.compare) if args.compare else {}
+    detections, report = import_evaluation('wider_face_results').read_results(
+        args.pred_dir, ground_truth.names
+    )
+    results = import_evaluation('wider_face_eval').evaluate_wider_face(
+        detections, ground_truth
+    )
+    name = args.name or Path(args.pred_dir).resolve().name
+    print_report(args, name, report)
+    print_results(name, results, published)
+    stored = summarize(args, name, report, results, published)
+    if args.analysis:
+        module = import_evaluation('wider_face_analysis')
+        analysis = module.analyze_wider_face(detections, ground_truth)
+        print_analysis(analysis)
+        stored['analysis_not_official'] = _jsonable(analysis)
+    if args.json:
+        path = _parent_made(args.json)
+        text = json.dumps(stored, indent=1, allow_nan=False)
+        path.write_text(f'{text}\n', encoding='utf-8')
+        print(f'wrote {path}')
+    if args.plot:
+        path = _parent_made(args.plot)
+        title = f'WIDER FACE val, {name}: protocol {args.protocol}'
+        curves.plot_curves(name, results, published, title).savefig(path, dpi=150)
+        print(f'wrote {path}')
+
+
+def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
+    """Prints what was evaluated and what was odd about it.
+
+    Args:
+        args: The command line.
+        name: The detector's name.
+        report: From the reader of the results.
+    """
+    describe = import_evaluation('protocols').describe_protocol
+    oddities = import_evaluation('wider_face_results').ODDITIES
+    print('WIDER FACE val, the official evaluation')
+    print(f'detector    {name}')
+    print(f'protocol    {describe(args.protocol)}')
+    print(f'detections  {report.num_rows} on {report.num_images} images')
+    print(f'from        {args.pred_dir}')
+    odd = {kind: found for kind, found in report.odd.items() if found}
+    if not odd:
+        print('odd files   none')
+    for kind, found in odd.items():
+        print(f'odd files   {len(found)} {kind} ({oddities[kind]}), such as')
+        for message in found[:3]:
+            print(f'            {message}')
+    if len(report.odd['missing']) == report.num_images:
+        print('WARNING: there is no result file at all. Is this the right folder?')
+
+
+def print_results(name: str, results: dict, published: dict) -> None:
+    """Prints the table of APs.
+
+    Args:
+        name: The detector's name.
+        results: Its results.
+        published: Published curves.
+    """
+    truncate = import_evaluation('wider_face_curves').truncate
+    width = max(map(len, [name, 'truncated', *published]))
+    subsets = list(results)
+    print(f'\n{"AP":{width}}  ' + '  '.join(f'{subset:>6}' for subset in subsets))
+    aps = {name: [results[subset].ap for subset in subsets]}
+    print(f'{name:{width}}  ' + '  '.join(f'{ap:6.4f}' for ap in aps[name]))
+    short = '  '.join(f'{truncate(ap):>6}' for ap in aps[name])
+    print(f'{"truncated":{width}}  {short}   (as published figures are)')
+    faces = '  '.join(f'{results[subset].num_faces:6}' for subset in subsets)
+    print(f'{"faces":{width}}  {faces}')
+    if published:
+        print('\npublished, by AP on hard')
+        rows = {n: [c[subset].ap for subset in subsets] for n, c in published.items()}
+        for other, values in sorted(rows.items(), key=lambda row: -row[1][-1]):
+            print(f'{other:{width}}  ' + '  '.join(f'{ap:6.4f}' for ap in values))
+
+
+def print_analysis(analysis: Any) -> None:
+    """Prints the figures that are not official.
+
+    Args:
+        analysis: From the analysis.
+    """
+    print('\nNot official (ours, from the same matching)')
+    print('false positives at recall')
+    for subset, counts in analysis.false_positives.items():
+        cells = (
+            f'{100 * recall:g}%: {"not reached" if count is None else count}'
+            for recall, count in counts.items()
+        )
+        print(f'  {subset:8}' + '  '.join(cells))
+    print('AP by IoU (real-valued; the official IoU is rounded to 0 or 1)')
+    for subset, aps in analysis.ap_by_iou.items():
+        cells = [f'{threshold:.2f}: {ap:.4f}' for threshold, ap in aps.items()]
+        cells.append(f'mean .50:.05:.95: {analysis.ap_mean_iou[subset]:.4f}')
+        print(f'  {subset:8}' + '  '.join(cells))
+    print(f'AP by face height in pixels (faces of {analysis.base})')
+    _print_groups('height', analysis.ap_by_height)
+    print(f'AP by attribute (faces of {analysis.base})')
+    for attribute, groups in analysis.ap_by_attribute.items():
+        _print_groups(attribute, groups)
+
+
+def _print_groups(title: str, groups: dict) -> None:
+    cells = (
+        f'{value}: {"-" if math.isnan(group.ap) else f"{group.ap:.4f}"} '
+        f'({group.num_faces} faces)'
+        for value, group in groups.items()
+    )
+    print(f'  {title:13}' + '  '.join(cells))
+
+
+def summarize(
+    args: argparse.Namespace, name: str, report: Any, results: dict, published: dict
+) -> dict[str, Any]:
+    """Everything that is stored.
+
+    Args:
+        args: The command line.
+        name: The detector's name.
+        report: From the reader of the results.
+        results: The detector's results.
+        published: Published curves.
+
+    Returns:
+        Plain data for JSON; NaN as None.
+    """
+    return {
+        'evaluation': 'WIDER FACE val, official',
+        'detector': name,
+        'protocol': args.protocol,
+        'pred_dir': str(args.pred_dir),
+        'gt_dir': str(args.gt_dir),
+        'num_images': report.num_images,
+        'num_detections': report.num_rows,
+        'odd_files': {kind: found for kind, found in report.odd.items() if found},
+        'results': {
+            subset: {
+                'ap': _number(result.ap),
+                'num_faces': result.num_faces,
+                'precision': _jsonable(result.precision.tolist()),
+                'recall': _jsonable(result.recall.tolist()),
+            }
+            for subset, result in results.items()
+        },
+        'published': {
+            other: {subset: _number(curve.ap) for subset, curve in panels.items()}
+            for other, panels in published.items()
+        },
+    }
+
+
+def _jsonable(value: Any) -> Any:
+    """Named tuples as dicts, NaN as None."""
+    if hasattr(value, '_asdict'):
+        return _jsonable(value._asdict())
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(item) for item in value]
+    return _number(value) if isinstance(value, float) else value
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _parent_made(path: str) -> Path:
+    made = Path(path)
+    made.parent.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+if __name__ == '__main__':
+    sys.exit(main())
