@@ -1,0 +1,107 @@
+"""What is in the sdist, the wheel and an editable installation."""
+
+import re
+import tarfile
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import mmdet_srn
+from tests.test_install.environment import Environment
+
+
+def _relative(root: Path, *patterns: str) -> set[str]:
+    return {
+        path.relative_to(root).as_posix()
+        for pattern in patterns
+        for path in root.glob(pattern)
+    }
+
+
+def test_wheel_has_mims_files_for_both_mims(
+    sources: Path, distributions: tuple[Path, Path]
+) -> None:
+    wheel = distributions[1]
+    dist_info = '-'.join(wheel.name.split('-')[:2]) + '.dist-info'
+    wanted = _relative(sources, 'configs/**/*.py', 'tools/**/*.py', 'model-index.yml')
+    assert {'configs/srn_r50_fpn_widerface.py', 'tools/train.py'} < wanted
+
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        assert len(names) == len(set(names))
+        # openmim's way to the folder for the spelling mmdet-srn
+        assert archive.read(f'{dist_info}/top_level.txt') == b'mmdet_srn\n'
+        for root in ('mmdet_srn', dist_info):
+            prefix = f'{root}/.mim/'
+            found = {n.removeprefix(prefix) for n in names if n.startswith(prefix)}
+            assert found == wanted
+            for name in wanted:
+                assert archive.read(prefix + name) == (sources / name).read_bytes()
+        code = {n for n in names if n.endswith('.py') and '/.mim/' not in n}
+        assert code == _relative(sources, 'mmdet_srn/**/*.py')
+
+
+def test_wheels_first_record_is_the_dist_info(wheel_environment: Environment) -> None:
+    # onedl-mim takes the folder of that file for the package's. A console script
+    # (../../../bin/...) would come before it.
+    (record,) = wheel_environment.site_packages.glob('mmdet_srn-*/RECORD')
+    first = record.read_text(encoding='utf-8').splitlines()[0]
+    assert first.split('/')[0] == record.parent.name
+
+
+def test_editable_has_no_copies(
+    sources: Path, editable_environment: Environment
+) -> None:
+    site_packages = editable_environment.site_packages
+    assert not list(site_packages.rglob('srn_*.py'))
+    (dist_info,) = site_packages.glob('mmdet_srn-*.dist-info')
+    top_level = (dist_info / 'top_level.txt').read_text(encoding='utf-8')
+    # openmim: os.path.join(site_packages, first line)
+    assert top_level.splitlines() == [str(sources.resolve()), 'mmdet_srn']
+
+
+@pytest.mark.parametrize('kind', ['editable', 'wheel'])
+def test_import_takes_the_installed_package(
+    kind: str, sources: Path, request: pytest.FixtureRequest
+) -> None:
+    environment = request.getfixturevalue(f'{kind}_environment')
+    output = environment.run('-c', 'import mmdet_srn; print(mmdet_srn.__file__)').stdout
+    found = Path(output.splitlines()[-1]).resolve()
+    root = sources if kind == 'editable' else environment.site_packages
+    assert found == root.resolve() / 'mmdet_srn' / '__init__.py'
+
+
+def test_sdist_has_what_a_packager_needs(
+    sources: Path, distributions: tuple[Path, Path]
+) -> None:
+    sdist = distributions[0]
+    with tarfile.open(sdist) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    assert {
+        *('pyproject.toml', 'hatch_build.py', 'model-index.yml', 'LICENSE'),
+        *('README.md', 'CHANGELOG.md', 'tools/setup.sh', 'PKG-INFO'),
+    } <= names
+    assert _relative(sources, 'mmdet_srn/**/*.py', 'configs/**/*.py') <= names
+
+
+def test_requirements_have_lower_bounds_only(wheel_environment: Environment) -> None:
+    (dist_info,) = wheel_environment.site_packages.glob('mmdet_srn-*.dist-info')
+    installed = metadata.PathDistribution(dist_info)
+    assert installed.version == mmdet_srn.__version__
+    assert installed.metadata['Requires-Python'] == '<3.14,>=3.10'
+    assert not installed.entry_points
+
+    required = {}
+    for text in installed.requires or []:
+        requirement, _, marker = text.partition(';')
+        name, bound = re.fullmatch(r'([\w-]+(?:\[\w+\])?)(\S*)', requirement).groups()
+        required[name] = marker
+        if name != 'setuptools':  # 82 dropped pkg_resources, which openmim imports
+            assert re.fullmatch(r'>=[\d.]+', bound), text
+    always = {name for name, marker in required.items() if not marker}
+    assert always == {'numpy', 'torch', 'scipy', 'h5py'}
+    # Two lines that own the same import names: only ever asked for by an extra.
+    assert 'onedl' in required['onedl-mmcv']
+    assert 'openmmlab' in required['mmcv']

@@ -1,0 +1,100 @@
+"""mmdet's scripts: found, run with their own options, helped with old checkpoints."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import mmdet
+import pytest
+import torch
+
+from mmdet_srn import _mmdet_tools
+from mmdet_srn._mmdet_tools import allow_full_checkpoints, find_mmdet_tool
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('train', ['--amp', '--resume', '--auto-scale-lr', '--work-dir']),
+        ('test', ['checkpoint', '--out', '--tta', '--show-dir', '--work-dir']),
+    ],
+)
+def test_scripts_have_mmdets_options(
+    repo_root: Path,
+    name: str,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _run_script(repo_root, name, ['-h'], monkeypatch) == 0
+    output = capsys.readouterr().out
+    assert f'usage: {name}.py' in output
+    for option in [*options, 'config', '--cfg-options', '--launcher']:
+        assert option in output
+
+
+def test_scripts_pass_on_a_failure(
+    repo_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ['some_config.py', '--no-such-option']
+    assert _run_script(repo_root, 'train', arguments, monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert 'unrecognized arguments: --no-such-option' in error
+
+
+def _run_script(
+    repo_root: Path, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> int | str | None:
+    """Runs one of our scripts as ``python tools/NAME.py`` would: its exit status."""
+    script = str(repo_root / 'tools' / f'{name}.py')
+    monkeypatch.setattr(sys, 'argv', [script, *arguments])
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(script, run_name='__main__')
+    return stopped.value.code
+
+
+def test_missing_script_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match='without its tools/no_such.py'):
+        find_mmdet_tool('no_such')
+
+
+def test_script_of_a_clone_of_mmdet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'mmdet').mkdir()
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools' / 'train.py').touch()
+    monkeypatch.setattr(mmdet, '__file__', str(tmp_path / 'mmdet' / '__init__.py'))
+    assert find_mmdet_tool('train') == tmp_path / 'tools' / 'train.py'
+
+
+@pytest.mark.parametrize(
+    ('openmmlab', 'torch_version', 'expected'),
+    [
+        (True, '2.6.0', '1'),
+        (True, '2.13.0+cpu', '1'),
+        (True, '2.5.1', None),
+        (False, '2.13.0', None),
+    ],
+)
+def test_full_checkpoints_only_where_needed(
+    monkeypatch: pytest.MonkeyPatch,
+    openmmlab: bool,
+    torch_version: str,
+    expected: str | None,
+) -> None:
+    name = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+    monkeypatch.setattr(os, 'environ', {})
+    monkeypatch.setattr(torch, '__version__', torch_version)
+    monkeypatch.setattr(_mmdet_tools, 'uses_openmmlab', lambda: openmmlab)
+    allow_full_checkpoints()
+    assert os.environ.get(name) == expected
+
+    # What the user has set stays.
+    monkeypatch.setattr(os, 'environ', {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1'})
+    allow_full_checkpoints()
+    assert name not in os.environ
