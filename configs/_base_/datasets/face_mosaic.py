@@ -11,11 +11,10 @@ data_root = 'data/face_mosaic/'
 backend_args = None
 image_size = (256, 256)
 
-# The mosaic varies size, place, contrast and tint itself: a light augmentation does.
+# The mosaic varies size, place, contrast and tint itself: no colour augmentation.
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PhotoMetricDistortion'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='Resize', scale=image_size, keep_ratio=False),
     dict(type='PackDetInputs'),
@@ -70,5 +69,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='WIDERFaceMetric')
+val_evaluator = dict(type='WIDERFaceMetric', protocol='original')
 test_evaluator = val_evaluator

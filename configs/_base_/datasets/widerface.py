@@ -81,5 +81,5 @@ val_dataloader = dict(
 #   data_prefix=dict(img='WIDER_test/images')
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='WIDERFaceMetric')
+val_evaluator = dict(type='WIDERFaceMetric', protocol='original')
 test_evaluator = val_evaluator

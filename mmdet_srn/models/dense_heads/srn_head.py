@@ -61,7 +61,8 @@ class SRNHead(AnchorHead):
     matches), ``allowed_border`` and ``pos_weight``. ``test_cfg`` knows, beside
     mmdet's ``score_thr``, ``nms_pre`` (per level), ``nms`` and ``max_per_img``:
     ``max_before_nms``, the number of candidates that all levels together send
-    to NMS.
+    to NMS; and ``small_map_cells`` with ``small_map_score_thr``, the threshold
+    on levels of fewer cells than that (released code; default: none such).
 
     Args:
         num_classes (int): Number of classes without background.
@@ -521,13 +522,17 @@ class SRNHead(AnchorHead):
                 keep = survives(
                     self._flatten([first_logits[level]], num_classes), self.theta
                 )
+            score_thr = cfg.get('score_thr', 0)
+            if cls_scores[level][0, 0].numel() < cfg.get('small_map_cells', 0):
+                score_thr = cfg['small_map_score_thr']
             for i, found in enumerate(candidates):
                 found.append(
                     self._level_candidates(
                         logits[i, keep[i]],
                         {name: row[i, keep[i]] for name, row in rows.items()},
                         anchors[keep[i]],
-                        cfg,
+                        score_thr,
+                        cfg.get('nms_pre', -1),
                     )
                 )
         return [
@@ -546,14 +551,14 @@ class SRNHead(AnchorHead):
         logits: Tensor,
         rows: dict[str, Tensor],
         anchors: Tensor,
-        cfg: ConfigDict,
+        score_thr: float,
+        nms_pre: int,
     ) -> InstanceData:
         """Boxes of one level of one image, from the rows that the filter left."""
         scores = logits.sigmoid()
-        nms_pre = cfg.get('nms_pre', -1)
         scores, labels, _, picked = filter_scores_and_topk(
             scores,
-            cfg.get('score_thr', 0),
+            score_thr,
             # the stock function reads a negative number as "all but the last"
             nms_pre if nms_pre > 0 else scores.numel(),
             dict(rows, priors=anchors),

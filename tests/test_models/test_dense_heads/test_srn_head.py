@@ -516,6 +516,19 @@ def test_candidates_before_nms():
     assert len(per_level) == 3 * 7
 
 
+def test_threshold_of_small_maps():
+    head = build(stc_levels=(), str_levels=())
+    outs = head(maps())  # 12x16, 6x8 and 3x4 cells
+    for scores in outs[2]:
+        scores.data.fill_(-2.0)
+    cfg = ConfigDict(score_thr=0.5, small_map_cells=48, small_map_score_thr=0.1)
+    result = head.predict_by_feat(*outs, metas(), cfg=cfg, with_nms=False)[0]
+    assert len(result) == 3 * 4 * 2  # 6x8 is not fewer than 48
+    cfg.small_map_cells = 49
+    result = head.predict_by_feat(*outs, metas(), cfg=cfg, with_nms=False)[0]
+    assert len(result) == (3 * 4 + 6 * 8) * 2
+
+
 def test_boxes_are_not_clipped_and_are_rescaled():
     head = build(stc_levels=(), str_levels=())
     outs = head(maps())

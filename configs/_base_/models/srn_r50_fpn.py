@@ -1,0 +1,86 @@
+# The network of the paper, with the details of the released code where the
+# paper leaves them open or differs; each such place names both.
+model = dict(
+    type='SingleStageDetector',
+    data_preprocessor=dict(
+        type='DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=1,  # released: odd sizes give odd maps
+    ),
+    backbone=dict(
+        type='ResNet',
+        depth=50,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=0,  # released: conv1 and bn1 only
+        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_eval=False,  # released: the other stages' BN trains
+        style='pytorch',
+        # What torchvision://resnet50 stands for; the stack needs no torchvision.
+        init_cfg=dict(
+            type='PretrainedBackbone',
+            checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth',
+        ),
+    ),
+    neck=dict(
+        type='SRNFPN',
+        in_channels=[256, 512, 1024, 2048],
+        out_channels=256,
+        num_outs=6,
+        extra_channels=(1024, 256),
+        add_extra_convs='on_lateral',  # released; paper: 'on_output', of P5
+        upsample_cfg=dict(mode='bilinear', align_corners=True),  # paper: nearest
+    ),
+    bbox_head=dict(
+        type='SRNHead',
+        num_classes=1,
+        in_channels=256,
+        feat_channels=256,
+        stc_levels=(0, 1, 2),  # P2, P3, P4
+        str_levels=(3, 4, 5),  # P5, P6, P7
+        theta=0.99,
+        share_cls_predictor=False,  # released: True
+        rfe_cfg=dict(type='RFE'),
+        anchor_generator=dict(
+            type='SRNAnchorGenerator',  # released: rounded; paper: not
+            strides=[4, 8, 16, 32, 64, 128],
+            scales=[2, 2 * 2**0.5],
+            ratios=[1.25],
+        ),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', clip_border=False),
+        loss_cls=dict(
+            type='TwoStageFocalLoss',
+            gamma=2.0,
+            alpha=0.25,
+            filter_positives=False,  # the paper's formula reads True
+        ),
+        loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
+    ),
+    train_cfg=dict(
+        first_assigner=dict(
+            type='MaxIoUAssigner',
+            pos_iou_thr=0.7,
+            neg_iou_thr=0.3,
+            match_low_quality=False,  # the paper does not mention it
+            ignore_iof_thr=0.5,  # anchors on ignored faces are no negatives
+        ),
+        assigner=dict(
+            type='MaxIoUAssigner',
+            pos_iou_thr=0.5,
+            neg_iou_thr=0.4,
+            match_low_quality=False,
+            ignore_iof_thr=0.5,
+        ),
+        allowed_border=-1,
+        pos_weight=-1,
+    ),
+    # The paper's; released: 0.05, 6000 per level, NMS 0.4
+    test_cfg=dict(
+        score_thr=0.0,
+        max_before_nms=2000,
+        nms=dict(type='nms', iou_threshold=0.5),
+        max_per_img=750,
+    ),
+)

@@ -1,0 +1,112 @@
+"""Every config loads, inherits what it should and builds."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from mmdet_srn.evaluation.protocols import PROTOCOLS
+
+CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
+WHOLE = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+
+
+def build(path: Path):
+    cfg = Config.fromfile(path)
+    cfg.model.backbone.init_cfg = None  # no network
+    return cfg, MODELS.build(cfg.model)
+
+
+def test_no_two_configs_share_a_name():
+    counts = Counter(path.name for path in WHOLE)
+    assert [name for name, number in counts.items() if number > 1] == []
+
+
+@pytest.mark.parametrize('path', WHOLE, ids=lambda path: path.stem)
+def test_builds_and_detects(path):
+    cfg, model = build(path)
+    assert cfg.custom_imports.imports == ['mmdet_srn']
+    assert cfg.default_scope == 'mmdet'
+    head = model.bbox_head
+    model.eval()
+    with torch.no_grad():
+        outs = model(torch.zeros(1, 3, 64, 96), mode='tensor')
+    assert len(outs[0]) == len(head.stc_levels)
+    assert len(outs[1]) == len(head.str_levels)
+    assert len(outs[2]) == len(outs[3]) == head.prior_generator.num_levels
+
+
+@pytest.mark.parametrize('path', WHOLE, ids=lambda path: path.stem)
+def test_backbone_levels_have_the_anchors_strides(path):
+    _, model = build(path)
+    model.eval()
+    size = 256
+    with torch.no_grad():
+        maps = model(torch.zeros(1, 3, size, size), mode='tensor')[2]
+    strides = [size // m.shape[-1] for m in maps]
+    assert strides == [s[0] for s in model.bbox_head.prior_generator.strides]
+
+
+def test_paper_model_and_recipe():
+    """The figures of the paper and of the released network."""
+    cfg, model = build(CONFIGS / 'srn_r50_fpn_widerface.py')
+    head = model.bbox_head
+    parameters = sum(p.numel() for p in model.parameters())
+    # the released network has one class predictor for both steps
+    assert parameters - sum(p.numel() for p in head.conv_cls_first.parameters()) == (
+        53_370_698
+    )
+    assert sum(p.numel() for p in head.cls_subnet.parameters()) == 1_394_176
+    predictors = [*head.conv_cls.parameters(), *head.conv_reg.parameters()]
+    assert sum(p.numel() for p in predictors) == 2_570
+    frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == [
+        'backbone.conv1.weight',
+        'backbone.bn1.weight',
+        'backbone.bn1.bias',
+    ]
+    assert (head.stc_levels, head.str_levels, head.theta) == (
+        (0, 1, 2),
+        (3, 4, 5),
+        0.99,
+    )
+    thresholds = [
+        (a.pos_iou_thr, a.neg_iou_thr, a.match_low_quality)
+        for a in (head.first_assigner, head.assigner)
+    ]
+    assert thresholds == [(0.7, 0.3, False), (0.5, 0.4, False)]
+    assert cfg.train_cfg.max_epochs == 130
+    assert cfg.param_scheduler[-1].milestones == [100, 120]
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
+        0.01,
+        0.9,
+        1e-4,
+    )
+    assert cfg.auto_scale_lr.base_batch_size == 32
+    assert cfg.train_dataloader.batch_size * 8 == 32
+    test = cfg.model.test_cfg
+    assert (test.max_before_nms, test.nms.iou_threshold, test.max_per_img) == (
+        2000,
+        0.5,
+        750,
+    )
+
+
+@pytest.mark.parametrize('path', WHOLE, ids=lambda path: path.stem)
+def test_protocol_is_what_the_pipeline_does(path):
+    """A figure is labelled with the scale at which it was made."""
+    cfg = Config.fromfile(path)
+    for name in ('val', 'test'):
+        protocol = cfg[f'{name}_evaluator'].protocol
+        steps = cfg[f'{name}_dataloader'].dataset.pipeline
+        (resize,) = [step for step in steps if step.type == 'Resize']
+        scale = PROTOCOLS[protocol].scale
+        if scale is None:
+            assert resize.scale_factor == 1.0 and 'scale' not in resize
+        else:
+            assert tuple(resize.scale) == scale and resize.keep_ratio
+        assert cfg[f'{name}_dataloader'].batch_size == 1  # nothing is padded

@@ -1,0 +1,565 @@
+"""Properties of the head's parts on random and degenerate input, and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.config import Config, ConfigDict
+from mmengine.structures import InstanceData
+
+from tests.conftest import REPO_ROOT
+from tests.reference import srn_reference
+from tests.test_models.test_dense_heads.test_srn_head import (
+    PLACEMENTS,
+    build,
+    faces,
+    maps,
+    metas,
+    scalars,
+    split_image,
+)
+
+STRIDES = [4, 8, 16]
+CONFIG = Config.fromfile(REPO_ROOT / 'configs' / 'srn_r50_fpn_widerface.py')
+seeds = st.integers(0, 2**32 - 1)
+
+
+def instances(boxes):
+    boxes = torch.as_tensor(np.array(boxes, dtype=np.float32).reshape(-1, 4))
+    return InstanceData(bboxes=boxes, labels=torch.zeros(len(boxes), dtype=torch.long))
+
+
+# ---------------------------------------------------------------- anchors, box code
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.tuples(st.integers(1, 300), st.integers(1, 300)))
+def test_anchors_of_any_image(size):
+    """Also where 1x1 maps come out; as a ResNet and the extra convolutions halve."""
+    strides = [4, 8, 16, 32, 64, 128]
+    sizes = [(-(-size[0] // s), -(-size[1] // s)) for s in strides]
+    generator = TASK_UTILS.build(CONFIG.model.bbox_head.anchor_generator)
+    found = generator.grid_priors(sizes, device='cpu')
+    expected = srn_reference.grid_anchors(sizes, strides)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.numpy() == pytest.approx(theirs, rel=3e-7, abs=3e-5)
+
+
+side = st.floats(0.5, 2000)
+centre = st.floats(-3000, 3000)
+box = st.builds(
+    lambda x, y, w, h: (x - w / 2, y - h / 2, x + w / 2, y + h / 2),
+    centre,
+    centre,
+    side,
+    side,
+)
+
+
+def coder():
+    return TASK_UTILS.build(CONFIG.model.bbox_head.bbox_coder)
+
+
+@settings(max_examples=150, deadline=None)
+@given(box, st.tuples(*[st.floats(-3, 3)] * 2, *[st.floats(-6, 6)] * 2))
+def test_decode(prior, deltas):
+    """In float64; far deltas of the size meet the coder's guard."""
+    found = coder().decode(
+        torch.tensor([prior], dtype=torch.float64),
+        torch.tensor([deltas], dtype=torch.float64),
+    )
+    expected = srn_reference.decode(prior, deltas)
+    assert found[0].tolist() == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(box, box)
+def test_encode_and_back(prior, target):
+    """mmdet encodes in float32, of which the boxes here are."""
+    prior, target = (np.float32(b).astype(np.float64) for b in (prior, target))
+    sizes = np.log((target[2:] - target[:2]) / (prior[2:] - prior[:2]))
+    assume(np.abs(sizes).max() < 4)
+    found = coder().encode(torch.tensor(prior[None]), torch.tensor(target[None]))[0]
+    # what a corner of 3000 px loses in float32 counts double on a small side
+    loss = 4e-4 / min(*(prior[2:] - prior[:2]), *(target[2:] - target[:2]))
+    expected = srn_reference.encode(prior, target)
+    assert found.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5 + 2 * loss)
+    back = coder().decode(torch.tensor(prior[None]), torch.tensor(expected[None]))
+    assert back[0].tolist() == pytest.approx(target, rel=1e-9, abs=1e-6)
+
+
+def test_identity_of_the_box_code():
+    prior = torch.tensor([[3.0, 5.0, 10.0, 14.0]])
+    assert not coder().encode(prior, prior).any()
+    assert torch.equal(coder().decode(prior, torch.zeros(1, 4)), prior)
+
+
+def test_boxes_without_area_stay_finite():
+    """A degenerate prior decodes to itself or to a shifted point, never to nan."""
+    flat = torch.tensor([[4.0, 4.0, 4.0, 9.0], [7.0, 7.0, 7.0, 7.0]])
+    deltas = torch.tensor([[9.0, 1.0, 5.0, -5.0], [1.0, 1.0, 99.0, -99.0]])
+    out = coder().decode(flat, deltas)
+    assert out.isfinite().all()
+    assert (out[:, 0] == out[:, 2]).all()
+
+
+# ---------------------------------------------------------------------- matching
+
+corner = st.integers(-20, 120)
+# Whole pixels: every overlap is a fraction that float32 rounds to one side.
+whole = st.builds(
+    lambda x, y, w, h: (x, y, x + w, y + h),
+    corner,
+    corner,
+    st.integers(0, 60),
+    st.integers(0, 60),
+)
+
+
+@st.composite
+def neighbours(draw):
+    """Faces, and priors of which many overlap one by about a threshold."""
+    boxes = draw(st.lists(whole, max_size=5))
+    priors = draw(st.lists(whole, min_size=1, max_size=10))
+    for x1, y1, x2, y2 in boxes:
+        for _ in range(draw(st.integers(0, 4))):
+            grow = draw(st.integers(0, max(x2 - x1, 1)))
+            drop = draw(st.integers(0, max((y2 - y1) // 2, 1)))
+            priors.append((x1, y1 + drop, x2 + grow, max(y2, y1 + drop)))
+    return boxes, priors
+
+
+@pytest.mark.parametrize(
+    ('step', 'positive', 'negative'),
+    [('first_assigner', 0.7, 0.3), ('assigner', 0.5, 0.4)],
+)
+@settings(max_examples=150, deadline=None)
+@given(case=neighbours(), ignored=st.lists(whole, max_size=3))
+def test_matching_of_each_step(step, positive, negative, case, ignored):
+    boxes, priors = case
+    assigner = TASK_UTILS.build(CONFIG.model.train_cfg[step])
+    found = assigner.assign(
+        InstanceData(priors=torch.tensor(priors, dtype=torch.float32)),
+        instances(boxes),
+        instances(ignored),
+    ).gt_inds.tolist()
+    expected = srn_reference.match_beside_ignored(
+        priors, boxes, ignored, positive, negative
+    )
+    for prior, ours, theirs in zip(priors, found, expected, strict=True):
+        if theirs >= 0:  # of several faces that overlap alike any will do
+            assert ours > 0
+            overlaps = [srn_reference.iou(prior, b) for b in (boxes[ours - 1],)]
+            assert overlaps == [srn_reference.iou(prior, boxes[theirs])]
+        else:
+            assert ours == {-1: 0, -2: -1}[theirs]
+
+
+@pytest.mark.parametrize(
+    ('step', 'width', 'expected'),
+    [
+        ('first_assigner', 7, 1),  # IoU 0.7 is positive
+        ('first_assigner', 3, -1),  # 0.3 is not negative
+        ('assigner', 5, 1),
+        ('assigner', 4, -1),
+    ],
+)
+def test_thresholds_are_inclusive(step, width, expected):
+    assigner = TASK_UTILS.build(CONFIG.model.train_cfg[step])
+    prior = torch.tensor([[0.0, 0.0, width, 10.0]])
+    found = assigner.assign(InstanceData(priors=prior), instances([(0, 0, 10, 10)]))
+    assert found.gt_inds.tolist() == [expected]
+
+
+# --------------------------------------------------------------- degenerate losses
+
+DEGENERATE = {
+    'none': [],
+    'outside': [(-300, -200, -250, -150), (5000, 40, 5040, 90)],
+    'across the border': [(-6, -8, 12, 14)],
+    'huge': [(-4000, -4000, 5000, 5000)],
+    'a point': [(9, 9, 9, 9)],
+    'twice the same': [(3, 2, 12, 15), (3, 2, 12, 15)],
+    'the whole image': [(0, 0, 32, 24)],
+}
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 40), (24, 32)])
+@pytest.mark.parametrize('name', DEGENERATE)
+def test_degenerate_faces(name, size):
+    """Beside an ordinary image: the losses are the reference's, and so finite."""
+    head = build(theta=0.97)
+    outs = head(maps(2, size))
+    gts = [instances(DEGENERATE[name]), faces(3, size)]
+    losses = head.loss_by_feat(*outs, gts, metas(2, size))
+    expected = srn_reference.two_step_losses(
+        [split_image(head, outs, i) for i in range(2)],
+        [gt.bboxes.double().numpy() for gt in gts],
+        [gt.labels.tolist() for gt in gts],
+        STRIDES,
+        head.stc_levels,
+        head.str_levels,
+        1,
+        theta=0.97,
+    )
+    assert scalars(losses) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    for parameter in head.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('ignored', [[], [(9, 9, 9, 9)], [(5, 5, 5, 20), (1, 1, 1, 1)]])
+def test_ignored_boxes_without_area_change_nothing(ignored):
+    head = build()
+    head.assigner.ignore_iof_thr = head.first_assigner.ignore_iof_thr = 0.5
+    outs = head(maps(2))
+    gts = [faces(4), faces(0)]
+    plain = head.loss_by_feat(*outs, gts, metas(2))
+    found = head.loss_by_feat(*outs, gts, metas(2), [instances(ignored)] * 2)
+    assert scalars(found) == scalars(plain)
+
+
+def test_no_anchor_may_be_matched():
+    """An image smaller than every anchor, with no border allowed."""
+    head = build()
+    head.train_cfg.allowed_border = 0
+    losses = head.loss_by_feat(*head(maps(1, (3, 3))), [faces(1, (3, 3))], [metas()[0]])
+    assert all(value.isfinite() for value in losses.values())
+    head = build()
+    head.train_cfg.allowed_border = 0
+    outs = head(maps(1, (3, 3)))
+    losses = head.loss_by_feat(*outs, [faces(1, (3, 3))], metas(1, (3, 3)))
+    assert set(scalars(losses).values()) == {0}
+
+
+# --------------------------------------------------------------------- selection
+
+
+def random_image(rng, size, stc, str_, ties):
+    """Outputs of a head for one image, without a network."""
+    sizes = [(-(-size[0] // s), -(-size[1] // s)) for s in STRIDES]
+
+    def scores(shape):
+        logits = rng.normal(-2, 2, (2, *shape))
+        return np.round(logits * 2) / 2 if ties else logits
+
+    def deltas(shape):
+        return rng.normal(0, 0.4, (8, *shape))
+
+    image = dict(
+        first_cls={level: scores(sizes[level]) - 2 for level in stc},
+        first_reg={level: deltas(sizes[level]) for level in str_},
+        cls=[scores(s) for s in sizes],
+        reg=[deltas(s) for s in sizes],
+    )
+    # what float32 holds, so that the reference has the same numbers
+    for key, level_maps in image.items():
+        pairs = level_maps.items() if isinstance(level_maps, dict) else None
+        image[key] = (
+            {k: v.astype(np.float32) for k, v in pairs}
+            if pairs is not None
+            else [v.astype(np.float32) for v in level_maps]
+        )
+    return image
+
+
+def as_outputs(image):
+    def tensors(level_maps):
+        return [torch.from_numpy(m)[None] for m in level_maps]
+
+    return (
+        tensors(image['first_cls'].values()),
+        tensors(image['first_reg'].values()),
+        tensors(image['cls']),
+        tensors(image['reg']),
+    )
+
+
+def all_rows(image, stc, str_, theta):
+    """Every box that the first step leaves: level, score and box."""
+    sizes = [m.shape[-2:] for m in image['cls']]
+    found = []
+    for level, anchors in enumerate(srn_reference.grid_anchors(sizes, STRIDES)):
+        scores = srn_reference.sigmoid(srn_reference.rows(image['cls'][level], 1))
+        deltas = srn_reference.rows(image['reg'][level], 4)
+        for i, anchor in enumerate(anchors):
+            if level in stc:
+                first = srn_reference.rows(image['first_cls'][level], 1)[i]
+                if srn_reference.dropped(first, theta):
+                    continue
+            if level in str_:
+                first = srn_reference.rows(image['first_reg'][level], 4)[i]
+                anchor = srn_reference.decode(anchor, first)
+            box = srn_reference.decode(anchor, deltas[i])
+            found.append((level, scores[i, 0], box))
+    return found, [height * width for height, width in sizes]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=seeds,
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    stc=st.sets(st.integers(0, 2)),
+    str_=st.sets(st.integers(0, 2)),
+    ties=st.booleans(),
+    theta=st.sampled_from([0.0, 0.9, 0.99, 1.0]),
+    score_thr=st.sampled_from([0.0, 0.05, 0.3, 0.999]),
+    small=st.sampled_from([0, 1, 5, 17, 1000]),
+    nms_pre=st.sampled_from([-1, 1, 7, 6000]),
+    max_before_nms=st.sampled_from([-1, 1, 20, 2000]),
+    overlap=st.sampled_from([0.1, 0.4, 0.5]),
+    offset=st.integers(0, 1),
+    max_per_img=st.sampled_from([1, 10, 750]),
+)
+def test_selection(
+    seed,
+    size,
+    stc,
+    str_,
+    ties,
+    theta,
+    score_thr,
+    small,
+    nms_pre,
+    max_before_nms,
+    overlap,
+    offset,
+    max_per_img,
+):
+    """Every rule from the maps to the boxes, in any combination, also with ties."""
+    stc, str_ = sorted(stc), sorted(str_)
+    image = random_image(np.random.default_rng(seed), size, stc, str_, ties)
+    head = build(stc_levels=stc, str_levels=str_, theta=theta)
+    cfg = ConfigDict(
+        score_thr=score_thr,
+        small_map_cells=small,
+        small_map_score_thr=0.01,
+        nms_pre=nms_pre,
+        max_before_nms=max_before_nms,
+        nms=dict(type='nms', iou_threshold=overlap, offset=offset),
+        max_per_img=max_per_img,
+    )
+    outs = as_outputs(image)
+    before = head.predict_by_feat(*outs, metas(1, size), cfg, with_nms=False)[0]
+    after = head.predict_by_feat(*outs, metas(1, size), cfg)[0]
+
+    rows, cells = all_rows(image, stc, str_, theta)
+    levels = []
+    for level in range(3):
+        threshold = 0.01 if cells[level] < small else score_thr
+        scores = sorted((s for at, s, _ in rows if at == level), reverse=True)
+        scores = [s for s in scores if s > threshold]
+        levels += scores[: nms_pre if nms_pre > 0 else None]
+    expected = sorted(levels, reverse=True)
+    expected = expected[: max_before_nms if max_before_nms > 0 else None]
+    found = sorted(before.scores.tolist(), reverse=True)
+    assert found == pytest.approx(expected, abs=1e-6)
+
+    # each candidate is a row of its own, with that row's box
+    free = [np.array([s * 1e3, *box]) for _, s, box in rows]
+    for score, box in zip(before.scores.tolist(), before.bboxes.numpy(), strict=True):
+        own = np.array([score * 1e3, *box])
+        nearest = min(range(len(free)), key=lambda i: np.abs(free[i] - own).max())
+        assert free.pop(nearest) == pytest.approx(own, abs=2e-3)
+
+    # and NMS is the greedy one, cut at the best
+    assert (after.scores.diff() <= 0).all()
+    whole = head.predict_by_feat(
+        *outs, metas(1, size), ConfigDict(cfg, max_per_img=10**6)
+    )[0]
+    assert torch.equal(after.bboxes, whole.bboxes[:max_per_img])
+    assert torch.equal(after.scores, whole.scores[:max_per_img])
+    boxes = before.bboxes.double().numpy()
+    scores = before.scores.tolist()
+    kept = []
+    for box, score in zip(whole.bboxes, whole.scores, strict=True):
+        same = (before.bboxes == box).all(1) & (before.scores == score)
+        kept.append(next(i for i in same.nonzero()[:, 0].tolist() if i not in kept))
+    assert srn_reference.is_greedy_nms(boxes, scores, kept, overlap, offset == 1, 1e-4)
+
+
+def test_nothing_is_left():
+    head = build()
+    outs = head(maps(2))
+    nothing = ConfigDict(head.test_cfg, score_thr=1.0)
+    for result in head.predict_by_feat(*outs, metas(2), nothing, rescale=True):
+        assert (result.bboxes.shape, len(result)) == ((0, 4), 0)
+
+
+def test_plus_one_of_nms():
+    """Two boxes whose overlap is under the threshold only with the added pixel."""
+    head = build(stc_levels=(), str_levels=())
+    _, _, cls, reg = head(maps())
+    for scores, deltas in zip(cls, reg, strict=True):
+        scores.data.fill_(-9)
+        deltas.data.zero_()
+    cls[1].data[0, 0, 2, 2], cls[1].data[0, 0, 2, 3] = 2.0, 1.0  # 13x17, 8 px apart
+    thresholds = {0: 5 / 21, 1: 6 / 22}
+    for offset, exact in thresholds.items():
+        for step, number in ((-1e-3, 1), (1e-3, 2)):
+            cfg = ConfigDict(
+                score_thr=0.5,
+                nms=dict(type='nms', iou_threshold=exact + step, offset=offset),
+                max_per_img=9,
+            )
+            assert (
+                len(head.predict_by_feat([], [], cls, reg, metas(), cfg)[0]) == number
+            )
+
+
+# --------------------------------------------------------------------- gradients
+
+
+def tower(stc, str_, shared=False):
+    """SRNFPN and the head, as the detector joins them."""
+    torch.manual_seed(0)
+    neck = MODELS.build(
+        dict(
+            type='SRNFPN',
+            in_channels=[8, 8],
+            out_channels=8,
+            num_outs=3,
+            extra_channels=(8,),
+        )
+    )
+    neck.init_weights()
+    head = build(stc_levels=stc, str_levels=str_, share_cls_predictor=shared)
+    stages = [torch.randn(1, 8, 12, 16), torch.randn(1, 8, 6, 8)]
+    return neck, head, stages
+
+
+def touched(loss, modules):
+    """Names of the parameters that the loss has a gradient for, other than 0."""
+    names, parameters = zip(
+        *((n, p) for m in modules for n, p in m.named_parameters()), strict=True
+    )
+    grads = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
+    return {n for n, g in zip(names, grads, strict=True) if g is not None and g.any()}
+
+
+@pytest.mark.parametrize('shared', [False, True])
+@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+def test_what_each_loss_trains(stc, str_, shared):
+    """A loss reaches its own branch and the maps of its levels, nothing else."""
+    neck, head, stages = tower(stc, str_, shared)
+    losses = head.loss_by_feat(*head(neck(stages)), [faces(12)], metas())
+    first_predictor = 'conv_cls' if shared else 'conv_cls_first'
+    branches = dict(
+        loss_cls_first=('cls_subnet', first_predictor),
+        loss_bbox_first=('reg_subnet', 'conv_reg'),
+        loss_cls_second=('cls_subnet', 'conv_cls'),
+        loss_bbox_second=('reg_subnet', 'conv_reg'),
+    )
+    levels = dict(loss_cls_first=stc, loss_bbox_first=str_)
+    named = {name for name in losses if name.startswith('loss')}
+    assert named == {
+        'loss_cls_second',
+        'loss_bbox_second',
+        *(['loss_cls_first'] if stc else []),
+        *(['loss_bbox_first'] if str_ else []),
+    }
+    for name in named:
+        if not losses[name].requires_grad or losses[name] == 0:
+            # deep levels may have no first-step positive: IoU 0.7 is a lot
+            assert name == 'loss_bbox_first'
+            continue
+        found = touched(losses[name], [neck, head])
+        in_head = {
+            n.split('.')[0] for n in found if n.startswith(('cls', 'reg', 'conv'))
+        }
+        assert in_head == set(branches[name])
+        reducers = {int(n.split('.')[1]) for n in found if n.startswith('reducers')}
+        in_fpn = any(n.startswith('fpn') for n in found)
+        if name.endswith('second'):
+            assert not reducers and in_fpn
+            assert not any(n.startswith('extra') for n in found)
+        else:
+            assert reducers <= set(levels[name]) and reducers and not in_fpn
+            if name == 'loss_cls_first':
+                assert reducers == set(stc)
+            assert any(n.startswith('extra') for n in found) == (2 in reducers)
+
+
+@pytest.mark.parametrize('filter_positives', [False, True])
+def test_dropped_anchors_have_no_gradient(filter_positives):
+    """What the first step drops is nothing to the second, positives as switched."""
+    head = build(
+        stc_levels=(0,),
+        str_levels=(),
+        theta=0.97,
+        loss_cls=dict(type='TwoStageFocalLoss', filter_positives=filter_positives),
+    )
+    outs = head(maps())
+    gts = faces(12)
+    losses = head.loss_by_feat(*outs, [gts], metas())
+    total = losses['loss_cls_second'] + losses['loss_bbox_second']
+    grad_cls, grad_reg = torch.autograd.grad(total, (outs[2][0], outs[3][0]))
+    image = split_image(head, outs, 0)
+    anchors = srn_reference.grid_anchors([m.shape[-2:] for m in outs[2]], STRIDES)[0]
+    found = srn_reference.match(anchors, gts.bboxes.double().numpy(), 0.5, 0.4)
+    first = srn_reference.rows(image['first_cls'][0], 1)
+    rows_cls = srn_reference.rows(grad_cls[0].numpy(), 1)
+    rows_reg = srn_reference.rows(grad_reg[0].numpy(), 4)
+    counts = dict(dropped=0, kept=0, positive=0)
+    for i, match in enumerate(found):
+        out = srn_reference.dropped(first[i], 0.97)
+        counts['dropped' if out else 'kept'] += 1
+        counts['positive'] += match >= 0 and bool(out)
+        takes_part = not out or (match >= 0 and not filter_positives)
+        assert rows_cls[i].any() == (takes_part and match != -2)
+        assert rows_reg[i].any() == (takes_part and match >= 0)
+    assert min(counts.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ('stc', 'str_'), [((0, 1), (2,)), ((0, 1, 2), (0, 1, 2)), ((), ())]
+)
+@pytest.mark.parametrize('loss_bbox', ['SmoothL1Loss', 'L1Loss'])
+def test_gradcheck(stc, str_, loss_bbox):
+    """Each loss to the predictions of its step, in float64.
+
+    The second step's targets move with the first step's boxes, which are detached:
+    numerically the second losses do depend on them, so each is held to its own.
+    """
+    size = (17, 24)
+    head = build(
+        stc_levels=stc, str_levels=str_, theta=0.97, loss_bbox=dict(type=loss_bbox)
+    )
+    gts = [faces(5, size), faces(0, size)]
+    outs = [[m.detach().double() for m in out] for out in head(maps(2, size))]
+    names = ('loss_cls_first', 'loss_bbox_first', 'loss_cls_second', 'loss_bbox_second')
+    checked = 0
+    for place, name in enumerate(names):
+        if not outs[place]:
+            continue
+
+        def loss(*predictions, place=place, name=name):
+            changed = [*outs[:place], list(predictions), *outs[place + 1 :]]
+            return head.loss_by_feat(*changed, gts, metas(2, size))[name]
+
+        inputs = [m.clone().requires_grad_() for m in outs[place]]
+        assert loss(*inputs).dtype == torch.float64
+        assert torch.autograd.gradcheck(loss, inputs, fast_mode=True)
+        checked += loss(*inputs).item() > 0
+    assert checked >= 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, stc=st.sets(st.integers(0, 2)), str_=st.sets(st.integers(0, 2)))
+def test_second_step_does_not_train_the_first(seed, stc, str_):
+    """Of no placement: filter and refinement are detached."""
+    head = build(seed % 1000, stc_levels=stc, str_levels=str_, theta=0.97)
+    outs = head(maps(1, (24, 32), seed=seed % 997))
+    losses = head.loss_by_feat(*outs, [faces(6, (24, 32))], metas(1, (24, 32)))
+    second = losses['loss_cls_second'] + losses['loss_bbox_second']
+    first = [*outs[0], *outs[1]]
+    if first:
+        assert torch.autograd.grad(
+            second, first, allow_unused=True, retain_graph=True
+        ) == (None,) * len(first)
+    own = sum((losses[n] for n in losses if n.startswith('loss') and 'first' in n), 0)
+    if first:
+        grads = torch.autograd.grad(own, [*outs[2], *outs[3]], allow_unused=True)
+        assert grads == (None,) * 6
