@@ -1,0 +1,434 @@
+import json
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from torch import nn
+
+import mmdet_srn  # noqa: F401
+from mmdet_srn.models.test_time_augs import SRNMultiScaleTest
+from tests.reference import multi_scale_reference as reference
+
+
+class StubDetector(nn.Module):
+    """Detects what ``detect`` makes of an image (H, W, 3): rows x1 y1 x2 y2 score."""
+
+    def __init__(self, detect, labels=lambda rows: [0] * len(rows)):
+        super().__init__()
+        self.detect = detect
+        self.labels = labels
+        self.calls = []
+
+    def test_step(self, data):
+        (image,), (sample,) = data['inputs'], data['data_samples']
+        self.calls.append((image.shape, sample.metainfo))
+        rows = self.detect(image.permute(1, 2, 0).numpy())
+        table = torch.tensor(np.asarray(rows), dtype=torch.float32).reshape(-1, 5)
+        sample.pred_instances = InstanceData(
+            bboxes=table[:, :4],
+            scores=table[:, 4],
+            labels=torch.tensor(self.labels(rows), dtype=torch.long),
+        )
+        return [sample]
+
+
+def scattered(image):
+    """About the same boxes at any scale, and a few that depend on the pixels."""
+    height, width = image.shape[:2]
+    common = np.random.default_rng(0)
+    own = np.random.default_rng(int(image.astype(np.int64).sum()) + height + width)
+    size = np.array([width, height, width, height])
+    rows = []
+    for rng in [common] * 25 + [own] * 5:
+        corner, sides = rng.random(2), rng.random(2) * rng.choice([0.1, 0.5])
+        box = np.concatenate((corner, corner + sides)) * size + own.normal(size=4)
+        box[2:] = np.maximum(box[2:], box[:2])
+        # as the model, in single precision
+        rows.append(np.float32([*box, own.integers(1, 50) / 50]))
+    return rows
+
+
+def bright(image):
+    """The box of the bright pixels, if there are any."""
+    y, x = np.nonzero(image[..., 0] > 127)
+    if not len(x):
+        return []
+    return [(x.min(), y.min(), x.max(), y.max(), 0.75)]
+
+
+def batch(*images, **metainfo):
+    """What PackDetInputs and the data loader make of images (H, W, 3)."""
+    return dict(
+        inputs=[torch.from_numpy(i.transpose(2, 0, 1).copy()) for i in images],
+        data_samples=[
+            DetDataSample(
+                metainfo=dict(
+                    ori_shape=i.shape[:2],
+                    img_shape=i.shape[:2],
+                    scale_factor=(1.0, 1.0),
+                    img_path=f'event/{n}.jpg',
+                    **metainfo,
+                )
+            )
+            for n, i in enumerate(images)
+        ],
+    )
+
+
+def noise(height, width):
+    rng = np.random.default_rng(height * 1000 + width)
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def rows_of(sample):
+    found = sample.pred_instances
+    assert found.bboxes.shape == (len(found), 4)
+    assert found.bboxes.dtype == found.scores.dtype == torch.float32
+    assert found.labels.dtype == torch.long
+    return np.column_stack((found.bboxes.numpy(), found.scores.numpy()))
+
+
+@pytest.mark.parametrize('keep_singles', [False, True])
+@pytest.mark.parametrize(
+    ('size', 'max_size'),
+    [
+        ((31, 45), 160),
+        ((301, 203), 160),  # the large branch, sides not whole at any scale
+        ((100, 100), 150),  # 2.25 exactly
+        ((97, 97), 97),  # as large as may be
+        ((333, 71), 5),  # far larger than max_size
+        ((1, 1), 20),
+        ((1, 37), 30),
+        ((37, 1), 8),
+        ((2, 900), 3),
+    ],
+)
+def test_is_the_references(size, max_size, keep_singles):
+    image = noise(*size)
+    expected = reference.multi_scale_test(scattered, image, max_size, keep_singles)
+    model = SRNMultiScaleTest(
+        StubDetector(scattered), max_size=max_size, keep_singles=keep_singles
+    )
+    (sample,) = model.test_step(batch(image))
+    assert len(expected) >= 5
+    np.testing.assert_allclose(rows_of(sample), expected, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(('size', 'passes'), [((60, 81), 5), ((200, 173), 4)])
+def test_boxes_come_back_to_where_they_were(size, passes):
+    """Every view finds the same object; a wrong flip or scale would move it."""
+    image = np.zeros((*size, 3), np.uint8)
+    image[20:60, 7:50] = 255  # corners 7 20 49 59
+    detector = StubDetector(bright)
+    model = SRNMultiScaleTest(detector, max_size=120, iou_thr=0.9)
+    ((found, *rest),) = (rows_of(s) for s in model.test_step(batch(image)))
+    assert not rest
+    assert len(detector.calls) == passes
+    np.testing.assert_allclose(found, [7, 20, 49, 59, 0.75], atol=1.0)
+    # Only the mean over the scales is off: at the original scale it is exact.
+    if size[0] * size[1] < 120**2:
+        first = SRNMultiScaleTest(StubDetector(bright), max_size=120)
+        views = list(first._detect(image, DetDataSample()))
+        for view in views[:2]:
+            np.testing.assert_array_equal(
+                view.pred_instances.bboxes.numpy(), [[7, 20, 49, 59]]
+            )
+
+
+def test_size_filters_read_the_original_image():
+    """One box of each length; the views say which of them they are for."""
+    longer = [29.0, 29.5, 98.5, 99.0]  # x2 - x1, one less than the side
+
+    def boxes(image):  # of these lengths in pixels of the original image, 300 wide
+        scale = image.shape[1] / 300
+        return [(0, 200 * i, length * scale, 0, 0.5) for i, length in enumerate(longer)]
+
+    def squares(image):
+        return [(x1, y1, x2, y1 + x2, s) for x1, y1, x2, _, s in boxes(image)]
+
+    image, sample = noise(300, 300), DetDataSample()
+    small = SRNMultiScaleTest(StubDetector(squares), max_size=900)
+    counts = [len(v.pred_instances) for v in small._detect(image, sample)]
+    # original, flip; 0.5; 1.5, 2.25 and 3
+    assert counts == [4, 4, 3, 3, 3, 3]
+    large = SRNMultiScaleTest(StubDetector(boxes), max_size=150)
+    counts = [len(v.pred_instances) for v in large._detect(image, sample)]
+    assert counts == [4, 4, 3, 3]
+
+
+def test_view_images_are_resized_as_released():
+    image = noise(57, 91)
+    seen = []
+
+    def look(view):
+        seen.append(view.copy())
+        return []
+
+    SRNMultiScaleTest(StubDetector(look), max_size=50).test_step(batch(image))
+    r = 50 / (57 * 91) ** 0.5
+    base = cv2.resize(image, None, fx=r, fy=r, interpolation=cv2.INTER_LINEAR)
+    assert base.shape == (round(57 * r), round(91 * r), 3)
+    expected = [base, base[:, ::-1]]
+    expected += [cv2.resize(base, None, fx=f, fy=f) for f in (0.75, 0.5)]
+    assert [v.dtype for v in seen] == [np.uint8] * 4
+    for found, wanted in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_detector_is_told_the_size_of_the_view():
+    detector = StubDetector(scattered)
+    model = SRNMultiScaleTest(detector, max_size=160)
+    model.test_step(batch(noise(31, 45), img_id=3))
+    for shape, meta in detector.calls:
+        assert meta['ori_shape'] == meta['img_shape'] == shape[1:]
+        assert meta['scale_factor'] == (1.0, 1.0)
+        assert (meta['img_id'], meta['img_path']) == (3, 'event/0.jpg')
+
+
+def test_one_scale_at_a_time():
+    """No image of an earlier pass is alive when the next one is looked at."""
+    earlier, alive = [], []
+
+    class Watching(StubDetector):
+        def test_step(self, data):
+            alive.append(sum(ref() is not None for ref in earlier))
+            earlier.append(weakref.ref(data['inputs'][0]))
+            return super().test_step(data)
+
+    model = SRNMultiScaleTest(Watching(scattered), max_size=200)
+    model.test_step(batch(noise(31, 45), noise(250, 210)))
+    # views: original, flip, 0.5, 1.5^t for t = 1..4, the largest; then four
+    assert alive == [0] * 12
+
+
+def test_batch_of_unlike_images():
+    images = noise(31, 45), noise(80, 33), noise(203, 101)
+    model = SRNMultiScaleTest(StubDetector(scattered), max_size=90)
+    together = model.test_step(batch(*images))
+    for image, sample in zip(images, together, strict=True):
+        (alone,) = model.test_step(batch(image))
+        np.testing.assert_array_equal(rows_of(sample), rows_of(alone))
+    assert [s.img_path for s in together] == [f'event/{n}.jpg' for n in range(3)]
+
+
+def test_stacked_batch():
+    """default_collate makes one tensor of images of one size."""
+    data = batch(noise(31, 45), noise(31, 45)[::-1])
+    model = SRNMultiScaleTest(StubDetector(scattered), max_size=60)
+    expected = [rows_of(s) for s in model.test_step(data)]
+    data = dict(data, inputs=torch.stack(data['inputs']))
+    for sample, rows in zip(model.test_step(data), expected, strict=True):
+        np.testing.assert_array_equal(rows_of(sample), rows)
+
+
+def test_classes_vote_apart():
+    box = (22.0, 3.0, 41.0, 25.0)  # symmetric in 64 pixels: flipping does nothing
+
+    def detect(image):
+        scale = image.shape[1] / 64
+        near = tuple((x + 0.5) * scale - 0.5 for x in box)
+        return [(*near, 0.4), (*near, 0.8), (*near, 0.6)]
+
+    model = SRNMultiScaleTest(
+        StubDetector(detect, labels=lambda rows: [2, 0, 2]), max_size=80
+    )
+    (sample,) = model.test_step(batch(noise(64, 64)))
+    found = sample.pred_instances
+    assert found.labels.tolist() == [0, 2]
+    np.testing.assert_allclose(found.scores, [0.8, 0.6])
+    np.testing.assert_allclose(found.bboxes, [box, box], atol=1e-4)
+    one = SRNMultiScaleTest(model.module, max_size=80, max_per_img=1)
+    (sample,) = one.test_step(batch(noise(64, 64)))
+    assert sample.pred_instances.labels.tolist() == [0]
+
+
+def test_nothing_found():
+    model = SRNMultiScaleTest(StubDetector(lambda image: []), max_size=60)
+    (sample,) = model.test_step(batch(noise(20, 30)))
+    assert rows_of(sample).shape == (0, 5)
+    assert sample.pred_instances.labels.shape == (0,)
+
+
+def test_sample_keeps_what_it_had_and_names_the_protocol():
+    data = batch(noise(20, 30), img_id=7)
+    faces = InstanceData(bboxes=torch.tensor([[1.0, 2, 3, 4]]))
+    data['data_samples'][0].gt_instances = faces
+    detector = StubDetector(scattered)
+    (sample,) = SRNMultiScaleTest(detector, max_size=60).test_step(data)
+    assert (sample.img_id, sample.ori_shape) == (7, (20, 30))
+    assert torch.equal(sample.gt_instances.bboxes, faces.bboxes)
+    assert sample.protocol == 'ms-60'
+    other = SRNMultiScaleTest(detector, max_size=1400, keep_singles=True, iou_thr=0.4)
+    assert other.protocol == 'ms-1400, iou_thr=0.4, keep_singles=True'
+
+
+def test_refuses_an_image_that_is_not_the_original():
+    model = SRNMultiScaleTest(StubDetector(scattered), max_size=60)
+    data = batch(noise(20, 30))
+    data['data_samples'][0].set_metainfo(dict(ori_shape=(40, 60)))
+    with pytest.raises(ValueError, match='60x40, but got it 30x20'):
+        model.test_step(data)
+    with pytest.raises(ValueError, match='flipped'):
+        model.test_step(batch(noise(20, 30), flip=True))
+
+
+def test_refuses_other_data():
+    model = SRNMultiScaleTest(StubDetector(scattered), max_size=60)
+    data = batch(noise(20, 30))
+    with pytest.raises(TypeError, match='without TestTimeAug'):
+        model.test_step({key: [value, value] for key, value in data.items()})
+    with pytest.raises(TypeError, match='PackDetInputs'):
+        model.test_step(tuple(data.values()))
+    with pytest.raises(TypeError, match='PackDetInputs'):
+        model.test_step(dict(inputs=data['inputs']))
+
+
+@pytest.mark.parametrize('name', ['max_size', 'max_per_img'])
+def test_refuses_a_size_of_none(name):
+    with pytest.raises(ValueError, match='1 or more'):
+        SRNMultiScaleTest(StubDetector(bright), **{'max_size': 60, name: 0})
+
+
+# ------------------------------------------------------- with SRN and the runner
+
+
+@pytest.fixture
+def scope():
+    """mmdet's registry scope, for a module that is given as a config."""
+    before = DefaultScope.get_current_instance()
+    init_default_scope('mmdet')
+    yield
+    if before is not None:
+        init_default_scope(before.scope_name)
+
+
+@pytest.fixture
+def srn(repo_root, scope):
+    cfg = Config.fromfile(repo_root / 'configs/srn_r18_face_mosaic.py')
+    cfg.model.test_cfg.max_per_img = 60
+    model = MODELS.build(dict(type='SRNMultiScaleTest', module=cfg.model, max_size=72))
+    model.module.init_weights()
+    return model.eval()
+
+
+@pytest.mark.parametrize('size', [(48, 67), (111, 90), (1, 1), (3, 40)])
+def test_srn_is_the_references(srn, size):
+    image = noise(*size)
+
+    def detect(view):
+        (sample,) = srn.module.test_step(batch(view))
+        found = sample.pred_instances
+        return torch.cat((found.bboxes, found.scores[:, None]), dim=1).tolist()
+
+    (sample,) = srn.test_step(batch(image))  # gradients are on: none may come out
+    assert not sample.pred_instances.bboxes.requires_grad
+    with torch.no_grad():
+        expected = reference.multi_scale_test(detect, image, 72)
+    assert len(expected) >= 3
+    np.testing.assert_allclose(rows_of(sample), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory) -> Path:
+    """Two images in WIDER FACE's layout, of unlike size."""
+    root = tmp_path_factory.mktemp('images')
+    folder = root / 'WIDER_val' / 'images' / '0--Event'
+    folder.mkdir(parents=True)
+    annotation = []
+    for name, size in (('a', (50, 41)), ('b', (83, 96))):
+        cv2.imwrite(str(folder / f'{name}.jpg'), noise(*size))
+        annotation.append(f'0--Event/{name}.jpg\n1\n5 6 20 21 0 0 0 0 0 0\n')
+    (root / 'wider_face_split').mkdir()
+    path = root / 'wider_face_split' / 'wider_face_val_bbx_gt.txt'
+    path.write_text(''.join(annotation))
+    return root
+
+
+def runner_config(repo_root: Path, images: Path, work_dir: Path) -> Config:
+    """The small SRN's config with the multi-scale test of the big one's."""
+    cfg = Config.fromfile(repo_root / 'configs/srn_r18_face_mosaic.py')
+    multi_scale = Config.fromfile(repo_root / 'configs/srn_r50_fpn_widerface_ms1400.py')
+    cfg.merge_from_dict(
+        {
+            'work_dir': str(work_dir),
+            'tta_model': dict(multi_scale.tta_model, max_size=72),
+            'tta_pipeline': multi_scale.tta_pipeline,
+            'test_dataloader.dataset.data_root': f'{images}/',
+            'test_dataloader.num_workers': 0,
+            'test_dataloader.persistent_workers': False,
+            'test_evaluator': dict(
+                box_format='released', outfile_prefix=str(work_dir / 'results')
+            ),
+        }
+    )
+    return cfg
+
+
+def test_stock_tta_switch(repo_root, images, tmp_path, scope):
+    """tools/test.py --tta, mmdet's own, gives what the model gives alone."""
+    cfg = runner_config(repo_root, images, tmp_path / 'run')
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'srn.pth')
+    cfg.dump(tmp_path / 'config.py')
+    subprocess.run(
+        [
+            sys.executable,
+            repo_root / 'tools/test.py',
+            tmp_path / 'config.py',
+            tmp_path / 'srn.pth',
+            '--tta',
+        ],
+        check=True,
+        cwd=repo_root,
+    )
+    metrics = json.loads((tmp_path / 'run' / 'results.json').read_text())
+    assert metrics['images'] == 2
+    wrapped = SRNMultiScaleTest(model.eval(), max_size=72)
+    for name in 'ab':
+        image = cv2.imread(str(images / f'WIDER_val/images/0--Event/{name}.jpg'))
+        with torch.no_grad():
+            (sample,) = wrapped.test_step(batch(image))
+        written = tmp_path / 'run' / 'results' / '0--Event' / f'{name}.txt'
+        lines = written.read_text().splitlines()[1:]
+        assert int(lines[0]) == len(sample.pred_instances) > 0
+        height, width = image.shape[:2]
+        for line, (x1, y1, x2, y2, score) in zip(
+            lines[1:], rows_of(sample).astype(float), strict=True
+        ):
+            x1, x2 = (min(max(x, 0), width - 1) for x in (x1, x2))
+            y1, y2 = (min(max(y, 0), height - 1) for y in (y1, y2))
+            wanted = [round(v) for v in (x1, y1, x2 - x1 + 1, y2 - y1 + 1)]
+            assert line.split()[:4] == [str(v) for v in wanted]
+            assert float(line.split()[4]) == round(score, 3)
+
+
+def test_runner_with_the_wrapper_as_model(repo_root, images, tmp_path):
+    cfg = runner_config(repo_root, images, tmp_path / 'run')
+    cfg.model = ConfigDict(cfg.tta_model, module=cfg.model)
+    metrics = Runner.from_cfg(cfg).test()
+    assert 0 <= metrics['widerface/AP'] <= 1
+    assert metrics['widerface/faces'] == 2
+
+
+@pytest.mark.parametrize('max_size', [1400, 2100])
+def test_configs(repo_root, max_size):
+    cfg = Config.fromfile(repo_root / f'configs/srn_r50_fpn_widerface_ms{max_size}.py')
+    released = Config.fromfile(repo_root / 'configs/srn_r50_fpn_widerface_released.py')
+    assert cfg.model == released.model
+    assert cfg.tta_pipeline == released.test_pipeline
+    assert cfg.test_evaluator == dict(type='WIDERFaceMetric', box_format='released')
+    assert cfg.test_dataloader == released.test_dataloader
+    model = MODELS.build(dict(cfg.tta_model, module=StubDetector(bright)))
+    assert model.protocol == f'ms-{max_size}'

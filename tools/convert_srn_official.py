@@ -1,0 +1,283 @@
+"""Turn the released SRN checkpoint into one that this package loads.
+
+    python tools/convert_srn_official.py SRC DST
+
+SRC holds the parameters under ``state_dict``, with or without a ``module.`` prefix.
+Every tensor of SRC goes somewhere and every weight of the network is filled;
+otherwise all that does not fit is listed, the exit status is 1 and nothing is
+written. This includes BatchNorm's counters ``num_batches_tracked``, which both
+networks have. With a class predictor per step, the one of SRC fills both. What SRC
+holds beside ``state_dict`` (epoch, optimizer, ...) is named and left behind.
+
+SRC is read without running code from it: a file that needs arbitrary pickle is
+refused.
+"""
+
+import argparse
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import Tensor
+
+from mmdet_srn.datasets import WIDERFaceTxtDataset
+from mmdet_srn.version import __version__
+
+CONFIG = (
+    Path(__file__).resolve().parent.parent
+    / 'configs'
+    / 'srn_r50_fpn_widerface_released.py'
+)
+
+
+def level(digit: str) -> int:
+    """Index of C2..C7 or P2..P7 in the package's lists."""
+    return int(digit) - 2
+
+
+def subnet(name: str) -> str:
+    """The package's name of a released subnet, 'cls' or 'box'."""
+    return f'bbox_head.{"reg" if name == "box" else name}_subnet'
+
+
+# Pattern of a released name up to weight, bias, ...; what it is called here. One
+# released tensor may have several places. 0, 2, 4 are the convolutions of a branch
+# of RFE, with a ReLU after each.
+RULES = (
+    (r'((?:conv1|bn1|layer[1-4])\b.*)', lambda m: [f'backbone.{m[1]}']),
+    (r'layer([56])', lambda m: [f'neck.extra_convs.{int(m[1]) - 5}']),  # to C6, C7
+    (r'c(\d)_conv', lambda m: [f'neck.reducers.{level(m[1])}']),
+    (r'c(\d)_lateral', lambda m: [f'neck.fpn.lateral_convs.{level(m[1])}.conv']),
+    (r'p(\d)_conv', lambda m: [f'neck.fpn.fpn_convs.{level(m[1])}.conv']),
+    (r'(cls|box)_subnet\.0', lambda m: [f'{subnet(m[1])}.0.conv']),
+    (
+        r'(cls|box)_subnet\.2\.branch(\d)\.([024])',
+        lambda m: [f'{subnet(m[1])}.1.branches.{m[2]}.{int(m[3]) // 2}.conv'],
+    ),
+    (
+        r'(cls|box)_subnet\.2\.cated_conv\.0',
+        lambda m: [f'{subnet(m[1])}.1.fuse.0.conv'],
+    ),
+    (r'(cls|box)_subnet\.3', lambda m: [f'{subnet(m[1])}.2.conv']),
+    (
+        r'cls_subnet_pred',
+        lambda m: ['bbox_head.conv_cls', 'bbox_head.conv_cls_first'],
+    ),
+    (r'box_subnet_pred', lambda m: ['bbox_head.conv_reg']),
+)
+
+
+def places(name: str) -> list[str]:
+    """Where a released tensor goes.
+
+    Args:
+        name (str): Released name, without ``module.``.
+
+    Returns:
+        list[str]: The package's names; none if the name is not a released one.
+    """
+    stem, _, kind = name.rpartition('.')
+    for pattern, rename in RULES:
+        match = re.fullmatch(pattern, stem)
+        if match:
+            return [f'{place}.{kind}' for place in rename(match)]
+    return []
+
+
+def misfit(name: str, value: Any, place: str, like: Tensor) -> str | None:
+    """Say why a released value cannot go to a place.
+
+    Args:
+        name (str): Released name.
+        value (Any): Released value.
+        place (str): The package's name.
+        like (Tensor): The package's own value.
+
+    Returns:
+        str | None: None if it can.
+    """
+    if not isinstance(value, Tensor):
+        return f'no tensor: {name} is a {type(value).__name__}'
+    if value.shape != like.shape:
+        return (
+            f'wrong shape: {name} is {tuple(value.shape)}, '
+            f'{place} is {tuple(like.shape)}'
+        )
+    if value.is_floating_point() != like.is_floating_point():
+        return f'wrong type: {name} is {value.dtype}, {place} is {like.dtype}'
+    return None
+
+
+def convert(
+    released: Mapping[str, Any], wanted: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Rename the released tensors, all of them or none.
+
+    Args:
+        released (Mapping[str, Any]): The released ``state_dict``.
+        wanted (Mapping[str, Tensor]): ``state_dict`` of the package's network,
+            for its names, shapes and types.
+
+    Returns:
+        dict[str, Tensor]: Names, shapes and types as in ``wanted``, values of
+        ``released``.
+
+    Raises:
+        ValueError: If anything does not fit; the message has a line for each.
+    """
+    state: dict[str, Tensor] = {}
+    sources: dict[str, str] = {}
+    problems = []
+    for name, value in released.items():
+        own = [p for p in places(str(name).removeprefix('module.')) if p in wanted]
+        if not own:
+            problems.append(f'unexpected: {name}')
+        for place in own:
+            source = sources.setdefault(place, name)
+            if source != name:
+                problem = f'twice: {source} and {name} are one weight'
+            else:
+                problem = misfit(name, value, place, wanted[place])
+            if problem:
+                problems.append(problem)
+            else:
+                # a copy: two places must not share, nor drag in a larger storage
+                state[place] = value.detach().to(wanted[place].dtype, copy=True)
+    problems += [f'missing: {place}' for place in wanted if place not in sources]
+    if problems:
+        raise ValueError('\n'.join(dict.fromkeys(problems)))
+    return {place: state[place] for place in wanted}
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Args:
+        path (Path): File that ``torch.save`` wrote.
+
+    Returns:
+        dict[str, Any]: Its content; ``state_dict`` is a mapping.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no checkpoint, needs arbitrary pickle or has no
+            ``state_dict``.
+    """
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a file of other content can raise anything
+        unsafe = re.search(r'GLOBAL (\S+)', str(error))  # a name that pickle imports
+        if unsafe:
+            raise ValueError(
+                f'{path} needs arbitrary pickle ({unsafe[1]}), which could run any '
+                'code, and is refused. Only if you trust its source: load it with '
+                "torch.load(..., weights_only=False) and save its 'state_dict' alone"
+            ) from error
+        reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+        raise ValueError(
+            f'{path} is no PyTorch checkpoint or is damaged ({reason[:160]})'
+        ) from error
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, no dict')
+    if 'state_dict' not in checkpoint:
+        keys = ', '.join(map(str, list(checkpoint)[:5]))
+        raise ValueError(f"{path} has no 'state_dict'; it begins with: {keys}")
+    if not isinstance(checkpoint['state_dict'], Mapping):
+        kind = type(checkpoint['state_dict']).__name__
+        raise ValueError(f"{path}: 'state_dict' is a {kind}, no dict")
+    return dict(checkpoint)
+
+
+def save_atomically(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that ``path`` is never a part of it.
+
+    Args:
+        checkpoint (dict[str, Any]): What to write.
+        path (Path): File; its folder is made, an older file replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            torch.save(checkpoint, file)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp's file is for its owner alone
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('src', type=Path, metavar='SRC', help='released checkpoint')
+    parser.add_argument('dst', type=Path, metavar='DST', help='file to write')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        default=CONFIG,
+        help=f'network to fill (default: {CONFIG.name})',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Convert, or say what does not fit and exit with 1."""
+    args = parse_args()
+    if args.dst.is_dir() or args.dst.resolve() == args.src.resolve():
+        raise SystemExit(f'{args.dst} is {"a folder" if args.dst.is_dir() else "SRC"}')
+    try:
+        checkpoint = load_checkpoint(args.src)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    try:
+        cfg = Config.fromfile(args.config)
+    except OSError as error:
+        raise SystemExit(f'--config {args.config}: {error}') from error
+    wanted = MODELS.build(dict(cfg.model, _scope_='mmdet')).state_dict()
+    released = checkpoint.pop('state_dict')
+    try:
+        state = convert(released, wanted)
+    except ValueError as error:
+        raise SystemExit(
+            f'{args.src} does not fit {args.config.name}; nothing is written.\n{error}'
+        ) from error
+    meta = dict(
+        # inference tools take the class names from here, not from the config
+        dataset_meta=dict(WIDERFaceTxtDataset.METAINFO),
+        cfg=cfg.pretty_text,
+        mmdet_srn_version=__version__,
+        converted_from=args.src.name,
+    )
+    try:
+        save_atomically(dict(meta=meta, state_dict=state), args.dst)
+    except OSError as error:
+        raise SystemExit(f'{args.dst} cannot be written: {error}') from error
+    cast = sum(
+        value.is_floating_point() and value.dtype != wanted[place].dtype
+        for name, value in released.items()
+        for place in places(name.removeprefix('module.'))[:1]
+    )
+    print(f'{args.dst}: {len(state)} tensors from the {len(released)} of {args.src}')
+    if len(state) > len(released):
+        print('cls_subnet_pred fills the class predictors of both steps')
+    if cast:
+        print(f'{cast} tensors were of another precision and are float32 now')
+    if checkpoint:
+        print(f'left behind: {", ".join(map(str, checkpoint))}')
+
+
+if __name__ == '__main__':
+    main()
