@@ -1,11 +1,4 @@
-# SRN's multi-scale test, protocol ms-2100; --tta switches it on:
-#   mim test mmdet_srn configs/srn_r50_fpn_widerface_ms2100.py \
-#     --checkpoint srn_released.pth --tta
-# Without --tta it is the single-scale test of the config below.
-_base_ = 'srn_r50_fpn_widerface_released.py'
+# SRN's multi-scale test, protocol ms-2100; see ms1400 for how to run it.
+_base_ = 'srn_r50_fpn_widerface_ms1400.py'
 
-tta_model = dict(type='SRNMultiScaleTest', max_size=2100)
-tta_pipeline = _base_.test_pipeline  # the scales are made in the model
-
-# Clipped boxes in whole pixels, scores to three decimals.
-test_evaluator = dict(box_format='released')
+tta_model = dict(max_size=2100)

@@ -63,7 +63,9 @@ class WIDERFaceMetric(BaseMetric):
         gt_dir: Folder with the official ``wider_{easy,medium,hard}_val.mat``.
             Defaults to None.
         protocol: Name of the test protocol, printed and stored with every result; see
-            :data:`mmdet_srn.evaluation.protocols.PROTOCOLS`. Defaults to 'unknown'.
+            :data:`mmdet_srn.evaluation.protocols.PROTOCOLS`. Where a data sample has
+            a ``protocol`` itself, as SRNMultiScaleTest gives it, that one holds.
+            Defaults to 'unknown'.
         outfile_prefix: Write the result files in the official format to
             ``<outfile_prefix>/<event>/<name>.txt``, ready to zip, and the metrics to
             ``<outfile_prefix>.json``. Defaults to None: write nothing.
@@ -134,6 +136,7 @@ class WIDERFaceMetric(BaseMetric):
             result = dict(
                 bboxes=_to_numpy(predictions['bboxes']).reshape(-1, 4)[wanted],
                 scores=_to_numpy(predictions['scores'])[wanted],
+                protocol=sample.get('protocol', self.protocol),
             )
             if self.ground_truth is not None or self.outfile_prefix is not None:
                 result['name'], result['title'] = _image_name(sample)
@@ -162,7 +165,7 @@ class WIDERFaceMetric(BaseMetric):
             _log(f'wrote {count} result files below {self.outfile_prefix}')
         metrics: dict[str, float | str]
         if self.format_only:
-            metrics = dict(protocol=self.protocol)
+            metrics = dict(protocol=self._protocol(results))
         elif self.ground_truth is not None:
             metrics = self._official(results)
         else:
@@ -178,7 +181,7 @@ class WIDERFaceMetric(BaseMetric):
         _check_unique(results)
         assert self.ground_truth is not None
         ground_truth = self.ground_truth.restrict(r['name'] for r in results)
-        protocol = self.protocol
+        protocol = self._protocol(results)
         if len(results) < NUM_VAL_IMAGES:
             note = f'only {len(results)} of {NUM_VAL_IMAGES} val images, NOT COMPARABLE'
             protocol = f'{protocol} ({note})'
@@ -198,7 +201,7 @@ class WIDERFaceMetric(BaseMetric):
                 metrics[name] = result.ap
                 row = [f'{result.ap:.4f}', truncate(result.ap)]
             table.append([name, str(result.num_faces), *row])
-        self._print('official AP', len(results), table)
+        self._print('official AP', results, table)
         return dict(metrics, protocol=protocol)
 
     def _by_height(self, results: list[dict]) -> dict[str, float | str]:
@@ -213,14 +216,18 @@ class WIDERFaceMetric(BaseMetric):
             metrics[f'faces{suffix}'] = float(result.num_faces)
             ap = f'{result.ap:.4f}' if result.num_faces else '-'
             table.append([name, str(result.num_faces), ap])
-        self._print(f'AP at IoU {self.iou_thr:g} (not official)', len(results), table)
-        return dict(metrics, protocol=self.protocol)
+        self._print(f'AP at IoU {self.iou_thr:g} (not official)', results, table)
+        return dict(metrics, protocol=self._protocol(results))
 
-    def _print(self, what: str, num_images: int, table: list[list[str]]) -> None:
+    def _print(self, what: str, results: list[dict], table: list[list[str]]) -> None:
         _log(
-            f'WIDER FACE: {what}, {num_images} images, '
-            f'protocol {describe_protocol(self.protocol)}\n{AsciiTable(table).table}'
+            f'WIDER FACE: {what}, {len(results)} images, protocol '
+            f'{describe_protocol(self._protocol(results))}\n{AsciiTable(table).table}'
         )
+
+    def _protocol(self, results: list[dict]) -> str:
+        names = {result['protocol'] for result in results}
+        return ' and '.join(sorted(names)) or self.protocol
 
     def _rows(self, result: Mapping[str, np.ndarray], sample: Mapping) -> np.ndarray:
         """Rows x, y, w, h, score (n, 5) in double precision, as ``box_format`` says."""

@@ -4,6 +4,7 @@ from .dense_heads import SRNHead
 from .losses import TwoStageFocalLoss
 from .necks import RFE, SRNFPN
 from .task_modules import SRNAnchorGenerator
+from .test_time_augs import SRNMultiScaleTest
 from .utils import PretrainedBackbone
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     'PretrainedBackbone',
     'SRNAnchorGenerator',
     'SRNHead',
+    'SRNMultiScaleTest',
     'TwoStageFocalLoss',
 ]

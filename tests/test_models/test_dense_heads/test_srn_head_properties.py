@@ -34,8 +34,8 @@ def instances(boxes):
 # ---------------------------------------------------------------- anchors, box code
 
 
-@settings(max_examples=40, deadline=None)
-@given(size=st.tuples(st.integers(1, 300), st.integers(1, 300)))
+@settings(max_examples=30, deadline=None)
+@given(size=st.tuples(st.integers(1, 200), st.integers(1, 200)))
 def test_anchors_of_any_image(size):
     """Also where 1x1 maps come out; as a ResNet and the extra convolutions halve."""
     strides = [4, 8, 16, 32, 64, 128]
@@ -135,7 +135,7 @@ def neighbours(draw):
     ('step', 'positive', 'negative'),
     [('first_assigner', 0.7, 0.3), ('assigner', 0.5, 0.4)],
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(case=neighbours(), ignored=st.lists(whole, max_size=3))
 def test_matching_of_each_step(step, positive, negative, case, ignored):
     boxes, priors = case
@@ -151,8 +151,8 @@ def test_matching_of_each_step(step, positive, negative, case, ignored):
     for prior, ours, theirs in zip(priors, found, expected, strict=True):
         if theirs >= 0:  # of several faces that overlap alike any will do
             assert ours > 0
-            overlaps = [srn_reference.iou(prior, b) for b in (boxes[ours - 1],)]
-            assert overlaps == [srn_reference.iou(prior, boxes[theirs])]
+            best = srn_reference.iou(prior, boxes[theirs])
+            assert srn_reference.iou(prior, boxes[ours - 1]) == best
         else:
             assert ours == {-1: 0, -2: -1}[theirs]
 
@@ -223,10 +223,6 @@ def test_ignored_boxes_without_area_change_nothing(ignored):
 
 def test_no_anchor_may_be_matched():
     """An image smaller than every anchor, with no border allowed."""
-    head = build()
-    head.train_cfg.allowed_border = 0
-    losses = head.loss_by_feat(*head(maps(1, (3, 3))), [faces(1, (3, 3))], [metas()[0]])
-    assert all(value.isfinite() for value in losses.values())
     head = build()
     head.train_cfg.allowed_border = 0
     outs = head(maps(1, (3, 3)))
