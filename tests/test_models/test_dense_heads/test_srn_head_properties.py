@@ -302,7 +302,7 @@ def all_rows(image, stc, str_, theta):
     ties=st.booleans(),
     theta=st.sampled_from([0.0, 0.9, 0.99, 1.0]),
     score_thr=st.sampled_from([0.0, 0.05, 0.3, 0.999]),
-    small=st.sampled_from([0, 1, 5, 17, 1000]),
+    small=st.tuples(st.integers(0, 2), st.sampled_from([-1, 0, 1, -(10**6)])),
     nms_pre=st.sampled_from([-1, 1, 7, 6000]),
     max_before_nms=st.sampled_from([-1, 1, 20, 2000]),
     overlap=st.sampled_from([0.1, 0.4, 0.5]),
@@ -328,9 +328,11 @@ def test_selection(
     stc, str_ = sorted(stc), sorted(str_)
     image = random_image(np.random.default_rng(seed), size, stc, str_, ties)
     head = build(stc_levels=stc, str_levels=str_, theta=theta)
+    rows, cells = all_rows(image, stc, str_, theta)
+    small_map_cells = cells[small[0]] + small[1]  # about a level's size, or none
     cfg = ConfigDict(
         score_thr=score_thr,
-        small_map_cells=small,
+        small_map_cells=small_map_cells,
         small_map_score_thr=0.01,
         nms_pre=nms_pre,
         max_before_nms=max_before_nms,
@@ -341,10 +343,9 @@ def test_selection(
     before = head.predict_by_feat(*outs, metas(1, size), cfg, with_nms=False)[0]
     after = head.predict_by_feat(*outs, metas(1, size), cfg)[0]
 
-    rows, cells = all_rows(image, stc, str_, theta)
     levels = []
     for level in range(3):
-        threshold = 0.01 if cells[level] < small else score_thr
+        threshold = 0.01 if cells[level] < small_map_cells else score_thr
         scores = sorted((s for at, s, _ in rows if at == level), reverse=True)
         scores = [s for s in scores if s > threshold]
         levels += scores[: nms_pre if nms_pre > 0 else None]
