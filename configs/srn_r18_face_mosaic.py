@@ -30,7 +30,6 @@ model = dict(
     ),
     test_cfg=dict(nms=dict(iou_threshold=0.4)),  # the released code's
 )
-train_dataloader = dict(batch_size=4)
 
 # 3 epochs of 600 iterations: about 17 minutes on two cores. In as many iterations,
 # many images seen few times teach more than few images seen often.

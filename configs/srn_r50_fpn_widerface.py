@@ -1,4 +1,5 @@
-# SRN with ResNet-50, the paper's model and recipe, on WIDER FACE.
+# SRN with ResNet-50 on WIDER FACE: the paper's recipe and inference, the released
+# network's structure where the two differ.
 # Another copy of the data:
 #   --cfg-options data_root=... is not enough, the dataloaders hold it as well;
 #   see configs/_base_/datasets/widerface.py

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 import mmdet_srn  # noqa: F401
 
@@ -99,6 +101,29 @@ def test_two_steps_validation_checkpoint_and_resume(repo_root, mosaic, tmp_path)
     )
     metrics = runner.test()
     assert 0 <= metrics['widerface/AP'] <= 1
+
+
+@pytest.mark.parametrize(
+    ('stc', 'str_'), [((), ()), ((0,), ()), ((), (4,)), ((0, 1, 2), (3, 4, 5))]
+)
+def test_every_parameter_learns(repo_root, stc, str_):
+    """With the levels it needs, nothing is left over that DDP would stop at."""
+    cfg = Config.fromfile(repo_root / 'configs/srn_r18_face_mosaic.py')
+    cfg.model.neck.first_levels = stc + str_
+    cfg.model.bbox_head.update(stc_levels=stc, str_levels=str_)
+    model = MODELS.build(cfg.model)
+    sample = DetDataSample(
+        gt_instances=InstanceData(
+            bboxes=torch.tensor([[8.0, 8.0, 40.0, 48.0]]), labels=torch.tensor([0])
+        ),
+        metainfo=dict(img_shape=(64, 64), scale_factor=(1.0, 1.0)),
+    )
+    batch = dict(inputs=[torch.zeros(3, 64, 64)], data_samples=[sample])
+    data = model.data_preprocessor(batch, training=True)
+    losses = model(data['inputs'], data['data_samples'], mode='loss')
+    model.parse_losses(losses)[0].backward()
+    left = [n for n, p in model.named_parameters() if p.grad is None]
+    assert left == []
 
 
 def test_one_image_is_learned(repo_root, mosaic):

@@ -7,7 +7,6 @@
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$repo"
 case "${1:-}" in
   -h | --help)
     sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
@@ -15,8 +14,10 @@ case "${1:-}" in
     ;;
 esac
 config=configs/srn_r18_face_mosaic.py
-out=${1:-work_dirs/quickstart}
 data=data/face_mosaic
+out=${1:-work_dirs/quickstart}
+[ $# -eq 0 ] || out=$(mkdir -p "$out" && cd "$out" && pwd)
+cd "$repo"
 start=$SECONDS
 
 step() { printf '\n== %s (%d s since the start)\n' "$1" $((SECONDS - start)); }
@@ -30,6 +31,16 @@ step 'Face mosaic'
 python tools/make_face_mosaic.py "$data"
 
 step 'Training'
+# What is there must not be resumed after the config or the data have changed.
+mkdir -p "$out"
+settings=$(cat "$config" configs/_base_/*.py configs/_base_/*/*.py "$data/mosaic.json" |
+  cksum)
+if [ -f "$out/settings" ] && [ "$settings" != "$(cat "$out/settings")" ]; then
+  echo "$out holds a run of another config or mosaic. Remove it, or name another" \
+    'folder: bash tools/quickstart.sh OUT' >&2
+  exit 1
+fi
+printf '%s\n' "$settings" >"$out/settings"
 # --resume continues an interrupted run, and finds nothing to do after a whole one.
 mim train mmdet_srn "$config" --work-dir "$out" --resume
 checkpoint=$(cat "$out/last_checkpoint")
@@ -45,7 +56,8 @@ fi
 step 'Pictures'
 log=$(find "$out" -path '*/vis_data/scalars.json' -size +0 -not -path "$out/test/*" |
   sort | tail -n 1)
-python tools/report_results.py "$out/results.pkl" "$out" ${log:+--log "$log"}
+python tools/report_results.py "$out/results.pkl" "$out" --protocol original \
+  ${log:+--log "$log"}
 
 step 'Done'
 printf '%s\n' "checkpoint  $checkpoint" "results     $out/results.pkl" \

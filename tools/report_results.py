@@ -15,6 +15,7 @@ import numpy as np
 from mmengine.fileio import load
 
 from mmdet_srn.evaluation import FaceAP, ImageFaces, evaluate_face_ap
+from mmdet_srn.evaluation.protocols import UNKNOWN_PROTOCOL, describe_protocol
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -33,6 +34,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num', type=int, default=12, help='images on the sheet')
     parser.add_argument(
         '--score-thr', type=float, default=0.5, help='detections drawn (default 0.5)'
+    )
+    parser.add_argument(
+        '--protocol',
+        help='name of the test protocol, to be shown with the figures; by default '
+        'the one that the results carry',
     )
     return parser.parse_args()
 
@@ -89,7 +95,7 @@ def contact_sheet(
     )
 
 
-def plot_curves(bands: dict[str, FaceAP], path: Path) -> None:
+def plot_curves(bands: dict[str, FaceAP], protocol: str, path: Path) -> None:
     """Precision over recall, a line for each height band."""
     figure, axes = plt.subplots(figsize=(5, 4), layout='constrained')
     for name, band in bands.items():
@@ -99,6 +105,7 @@ def plot_curves(bands: dict[str, FaceAP], path: Path) -> None:
         axes.plot(band.recall, band.precision, label=label, lw=2 - (name != 'all'))
     axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1.01), ylim=(0, 1.01))
     axes.legend(title='face height in pixels', loc='lower left', fontsize='small')
+    axes.set_title(f'IoU 0.5, not official; protocol {protocol}', fontsize='small')
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -139,7 +146,11 @@ def main() -> None:
     images = [to_image_faces(result) for result in results]
     bands = evaluate_face_ap(images)
 
-    print(f'{len(results)} images, AP at IoU 0.5')
+    protocol = args.protocol or results[0].get('protocol', UNKNOWN_PROTOCOL)
+    print(
+        f'{len(results)} images, AP at IoU 0.5 (not official), '
+        f'protocol {describe_protocol(protocol)}'
+    )
     print(f'{"height (px)":>12} {"faces":>6} {"AP":>7}')
     for name, band in bands.items():
         ap = f'{band.ap:.4f}' if band.num_faces else '-'
@@ -156,7 +167,7 @@ def main() -> None:
         side=256,
     )
     cv2.imwrite(str(written[0]), sheet)
-    plot_curves(bands, written[1])
+    plot_curves(bands, protocol, written[1])
     if args.log:
         written.append(args.out / 'losses.png')
         plot_losses(args.log, written[2])

@@ -48,6 +48,7 @@ def describe_protocol(name: str) -> str:
     """
     if name == UNKNOWN_PROTOCOL:
         return f'{name} (nobody said how the detections were made)'
-    if name not in PROTOCOLS:
+    base = name.split(', ')[0]  # what follows are settings that were changed
+    if base not in PROTOCOLS:
         return name
-    return f'{name} ({PROTOCOLS[name].description})'
+    return f'{name} ({PROTOCOLS[base].description})'

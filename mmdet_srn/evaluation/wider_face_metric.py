@@ -227,7 +227,10 @@ class WIDERFaceMetric(BaseMetric):
 
     def _protocol(self, results: list[dict]) -> str:
         names = {result['protocol'] for result in results}
-        return ' and '.join(sorted(names)) or self.protocol
+        name = ' and '.join(sorted(names)) or self.protocol
+        return (
+            name if self.box_format == 'exact' else f'{name}, {self.box_format} boxes'
+        )
 
     def _rows(self, result: Mapping[str, np.ndarray], sample: Mapping) -> np.ndarray:
         """Rows x, y, w, h, score (n, 5) in double precision, as ``box_format`` says."""

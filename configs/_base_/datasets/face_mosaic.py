@@ -37,7 +37,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,  # 2 CPU cores: the other one trains
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

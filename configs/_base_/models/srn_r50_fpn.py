@@ -1,5 +1,5 @@
-# The network of the paper, with the details of the released code where the
-# paper leaves them open or differs; each such place names both.
+# SRN. Where the released network differs in structure from the paper, it is the
+# released one; recipe and inference are the paper's. Each such place names both.
 model = dict(
     type='SingleStageDetector',
     data_preprocessor=dict(
@@ -33,6 +33,8 @@ model = dict(
         add_extra_convs='on_lateral',  # released; paper: 'on_output', of P5
         upsample_cfg=dict(mode='bilinear', align_corners=True),  # paper: nearest
     ),
+    # New layers: Xavier, by the modules' defaults (paper). Released: N(0, 0.01), i.e.
+    # init_cfg=dict(type='Normal', layer='Conv2d', std=0.01) for neck and head.
     bbox_head=dict(
         type='SRNHead',
         num_classes=1,
@@ -56,6 +58,8 @@ model = dict(
             alpha=0.25,
             filter_positives=False,  # the paper's formula reads True
         ),
+        # Both sums are divided by their step's positives; the paper prints no
+        # normaliser, and no beta: 1 is Fast R-CNN's, RetinaNet's code has 1 / 9.
         loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
     ),
     train_cfg=dict(

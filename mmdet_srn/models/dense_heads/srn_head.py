@@ -10,12 +10,13 @@ from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.models.utils import filter_scores_and_topk
 from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures.bbox import bbox_overlaps
 from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ..losses.two_stage_focal_loss import survives
+from ..losses.two_stage_focal_loss import TwoStageFocalLoss, survives
 
 PAPER_FIRST_ASSIGNER = dict(
     type='MaxIoUAssigner',
@@ -98,8 +99,9 @@ class SRNHead(AnchorHead):
 
     Raises:
         ValueError: If a placement names a level twice or one that the anchor
-            generator has not, if the levels differ in anchors per cell, or if
-            ``loss_cls`` has another theta.
+            generator has not, if the levels differ in anchors per cell, if
+            ``loss_cls`` is another loss or has another theta, or if one of
+            the two keys for small maps is missing.
     """
 
     def __init__(
@@ -128,6 +130,19 @@ class SRNHead(AnchorHead):
         self.share_cls_predictor = share_cls_predictor
         self.rfe_cfg = rfe_cfg
         self.norm_cfg = norm_cfg
+        loss_type = loss_cls['type']
+        if isinstance(loss_type, str):
+            loss_type = MODELS.get(loss_type)
+        if loss_type is None or not issubclass(loss_type, TwoStageFocalLoss):
+            raise ValueError(
+                f'SRNHead needs a TwoStageFocalLoss as loss_cls, got {loss_cls["type"]}'
+            )
+        if test_cfg and ('small_map_cells' in test_cfg) != (
+            'small_map_score_thr' in test_cfg
+        ):
+            raise ValueError(
+                'test_cfg.small_map_cells and small_map_score_thr go together'
+            )
         if loss_cls.get('theta', theta) != theta:
             raise ValueError(
                 f'SRNHead(theta={theta}) with loss_cls theta={loss_cls["theta"]}: '
@@ -152,7 +167,8 @@ class SRNHead(AnchorHead):
             anchor_generator=anchor_generator,
             bbox_coder=bbox_coder,
             reg_decoded_bbox=reg_decoded_bbox,
-            loss_cls=dict(loss_cls, theta=theta, use_sigmoid=True),
+            # AnchorHead reads use_sigmoid from the config
+            loss_cls={'use_sigmoid': True, **loss_cls, 'theta': theta},
             loss_bbox=loss_bbox,
             train_cfg=train_cfg,
             test_cfg=test_cfg,
@@ -447,9 +463,7 @@ class SRNHead(AnchorHead):
         bbox_targets = torch.zeros_like(priors)
         for i, gt_instances in enumerate(batch_gt_instances):
             rows = valid[i].nonzero().squeeze(1)
-            assigned = assigner.assign(
-                InstanceData(priors=priors[i, rows]), gt_instances, ignored[i]
-            ).gt_inds
+            assigned = self._assign(assigner, priors[i, rows], gt_instances, ignored[i])
             label_weights[i, rows[assigned >= 0]] = 1
             positive = rows[assigned > 0]
             matched = gt_instances[assigned[assigned > 0] - 1]
@@ -462,6 +476,24 @@ class SRNHead(AnchorHead):
             if self.train_cfg.get('pos_weight', -1) > 0:
                 label_weights[i, positive] = self.train_cfg['pos_weight']
         return StepTargets(labels, label_weights, bbox_targets)
+
+    @staticmethod
+    def _assign(
+        assigner: BaseAssigner,
+        priors: Tensor,
+        gt_instances: InstanceData,
+        ignored: InstanceData | None,
+    ) -> Tensor:
+        """Match priors (P, 4); (P, ): -1 ignored, 0 background, i + 1 face i."""
+        assigned = assigner.assign(
+            InstanceData(priors=priors), gt_instances, ignored
+        ).gt_inds
+        # MaxIoUAssigner looks at ignored boxes only where there are others.
+        iof_thr = getattr(assigner, 'ignore_iof_thr', -1)
+        if iof_thr > 0 and not len(gt_instances) and ignored and len(priors):
+            iof = bbox_overlaps(priors, ignored.bboxes, mode='iof').amax(dim=1)
+            assigned[iof > iof_thr] = -1
+        return assigned
 
     def _bbox_loss(
         self, priors: Tensor, deltas: Tensor, targets: Tensor, avg_factor: Tensor

@@ -153,6 +153,8 @@ class TwoStageFocalLoss(nn.Module):
         weights: Tensor | None,
         avg_factor: float | Tensor | None,
     ) -> Tensor:
+        if not len(logits):  # mmcv's CUDA operator fails without rows
+            return logits.sum() * 0
         if avg_factor is None:
             avg_factor = (labels < logits.size(-1)).sum().clamp(min=1)
         return self.focal_loss(logits, labels, weights, avg_factor=avg_factor)

@@ -1,6 +1,7 @@
 """SRN's double pyramid: C2..C7 for the first step, P2..P7 for the second."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -29,11 +30,18 @@ class SRNFPN(BaseModule):
         upsample_cfg (dict): Top-down upsampling, as in ``FPN``. Defaults to
             bilinear with aligned corners (released code);
             ``dict(mode='nearest')`` is FPN's (paper).
+        first_levels (Sequence[int], optional): Levels, 0 the finest, of the
+            first step that are made: those in the head's ``stc_levels`` and
+            ``str_levels``. In place of the others the second step's map is
+            returned, which the head does not read. Without it, a level that
+            no step uses is computed for nothing, and its parameters get no
+            gradient. Defaults to None, all.
         init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
 
     Raises:
         ValueError: If ``extra_channels`` does not fill the levels that the
-            backbone lacks.
+            backbone lacks, or ``first_levels`` names a level twice or one
+            that there is not.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class SRNFPN(BaseModule):
         extra_channels: Sequence[int] = (1024, 256),
         add_extra_convs: bool | str = 'on_lateral',
         upsample_cfg: dict = dict(mode='bilinear', align_corners=True),  # noqa: B006
+        first_levels: Sequence[int] | None = None,
         init_cfg: dict | list[dict] | None = dict(  # noqa: B006
             type='Xavier', layer='Conv2d', distribution='uniform'
         ),
@@ -55,15 +64,23 @@ class SRNFPN(BaseModule):
                 f'{len(extra_channels)} extra_channels do not make '
                 f'num_outs={num_outs} levels'
             )
+        levels = range(num_outs) if first_levels is None else tuple(first_levels)
+        if not set(levels) <= set(range(num_outs)) or len(set(levels)) != len(levels):
+            raise ValueError(
+                f'first_levels={first_levels} must be distinct levels from 0 to '
+                f'{num_outs - 1}'
+            )
         widths = [*in_channels, *extra_channels]
+        last = max(levels, default=0)  # C7 is made of C6
         self.extra_convs = nn.ModuleList(
             nn.Conv2d(before, after, 3, stride=2, padding=1)
-            for before, after in zip(
-                widths[len(in_channels) - 1 : -1], extra_channels, strict=True
-            )
+            for before, after in pairwise(widths[len(in_channels) - 1 : last + 1])
         )
-        self.reducers = nn.ModuleList(
-            nn.Conv2d(width, out_channels, 1) for width in widths
+        self.reducers = nn.ModuleDict(
+            {
+                str(level): nn.Conv2d(widths[level], out_channels, 1)
+                for level in sorted(levels)
+            }
         )
         self.fpn = MODELS.build(
             dict(
@@ -90,7 +107,8 @@ class SRNFPN(BaseModule):
         stages = list(inputs)
         for conv in self.extra_convs:
             stages.append(conv(stages[-1]))
-        first = [
-            reduce(stage) for reduce, stage in zip(self.reducers, stages, strict=True)
-        ]
-        return (*first, *self.fpn(inputs))
+        second = self.fpn(inputs)
+        first = list(second)
+        for level, reduce in self.reducers.items():
+            first[int(level)] = reduce(stages[int(level)])
+        return (*first, *second)

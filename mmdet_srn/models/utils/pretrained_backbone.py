@@ -39,10 +39,11 @@ class PretrainedBackbone(PretrainedInit):
         """
         state = self._load()
         if self.prefix:
+            prefix = self.prefix.rstrip('.') + '.'
             state = {
-                name.removeprefix(self.prefix): value
+                name.removeprefix(prefix): value
                 for name, value in state.items()
-                if name.startswith(self.prefix)
+                if name.startswith(prefix)
             }
         own = {
             name: value.shape
@@ -61,6 +62,10 @@ class PretrainedBackbone(PretrainedInit):
                 f'{len(wrong)} of {len(own)} weights, first {", ".join(wrong[:5])}'
             )
         module.load_state_dict(state, strict=False)  # it may hold a classifier
+        # mmengine initialises the children afterwards, which would draw them anew
+        for child in module.modules():
+            if child is not module and hasattr(child, 'init_weights'):
+                child.is_init = True
         print_log(f'{type(module).__name__} loaded from {self.checkpoint}', 'current')
 
     def _load(self) -> dict[str, torch.Tensor]:
@@ -76,6 +81,7 @@ class PretrainedBackbone(PretrainedInit):
                 'With network they are fetched once. Without, either copy the file '
                 f'to {torch.hub.get_dir()}/checkpoints/{name}, or name it with '
                 '--cfg-options model.backbone.init_cfg.checkpoint=FILE, or train '
-                'from scratch with --cfg-options model.backbone.init_cfg=None'
+                'from scratch with --cfg-options model.backbone.init_cfg=None '
+                'model.backbone.frozen_stages=-1'
             ) from error
         return checkpoint.get('state_dict', checkpoint)

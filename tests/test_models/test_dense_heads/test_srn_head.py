@@ -345,11 +345,35 @@ def test_ignored_faces_are_no_negatives():
     outs = head(maps())
     # every anchor lies in the ignored box by more than half
     everything = InstanceData(bboxes=torch.tensor([[-500.0, -500.0, 500.0, 500.0]]))
+    for number in (0, 1):
+        losses = head.loss_by_feat(*outs, [faces(number)], metas(), [everything])
+        assert losses['loss_cls_second'] == losses['loss_cls_first'] == 0
+    # without a threshold they are background, as in mmdet
+    head.assigner.ignore_iof_thr = head.first_assigner.ignore_iof_thr = -1
     losses = head.loss_by_feat(*outs, [faces(0)], metas(), [everything])
-    assert losses['loss_cls_second'] > 0  # without faces stock ignores nothing
-    one = faces(1)
-    losses = head.loss_by_feat(*outs, [one], metas(), [everything])
-    assert losses['loss_cls_second'] == losses['loss_cls_first'] == 0
+    assert losses['loss_cls_second'] > 0 and losses['loss_cls_first'] > 0
+
+
+@pytest.mark.parametrize('stc', [(), (0, 1, 2)])
+def test_no_row_is_no_call_of_the_kernel(stc, monkeypatch):
+    """mmcv's CUDA operator fails on empty tensors, which the CPU does not show."""
+    head = build(stc_levels=stc)
+    stock = head.loss_cls.focal_loss.forward
+
+    def strict(logits, *args, **kwargs):
+        assert len(logits)
+        return stock(logits, *args, **kwargs)
+
+    monkeypatch.setattr(head.loss_cls.focal_loss, 'forward', strict)
+    outs = head(maps())
+    for scores in outs[0]:
+        scores.data.fill_(-20)  # nothing survives
+    losses = head.loss_by_feat(*outs, [faces(0)], metas())
+    if stc:
+        assert losses['loss_cls_second'] == 0 and losses['stc_survivors'] == 0
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
 
 
 def test_padding_is_not_matched():
@@ -548,6 +572,8 @@ def test_boxes_are_not_clipped_and_are_rescaled():
         (dict(str_levels=(-1,)), 'str_levels'),
         (dict(str_levels=(1, 1)), 'distinct'),
         (dict(theta=0.9, loss_cls=dict(type='TwoStageFocalLoss', theta=0.5)), 'theta'),
+        (dict(loss_cls=dict(type='FocalLoss', use_sigmoid=True)), 'TwoStageFocalLoss'),
+        (dict(test_cfg=ConfigDict(small_map_cells=120)), 'small_map_score_thr'),
         (
             dict(
                 anchor_generator=dict(

@@ -41,7 +41,7 @@ def test_against_the_plain_pyramids(size):
     c6 = conv(neck.extra_convs[0], c5, stride=2, padding=1)
     c7 = conv(neck.extra_convs[1], c6, stride=2, padding=1)
     for reducer, stage, out in zip(
-        neck.reducers, (c2, c3, c4, c5, c6, c7), outs[:6], strict=True
+        neck.reducers.values(), (c2, c3, c4, c5, c6, c7), outs[:6], strict=True
     ):
         torch.testing.assert_close(out, conv(reducer, stage))
 
@@ -83,10 +83,39 @@ def test_parameters_of_the_released_network():
     )
     shapes = [tuple(m.weight.shape) for m in neck.extra_convs]
     assert shapes == [(1024, 2048, 3, 3), (256, 1024, 3, 3)]
-    assert [m.in_channels for m in neck.reducers] == [256, 512, 1024, 2048, 1024, 256]
+    assert [m.in_channels for m in neck.reducers.values()] == [
+        256,
+        512,
+        1024,
+        2048,
+        1024,
+        256,
+    ]
     assert sum(p.numel() for p in neck.parameters()) == 27_071_744
 
 
 def test_level_count_is_checked():
     with pytest.raises(ValueError, match='num_outs=5'):
         build(num_outs=5)
+
+
+@pytest.mark.parametrize('levels', [(), (0, 2), (4,), (1, 5)])
+def test_only_the_levels_that_are_used(levels):
+    neck, whole = build(first_levels=levels), build()
+    assert [int(level) for level in neck.reducers] == list(levels)
+    assert len(neck.extra_convs) == max(0, max(levels, default=-1) - 3)
+    whole.load_state_dict(neck.state_dict(), strict=False)
+    inputs = stages(96, 128)
+    outs, expected = neck(inputs), whole(inputs)
+    for level in range(6):
+        assert torch.equal(outs[6 + level], expected[6 + level])
+        if level in levels:
+            assert torch.equal(outs[level], expected[level])
+        else:
+            assert outs[level] is outs[6 + level]
+
+
+@pytest.mark.parametrize('levels', [(6,), (-1,), (1, 1)])
+def test_first_levels_are_checked(levels):
+    with pytest.raises(ValueError, match='0 to 5'):
+        build(first_levels=levels)

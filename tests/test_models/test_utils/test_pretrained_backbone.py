@@ -37,13 +37,27 @@ def test_loads(weights, tmp_path):
     assert_loaded(backbone, weights)
 
 
-def test_loads_a_detectors_backbone(weights, tmp_path):
+@pytest.mark.parametrize('prefix', ['backbone', 'backbone.'])
+def test_loads_a_detectors_backbone(weights, tmp_path, prefix):
     file = tmp_path / 'detector.pth'
     state = {f'backbone.{name}': value for name, value in weights.items()}
     torch.save(dict(state_dict=state | {'neck.x': torch.zeros(1)}, meta={}), file)
-    backbone = resnet(checkpoint=str(file), prefix='backbone.')
+    backbone = resnet(checkpoint=str(file), prefix=prefix)
     backbone.init_weights()
     assert_loaded(backbone, weights)
+
+
+def test_children_do_not_draw_their_own(tmp_path):
+    """MobileNetV2 holds ConvModules, which initialise themselves."""
+    cfg = dict(type='MobileNetV2', widen_factor=0.1)
+    state = MODELS.build(cfg).state_dict()
+    file = tmp_path / 'mobilenet.pth'
+    torch.save(state, file)
+    init_cfg = dict(type='PretrainedBackbone', checkpoint=str(file))
+    backbone = MODELS.build(dict(cfg, init_cfg=init_cfg))
+    backbone.init_weights()
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, state[name]), name
 
 
 @pytest.mark.parametrize('checkpoint', [ADDRESS, 'no/such/file.pth'])
