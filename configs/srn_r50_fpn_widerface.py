@@ -9,3 +9,5 @@ _base_ = [
     '_base_/schedules/schedule_130e.py',
     '_base_/default_runtime.py',
 ]
+
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))  # 430 MB each

@@ -10,5 +10,4 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001),
 )
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))  # 430 MB each
 auto_scale_lr = dict(enable=False, base_batch_size=32)

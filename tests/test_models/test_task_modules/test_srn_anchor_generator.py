@@ -25,7 +25,7 @@ def test_defaults_are_the_six_levels(generator):
     assert generator.num_base_priors == [2] * 6
 
 
-@pytest.mark.parametrize(('level', 'stride'), enumerate(STRIDES))
+@pytest.mark.parametrize(('level', 'stride'), list(enumerate(STRIDES)))
 def test_sizes_of_the_released_code(generator, level, stride):
     boxes = generator.base_anchors[level].numpy()
     sizes = boxes[:, 2:] - boxes[:, :2]
