@@ -17,7 +17,7 @@ WHOLE = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.pa
 def build(path: Path):
     cfg = Config.fromfile(path)
     cfg.model.backbone.init_cfg = None  # no network
-    return cfg, MODELS.build(cfg.model)
+    return cfg, MODELS.build(dict(cfg.model, _scope_='mmdet'))
 
 
 def test_no_two_configs_share_a_name():

@@ -25,7 +25,7 @@ def test_reuse_of_the_head_in_retinanet(readme, tmp_path):
     path.write_text(code)
     cfg = Config.fromfile(path)
     cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
     head = model.bbox_head
     assert (head.num_classes, head.num_base_priors, len(head.stc_levels)) == (80, 9, 2)
 

@@ -111,7 +111,7 @@ def test_every_parameter_learns(repo_root, stc, str_):
     cfg = Config.fromfile(repo_root / 'configs/srn_r18_face_mosaic.py')
     cfg.model.neck.first_levels = stc + str_
     cfg.model.bbox_head.update(stc_levels=stc, str_levels=str_)
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
     sample = DetDataSample(
         gt_instances=InstanceData(
             bboxes=torch.tensor([[8.0, 8.0, 40.0, 48.0]]), labels=torch.tensor([0])
@@ -129,7 +129,7 @@ def test_every_parameter_learns(repo_root, stc, str_):
 def test_one_image_is_learned(repo_root, mosaic):
     """The loss falls and the faces are found, by the default placements."""
     cfg = config(repo_root, mosaic, mosaic)
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
     model.init_weights()
     dataset_cfg = cfg.train_dataloader.dataset
     dataset_cfg.pipeline = [

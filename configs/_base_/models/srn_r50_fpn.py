@@ -6,7 +6,7 @@ model = dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
+        bgr_to_rgb=True,  # released: RGB, ImageNet's mean and std
         pad_size_divisor=1,  # released: odd sizes give odd maps
     ),
     backbone=dict(
@@ -17,7 +17,7 @@ model = dict(
         frozen_stages=0,  # released: conv1 and bn1 only
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=False,  # released: the other stages' BN trains
-        style='pytorch',
+        style='pytorch',  # released: stride on the 3x3
         # What torchvision://resnet50 stands for; the stack needs no torchvision.
         init_cfg=dict(
             type='PretrainedBackbone',
@@ -29,12 +29,16 @@ model = dict(
         in_channels=[256, 512, 1024, 2048],
         out_channels=256,
         num_outs=6,
-        extra_channels=(1024, 256),
+        extra_channels=(1024, 256),  # released: C6, C7 before their 1x1
         add_extra_convs='on_lateral',  # released; paper: 'on_output', of P5
-        upsample_cfg=dict(mode='bilinear', align_corners=True),  # paper: nearest
+        upsample_cfg=dict(
+            mode='bilinear', align_corners=True
+        ),  # paper: nearest, as FPN
     ),
     # New layers: Xavier, by the modules' defaults (paper). Released: N(0, 0.01), i.e.
-    # init_cfg=dict(type='Normal', layer='Conv2d', std=0.01) for neck and head.
+    # init_cfg=dict(type='Normal', layer='Conv2d', std=0.01), for the head with
+    # override=[dict(type='Normal', name=n, std=0.01, bias_prob=0.01)
+    #           for n in ('conv_cls', 'conv_cls_first')]
     bbox_head=dict(
         type='SRNHead',
         num_classes=1,
@@ -43,7 +47,7 @@ model = dict(
         stc_levels=(0, 1, 2),  # P2, P3, P4
         str_levels=(3, 4, 5),  # P5, P6, P7
         theta=0.99,
-        share_cls_predictor=False,  # released: True
+        share_cls_predictor=False,  # each step its own; released: one for both
         rfe_cfg=dict(type='RFE'),
         anchor_generator=dict(
             type='SRNAnchorGenerator',  # released: rounded; paper: not
@@ -51,6 +55,7 @@ model = dict(
             scales=[2, 2 * 2**0.5],
             ratios=[1.25],
         ),
+        # released: not clipped before NMS
         bbox_coder=dict(type='DeltaXYWHBBoxCoder', clip_border=False),
         loss_cls=dict(
             type='TwoStageFocalLoss',
@@ -80,7 +85,8 @@ model = dict(
         allowed_border=-1,
         pos_weight=-1,
     ),
-    # The paper's; released: 0.05, 6000 per level, NMS 0.4
+    # The paper's (it names no score threshold); the released code's are in
+    # srn_r50_fpn_widerface_released.py
     test_cfg=dict(
         score_thr=0.0,
         max_before_nms=2000,

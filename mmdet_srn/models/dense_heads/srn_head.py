@@ -331,7 +331,7 @@ class SRNHead(AnchorHead):
         on_stc = torch.isin(level_of, level_of.new_tensor(self.stc_levels))
         on_str = torch.isin(level_of, level_of.new_tensor(self.str_levels))
         priors = anchors.clone()
-        priors[:, on_str] = self._refine(anchors[:, on_str], first_deltas)
+        priors[:, on_str] = self._refine(anchors[:, on_str], first_deltas).to(priors)
 
         ground_truth = (batch_gt_instances, batch_gt_instances_ignore)
         second = self._get_step_targets(self.assigner, priors, valid, *ground_truth)

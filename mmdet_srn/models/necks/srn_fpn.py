@@ -90,6 +90,7 @@ class SRNFPN(BaseModule):
                 num_outs=num_outs,
                 add_extra_convs=add_extra_convs,
                 upsample_cfg=upsample_cfg,
+                init_cfg=init_cfg,
             )
         )
 

@@ -10,6 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
+import mmdet_srn  # noqa: F401
 from tests.reference import srn_reference
 
 ASSIGNER = dict(

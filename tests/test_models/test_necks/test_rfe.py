@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 
+import mmdet_srn  # noqa: F401
+
 
 def build(**kwargs):
     torch.manual_seed(0)

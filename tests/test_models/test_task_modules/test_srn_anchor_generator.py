@@ -3,6 +3,8 @@ import pytest
 import torch
 from mmdet.registry import TASK_UTILS
 
+import mmdet_srn  # noqa: F401
+
 STRIDES = [4, 8, 16, 32, 64, 128]
 # Base size (w, h) and the two anchors' x2 - x1, y2 - y1 of the released code.
 GOLDEN = {

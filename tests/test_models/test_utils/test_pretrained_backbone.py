@@ -2,6 +2,8 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
+import mmdet_srn  # noqa: F401
+
 ADDRESS = 'http://127.0.0.1:9/resnet50-0676ba61.pth'  # nothing listens there
 
 
