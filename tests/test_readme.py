@@ -26,6 +26,7 @@ def test_reuse_of_the_head_in_retinanet(readme, tmp_path):
     cfg = Config.fromfile(path)
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
+    model.init_weights()
     head = model.bbox_head
     assert (head.num_classes, head.num_base_priors, len(head.stc_levels)) == (80, 9, 2)
 
@@ -37,7 +38,7 @@ def test_reuse_of_the_head_in_retinanet(readme, tmp_path):
         metainfo=dict(img_shape=(96, 128), scale_factor=(1.0, 1.0)),
     )
     batch = dict(inputs=[torch.randint(0, 256, (3, 96, 128))], data_samples=[sample])
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
     model.train()
     totals = []
     for _ in range(2):

@@ -428,7 +428,7 @@ def test_configs(repo_root, max_size):
     released = Config.fromfile(repo_root / 'configs/srn_r50_fpn_widerface_released.py')
     assert cfg.model == released.model
     assert cfg.tta_pipeline == released.test_pipeline
-    assert cfg.test_evaluator == dict(type='WIDERFaceMetric', box_format='released')
+    assert cfg.test_evaluator == dict(released.test_evaluator, box_format='released')
     assert cfg.test_dataloader == released.test_dataloader
     model = MODELS.build(dict(cfg.tta_model, module=StubDetector(bright)))
     assert model.protocol == f'ms-{max_size}'
