@@ -236,8 +236,8 @@ class SRNHead(AnchorHead):
         Returns:
             tuple[list[Tensor], ...]: With A anchors per cell,
 
-            - first_cls_scores: one map per level of ``stc_levels``, in its
-              order, (N, A * num_classes, H, W).
+            - first_cls_scores: one map per level of ``stc_levels``, finest
+              first, (N, A * num_classes, H, W).
             - first_bbox_preds: one per level of ``str_levels``,
               (N, A * 4, H, W).
             - cls_scores: one per level, (N, A * num_classes, H, W).
@@ -245,7 +245,7 @@ class SRNHead(AnchorHead):
         """
         first_maps, second_maps = self._split_steps(x)
         conv_cls_first = getattr(self, 'conv_cls_first', self.conv_cls)
-        first_cls, first_reg, cls_scores, bbox_preds = {}, {}, [], []
+        first_cls_scores, first_bbox_preds, cls_scores, bbox_preds = [], [], [], []
         for level, (first, second) in enumerate(
             zip(first_maps, second_maps, strict=True)
         ):
@@ -257,17 +257,12 @@ class SRNHead(AnchorHead):
             if level in self.stc_levels:
                 if first is not second:
                     cls_feat = self.cls_subnet(first)
-                first_cls[level] = conv_cls_first(cls_feat)
+                first_cls_scores.append(conv_cls_first(cls_feat))
             if level in self.str_levels:
                 if first is not second:
                     reg_feat = self.reg_subnet(first)
-                first_reg[level] = self.conv_reg(reg_feat)
-        return (
-            [first_cls[level] for level in self.stc_levels],
-            [first_reg[level] for level in self.str_levels],
-            cls_scores,
-            bbox_preds,
-        )
+                first_bbox_preds.append(self.conv_reg(reg_feat))
+        return first_cls_scores, first_bbox_preds, cls_scores, bbox_preds
 
     def _split_steps(
         self, x: Sequence[Tensor]
