@@ -9,14 +9,14 @@
 _base_ = 'widerface.py'
 
 data_root = 'data/face_mosaic/'
-image_size = (256, 256)
+crop_size = (256, 256)  # the whole image
 
 # The mosaic varies size, place, contrast and tint itself: no colour augmentation.
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='Resize', scale=image_size, keep_ratio=False),
+    dict(type='Resize', scale=crop_size, keep_ratio=False),
     dict(type='PackDetInputs'),
 ]
 
