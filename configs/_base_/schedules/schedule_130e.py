@@ -9,5 +9,8 @@ param_scheduler = [
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001),
+    # Not in the paper. Without it the first few steps can diverge, from ImageNet
+    # weights too, where few anchors are positive (small crops, small batches).
+    clip_grad=dict(max_norm=10),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=32)
