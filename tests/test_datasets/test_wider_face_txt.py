@@ -4,14 +4,17 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import DATASETS
 from mmengine.config import Config
+from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
 
 import mmdet_srn  # noqa: F401
 from mmdet_srn.datasets import WIDERFaceTxtDataset
-from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
+from mmdet_srn.datasets.wider_face_txt_reader import ATTRIBUTES, AnnotationError
 
 META_KEYS = (
     'img_id',
@@ -265,6 +268,151 @@ def test_test_pipeline_keeps_original_pixels(root):
 def test_pickles(root):
     dataset = pickle.loads(pickle.dumps(_build(root, pipeline=TEST_PIPELINE)))
     assert dataset[1]['data_samples'].img_id == '0--A/empty'
+
+
+@pytest.fixture
+def crowd(root):
+    """30 images that need not exist, with up to 40 faces of every kind each."""
+    rng = np.random.default_rng(0)
+    lines, images = [], []
+    for index in range(30):
+        faces = np.c_[
+            rng.integers(-20, 1024, (index * 4 // 3, 2)),
+            rng.integers(-1, 9, (index * 4 // 3, 2)),
+            rng.integers(0, 3, (index * 4 // 3, 3)),
+            rng.random(index * 4 // 3) < 0.2,
+            rng.integers(0, 3, (index * 4 // 3, 2)),
+        ].tolist()
+        images.append((f'1--B/{index}.jpg', faces))
+        lines += [f'1--B/{index}.jpg', str(len(faces))]
+        lines += [' '.join(map(str, face)) for face in faces]
+    _annotation(root).write_text('\n'.join(lines))
+    return images
+
+
+def _plain_info(root, path, faces, invalid, degenerate, min_size):
+    """What get_data_info should give, face by face."""
+    instances = []
+    for x, y, w, h, *attributes in faces:
+        attributes = dict(zip(ATTRIBUTES, attributes, strict=True))
+        actions = []
+        if attributes['invalid']:
+            actions.append(invalid)
+        if w <= 0 or h <= 0:
+            actions.append(degenerate)
+        elif w < min_size or h < min_size:
+            actions.append('ignore')
+        if 'drop' not in actions:
+            bbox = [float(x), float(y), float(x + w), float(y + h)]
+            flag = int('ignore' in actions)
+            instances.append(
+                dict(bbox=bbox, bbox_label=0, ignore_flag=flag, **attributes)
+            )
+    return dict(
+        img_id=path.removesuffix('.jpg'),
+        img_path=str(_image(root, path)),
+        event='1--B',
+        instances=instances,
+    )
+
+
+@pytest.mark.parametrize(('min_size', 'serialize'), [(0, False), (4, True)])
+@pytest.mark.parametrize('degenerate', ['ignore', 'drop'])
+@pytest.mark.parametrize('invalid', ['keep', 'ignore', 'drop'])
+def test_infos_are_those_of_a_plain_loop(
+    root, crowd, invalid, degenerate, min_size, serialize
+):
+    expected = [
+        _plain_info(root, *image, invalid, degenerate, min_size) for image in crowd
+    ]
+    kept = [
+        info
+        for info in expected
+        if not all(face['ignore_flag'] for face in info['instances'])
+    ]
+    assert 0 < len(kept) < len(expected)
+    arguments = dict(
+        invalid_faces=invalid, degenerate_boxes=degenerate, serialize_data=serialize
+    )
+    for infos, filter_empty_gt in ((expected, False), (kept, True)):
+        dataset = _build(
+            root,
+            filter_cfg=dict(bbox_min_size=min_size, filter_empty_gt=filter_empty_gt),
+            **arguments,
+        )
+        assert len(dataset) == len(infos)
+        for index, info in enumerate(infos):
+            got = dataset.get_data_info(index)
+            assert got.pop('sample_idx') == index
+            assert got == info
+            assert repr(got['instances']) == repr(info['instances'])  # types as well
+        # A second time: handing out an info changes nothing.
+        assert dataset.get_data_info(0)['instances'] == infos[0]['instances']
+        assert dataset.get_cat_ids(-1) == [0] * len(infos[-1]['instances'])
+
+
+def test_pickled_form_is_small(root, crowd):
+    dataset = _build(root)
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    plain = sum(len(pickle.dumps(info, protocol=4)) for info in infos)
+    assert sum(len(info['instances']) for info in infos) > 500
+    assert len(dataset.data_bytes) < plain / 2
+    assert dataset.data_list == []
+
+
+def test_subsets_and_wrappers(root, crowd):
+    dataset = _build(root)
+    infos = [dataset.get_data_info(i) for i in range(30)]
+
+    def same(wrapped, indices):
+        found = [wrapped.get_data_info(i) for i in range(len(wrapped))]
+        for info in found:
+            del info['sample_idx']
+        return found == [
+            {key: value for key, value in infos[i].items() if key != 'sample_idx'}
+            for i in indices
+        ]
+
+    assert same(_build(root, indices=[3, 29, 7]), [3, 29, 7])
+    assert same(_build(root, indices=-2), [28, 29])
+    lazy = _build(root, lazy_init=True)
+    assert not lazy._fully_initialized
+    assert same(lazy, range(30))
+    assert same(dataset.get_subset([5, 0]), [5, 0])
+    subset = _build(root)
+    subset.get_subset_(4)
+    assert same(subset, range(4))
+    assert same(ConcatDataset([dataset, subset]), [*range(30), *range(4)])
+    assert same(RepeatDataset(subset, times=2), [*range(4), *range(4)])
+    balanced = ClassBalancedDataset(dataset, oversample_thr=1.0)
+    assert set(balanced.repeat_indices) == set(range(30))
+    assert same(balanced, balanced.repeat_indices)
+
+
+def test_proposals(root):
+    proposals = {'a.jpg': 1, 'empty.jpg': 2, 'only_invalid.jpg': 3}
+    proposals = {
+        f'{"1--B" if name[0] == "o" else "0--A"}/{name}': number
+        for name, number in proposals.items()
+    }
+    (root / 'proposals.pkl').write_bytes(pickle.dumps(proposals))
+    dataset = _build(root, proposal_file='proposals.pkl')
+    assert [dataset.get_data_info(i)['proposals'] for i in range(3)] == [1, 2, 3]
+
+
+def test_several_workers_read_the_same(root):
+    dataset = _build(root, pipeline=TEST_PIPELINE, test_mode=True)
+    dataset = RepeatDataset(dataset, times=4)
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=2, persistent_workers=True
+    )
+    for _ in range(2):
+        for alone, loaded in zip(
+            map(dataset.__getitem__, range(12)), loader, strict=True
+        ):
+            assert torch.equal(alone['inputs'], loaded['inputs'])
+            sample = loaded['data_samples']
+            assert sample.metainfo == alone['data_samples'].metainfo
 
 
 @pytest.mark.parametrize('name', ['widerface', 'face_mosaic'])

@@ -1,8 +1,12 @@
+import random
+import re
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmdet_srn.datasets import wider_face_txt_reader
 from mmdet_srn.datasets.wider_face_txt_reader import (
     ATTRIBUTES,
     FACE_FIELDS,
@@ -12,6 +16,8 @@ from mmdet_srn.datasets.wider_face_txt_reader import (
 )
 
 ROW = '10 20 30 40 0 1 0 0 2 0 '
+# Matches no block, so that each row goes through the parser.
+NEVER = re.compile('(?!)')
 ZEROS = '0 0 0 0 0 0 0 0 0 0 '
 GOOD = (
     f'0--A/a_1.jpg\n1\n{ROW}\n0--A/a_2.jpg\n0\n{ZEROS}\n1--B/b.jpg\n2\n{ROW}\n{ROW}\n'
@@ -104,6 +110,14 @@ def test_empty(text):
         (f'a/b.jpg\n1\n{ROW}\nc/d.jpg\n', 4, 'ends before the number of faces of c/d'),
         ('a/b.jpg\n1\n1 2 3 4 5 6 7 8 9\n', 3, 'in 10 columns, found 9'),
         ('a/b.jpg\n1\n1 2 3 4 5 6 7 8 9 10 11\n', 3, 'in 10 columns, found 11'),
+        (
+            'a/b.jpg\n2\n1 2 3 4 5 6 7 8 9\n10 1 2 3 4 5 6 7 8 9 10\n',
+            3,
+            'in 10 columns, found 9',
+        ),
+        ('a/b.jpg\n1\n1 2 3 +4 5 6 7 8 9 0\n', 3, "'\\+4' is not an integer"),
+        ('a/b.jpg\n1\n1 2 3 --4 5 6 7 8 9 0\n', 3, "'--4' is not an integer"),
+        ('a/b.jpg\n1\n1 2 3-4 5 6 7 8 9 0 1\n', 3, "'3-4' is not an integer"),
         ('a/b.jpg\n1\n1 2 3 4.5 5 6 7 8 9 0\n', 3, "'4.5' is not an integer"),
         ('a/b.jpg\n1\n1 2 3 x 5 6 7 8 9 0\n', 3, "'x' is not an integer"),
         ('a/b.jpg\n1\n1 2 3 1_0 5 6 7 8 9 0\n', 3, "'1_0' is not an integer"),
@@ -122,6 +136,10 @@ def test_empty(text):
         (f'a/b.jpg\n1\n{ROW}\na/b.png\n1\n{ROW}\n', 4, 'that name is on line 1'),
         ('a/b.jpg\nc/d.jpg\na/b.jpg\n', 3, 'that name is on line 1'),
         ('a/b.jpg\nnonsense\n', 2, "found 'nonsense'"),
+        (f'a/b.jpg/\n1\n{ROW}\n', 1, "found 'a/b.jpg/'"),
+        (f'a/.jpg\n1\n{ROW}\n', 1, "found 'a/.jpg'"),
+        (f'a/b.\n1\n{ROW}\n', 1, "found 'a/b.'"),
+        (f'a/b.jpg\n1\n{"9" * 5000} 2 3 4 5 6 7 8 9 0\n', 3, 'is not an integer'),
         (b'a/b.jpg\n1\n\xff\n', 3, 'not UTF-8'),
     ],
 )
@@ -131,23 +149,73 @@ def test_malformed(text, line, message):
     assert str(caught.value).startswith(f'some/file.txt:{line}: ')
 
 
-@given(
-    st.lists(
-        st.lists(
-            st.lists(st.integers(-(2**31), 2**31 - 1), min_size=10, max_size=10),
-            max_size=4,
-        ),
-        min_size=1,
-        max_size=6,
-    )
-)
-def test_round_trip(images):
-    text = ''
+def _text(images):
+    """An annotation of these faces, as the official files are written."""
+    lines = []
     for index, faces in enumerate(images):
         rows = [' '.join(map(str, face)) + ' ' for face in faces] or [ZEROS]
-        text += '\n'.join([f'e/{index}.jpg', str(len(faces)), *rows]) + '\n'
-    records = parse_wider_face_txt(text)
-    assert [record.faces.tolist() for record in records] == images
+        lines += [f'e/{index}.jpg', str(len(faces)), *rows]
+    return '\n'.join(lines) + '\n'
+
+
+def _outcome(text):
+    """What the parser returns, or its error, in a form that can be compared."""
+    try:
+        records = parse_wider_face_txt(text, 'gt.txt')
+    except AnnotationError as error:
+        return str(error)
+    for record in records:
+        assert record.faces.dtype == np.int32
+        assert record.faces.shape[1:] == (10,)
+    return [(record.path, record.faces.tolist(), record.line) for record in records]
+
+
+def _outcome_row_by_row(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wider_face_txt_reader, '_PLAIN_ROWS', NEVER)
+        return _outcome(text)
+
+
+def _mutate(text, rng):
+    """Change a few characters or lines of a text."""
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(text) + 1)
+        if rng.random() < 0.5:  # at the start of a word
+            at = max(text.rfind(' ', 0, at), text.rfind('\n', 0, at)) + 1
+        length = rng.choice((0, 0, 1, 1, 2))
+        pieces = ('', *' -\t\n\r\x0b\x85\u20280159x_+.٣', ' -', '- ', '2147483648', ROW)
+        text = text[:at] + rng.choice(pieces) + text[at + length :]
+        if rng.random() < 0.2:
+            lines = text.split('\n')
+            lines[rng.randrange(len(lines))] = rng.choice(lines)
+            text = '\n'.join(lines)
+    return text
+
+
+NUMBERS = st.one_of(
+    st.integers(-3, 1024),
+    st.sampled_from((10**9 - 1, 10**9, 2**31 - 1, -(10**9), -(2**31))),
+)
+IMAGES = st.lists(
+    st.lists(st.lists(NUMBERS, min_size=10, max_size=10), max_size=4),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(IMAGES)
+def test_block_by_block_is_row_by_row(images):
+    text = _text(images)
+    outcome = _outcome(text)
+    assert [faces for _, faces, _ in outcome] == images
+    assert outcome == _outcome_row_by_row(text)
+
+
+@settings(max_examples=200)
+@given(IMAGES, st.integers(0, 2**32))
+def test_block_by_block_is_row_by_row_on_mutated_text(images, seed):
+    text = _mutate(_text(images), random.Random(seed))
+    assert _outcome(text) == _outcome_row_by_row(text)
 
 
 def test_read_names_the_file(tmp_path):
@@ -173,6 +241,8 @@ def test_official_files(shared_data, name, images, faces, degenerate, invalid):
     assert len(records) == images
     assert len(rows) == faces
     assert len({record.event for record in records}) == 61
-    assert rows[:, FACE_FIELDS.index('invalid')].sum() == invalid
-    if degenerate is not None:
-        assert (rows[:, 2:4].min(axis=1) <= 0).sum() == degenerate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wider_face_txt_reader, '_PLAIN_ROWS', NEVER)
+        slow = read_wider_face_txt(shared_data / 'annotations' / name)
+    np.testing.assert_array_equal(rows, np.concatenate([r.faces for r in slow]))
+    assert [r._replace(faces=0) for r in records] == [r._replace(faces=0) for r in slow]

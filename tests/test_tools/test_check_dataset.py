@@ -1,0 +1,328 @@
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+REST = '0 0 0 0 0 0'
+SPLITS = {
+    'train': f'0--A/a.jpg\n2\n10 5 20 25 {REST}\n1 1 0 9 {REST}\n'
+    f'0--A/empty.jpg\n0\n0 0 0 0 {REST}\n',
+    'val': f'1--B/b.jpg\n1\n2 2 9 9 {REST}\n',
+}
+
+
+@pytest.fixture
+def tool(repo_root, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    path = repo_root / 'tools/check_dataset.py'
+    spec = importlib.util.spec_from_file_location('check_dataset', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A sound data set of three images."""
+    root = tmp_path / 'data'
+    value = 0
+    for split, text in SPLITS.items():
+        annotation = _annotation(root, split)
+        annotation.parent.mkdir(parents=True, exist_ok=True)
+        annotation.write_text(text)
+        for line in text.split('\n'):
+            if line.endswith('.jpg'):
+                value += 20
+                file = root / f'WIDER_{split}/images' / line
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(file), np.full((48, 64, 3), value, np.uint8))
+    return root
+
+
+@pytest.fixture
+def official(tool, monkeypatch):
+    """What the small data set holds is made the official numbers."""
+    check = tool.import_datasets('dataset_check')
+    numbers = dict(train=(2, 3), val=(1, 1), test=(5, None))
+    for name, (images, boxes) in numbers.items():
+        entry = check.OFFICIAL[name]._replace(num_images=images, num_boxes=boxes)
+        monkeypatch.setitem(check.OFFICIAL, name, entry)
+
+
+def _annotation(root, split='train'):
+    return root / f'wider_face_split/wider_face_{split}_bbx_gt.txt'
+
+
+def _run(tool, root, *args):
+    return tool.main([str(root), '--workers', '2', *map(str, args)])
+
+
+def _rows(text):
+    """Title -> cells of the printed table."""
+    rows = [line.strip('|').split('|') for line in text.splitlines() if '|' in line]
+    return {title.strip(): [cell.strip() for cell in cells] for title, *cells in rows}
+
+
+def test_sound(tool, root, tmp_path, capsys):
+    out = tmp_path / 'out/here.json'
+    assert _run(tool, root, '--custom', '--json', out) == 0
+    printed = capsys.readouterr().out
+    rows = _rows(printed)
+    assert rows[''] == ['train', 'val']
+    assert rows['images listed'] == ['2', '1']
+    assert rows['images decoded in full'] == ['2', '1']
+    assert rows['boxes'] == ['2', '1']
+    assert rows['image width: least, median, greatest'] == ['64 64 64'] * 2
+    assert rows['images listed but missing'] == ['0', '0']
+    assert rows['images without a face'] == ['1', '0']
+    assert 'boxes that their image has already' not in rows
+    assert '  0--A/a.jpg: 1 1 0 9 (line 4)' in printed
+    assert f'wrote {out}' in printed and '\nsound\n' in printed
+    stored = json.loads(out.read_text())
+    assert stored['status'] == 0
+    train = stored['splits']['train']
+    assert train['numbers']['boxes'] == 2
+    assert train['ranges']['box height'] == [25, 25, 25]
+    assert train['findings']['faceless'] == ['0--A/empty.jpg']
+    assert train['findings']['unreadable'] == []
+    assert not train['compared_with_official']
+
+
+def test_official(tool, root, official, capsys):
+    assert _run(tool, root) == 0
+    assert 'whole, and as official' in capsys.readouterr().out
+
+
+def test_not_official(tool, root, capsys):
+    assert _run(tool, root) == 5
+    printed = capsys.readouterr().out
+    assert '2 images listed for train, official are 12880' in printed
+    assert '1 boxes listed for val, official are 39708' in printed
+    assert 'NOT as it should be (exit status 5)' in printed
+
+
+def _truncate(root):
+    file = root / 'WIDER_val/images/1--B/b.jpg'
+    file.write_bytes(file.read_bytes()[:-30])
+
+
+def _remove(root):
+    (root / 'WIDER_train/images/0--A/a.jpg').unlink()
+
+
+def _spoil(root):
+    _annotation(root).write_text('0--A/a.jpg\n1\n1 2 3\n')
+
+
+def _move_box(root):
+    text = SPLITS['val'].replace('2 2 9 9', '64 2 9 9')
+    _annotation(root, 'val').write_text(text)
+
+
+@pytest.mark.parametrize(
+    ('faults', 'status', 'message'),
+    [
+        ([_spoil], 3, 'wider_face_train_bbx_gt.txt:3: expected a face of 0--A/a.jpg'),
+        ([_truncate], 4, '1--B/b.jpg: OSError: image file is truncated'),
+        ([_remove], 4, '0--A/a.jpg'),
+        ([_move_box], 6, '1--B/b.jpg: 64 2 9 9 (line 3, image 64x48)'),
+        ([_move_box, _remove], 4, '1--B/b.jpg: 64 2 9 9 (line 3, image 64x48)'),
+        ([_truncate, _spoil], 3, '1--B/b.jpg: OSError: image file is truncated'),
+    ],
+)
+def test_exit_status(tool, root, official, faults, status, message, capsys):
+    for fault in faults:
+        fault(root)
+    if faults != [_spoil]:  # whose boxes cannot be counted
+        assert _run(tool, root) == status
+    assert _run(tool, root, '--custom') == status
+    printed = capsys.readouterr().out
+    assert message in printed
+    assert f'NOT as it should be (exit status {status})' in printed
+
+
+def test_nothing_there(tool, tmp_path, capsys):
+    assert _run(tool, tmp_path / 'nowhere') == 3
+    assert 'nowhere/WIDER_train/images: no such folder' in capsys.readouterr().out
+    assert _run(tool, tmp_path / 'nowhere', '--custom') == 3
+    assert 'nothing of the official layout' in capsys.readouterr().out
+
+
+def test_other_names(tool, root, capsys):
+    (root / 'mine.txt').write_text(SPLITS['train'])
+    args = ('--ann-file', 'mine.txt', '--images', 'WIDER_train/images')
+    assert _run(tool, root, *args) == 0
+    assert _rows(capsys.readouterr().out)['images decoded in full'] == ['2']
+    assert _run(tool, root, *args[:3], root / 'WIDER_val/images') == 4
+
+
+def test_splits(tool, root, capsys):
+    _remove(root)
+    assert _run(tool, root, '--custom', '--splits', 'val') == 0
+    assert _rows(capsys.readouterr().out)[''] == ['val']
+
+
+def test_list(tool, root, capsys):
+    boxes = ''.join(f'{x} 9 0 9 {REST}\n' for x in range(9))
+    _annotation(root, 'val').write_text(f'1--B/b.jpg\n9\n{boxes}')
+    for count in (0, 2, 9):
+        assert _run(tool, root, '--custom', '--splits', 'val', '--list', count) == 0
+        printed = capsys.readouterr().out
+        assert printed.count('9 0 9 (line') == count
+        assert ('and 7 more' in printed) == (count == 2)
+
+
+@pytest.mark.parametrize(
+    'args', [['--workers', '0'], ['--ann-file', 'x'], ['--splits', 'all'], []]
+)
+def test_wrong_usage(tool, root, args):
+    with pytest.raises(SystemExit) as caught:
+        tool.main([str(root), *args] if args else [])
+    assert caught.value.code == 2
+
+
+def test_help_tells_the_exit_statuses(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.main(['-h'])
+    printed = capsys.readouterr().out
+    check = tool.import_datasets('dataset_check')
+    for status in (check.LAYOUT, check.IMAGES, check.COUNTS, check.BOXES, 130):
+        assert f'\n  {status}  ' in printed
+
+
+def test_a_second_run_decodes_what_changed(tool, root, tmp_path, capsys):
+    assert _run(tool, root, '--custom') == 0
+    (cache,) = (tmp_path / 'cache/mmdet_srn').iterdir()
+    assert f'cache     {cache} (0 images known)' in capsys.readouterr().out
+    # Broken, but of the same size and time: it cannot be known without decoding.
+    file = root / 'WIDER_val/images/1--B/b.jpg'
+    before = file.stat()
+    file.write_bytes(bytes(before.st_size))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert _run(tool, root, '--custom') == 0
+    assert f'cache     {cache} (3 images known)' in capsys.readouterr().out
+    assert _run(tool, root, '--custom', '--no-cache') == 4
+    assert 'cache  ' not in capsys.readouterr().out
+    os.utime(file)
+    assert _run(tool, root, '--custom') == 4
+    assert not list(root.rglob('*.jsonl*'))  # nothing is written there
+
+
+def test_a_corrupt_cache_is_not_fatal(tool, root, tmp_path, capsys):
+    cache = tmp_path / 'my cache'
+    cache.write_text('not\na cache')
+    assert _run(tool, root, '--custom', '--cache', cache) == 0
+    assert '2 of its lines cannot be read' in capsys.readouterr().out
+    cache.write_bytes(cache.read_bytes()[:-5])
+    assert _run(tool, root, '--custom', '--cache', cache) == 0
+    printed = capsys.readouterr().out
+    assert '(2 images known)' in printed
+    assert '1 of its lines cannot be read' in printed
+
+
+def test_a_cache_that_cannot_be_written(tool, root, tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    cache = tmp_path / 'file/cache'
+    assert _run(tool, root, '--custom', '--cache', cache) == 0
+    assert 'nothing will be kept' in capsys.readouterr().out
+
+
+def test_json_that_cannot_be_written(tool, root, tmp_path, capsys):
+    assert _run(tool, root, '--custom', '--json', tmp_path) == 1
+    assert 'check_dataset: ' in capsys.readouterr().err
+
+
+@pytest.fixture
+def slow(root):
+    """Many images that take long to decode."""
+    folder = root / 'WIDER_train/images'
+    noise = np.random.default_rng(0).integers(0, 255, (700, 700, 3), np.uint8)
+    cv2.imwrite(str(folder / 'big.jpg'), noise)
+    names = [f'{index}.jpg' for index in range(160)]
+    for name in names:
+        (folder / name).hardlink_to(folder / 'big.jpg')
+    (root / 'list.txt').write_text('\n'.join(names))
+    return root
+
+
+@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGKILL])
+def test_goes_on_after_an_interruption(repo_root, slow, tmp_path, sent):
+    cache = tmp_path / 'cache'
+    command = [sys.executable, repo_root / 'tools/check_dataset.py', slow]
+    command += ['--ann-file', 'list.txt', '--images', 'WIDER_train/images']
+    command += ['--cache', cache, '--workers', '2']
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    _wait(lambda: cache.exists() and cache.read_bytes().count(b'\n') > 1)
+    children = _children(process.pid)
+    assert len(children) == 2
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    if sent == signal.SIGINT:
+        assert process.returncode == 130
+        assert 'interrupted; run it again to go on' in errors
+        assert 'Traceback' not in errors
+    _wait(lambda: not any(map(_alive, children)))
+    known = cache.read_bytes().count(b'\n')
+    assert 1 < known < 160
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f'({known} images known)' in done.stdout
+    assert _rows(done.stdout)['images decoded in full'] == ['160']
+    assert cache.read_bytes().count(b'\n') == 160
+
+
+def _wait(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _children(pid):
+    tasks = f'/proc/{pid}/task/{pid}/children'
+    with open(tasks) as file:
+        return [int(child) for child in file.read().split()]
+
+
+def _alive(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_runs_without_the_stack(repo_root, root, tmp_path):
+    """Neither PyTorch nor anything of OpenMMLab is imported."""
+    blocked = ('torch', 'mmcv', 'mmengine', 'mmdet')
+    script = (
+        'import runpy, sys\n'
+        f'sys.modules.update(dict.fromkeys({blocked!r}))\n'
+        f'sys.argv[0] = {str(repo_root / "tools/check_dataset.py")!r}\n'
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script, root, '--custom', '--no-cache'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith('sound\n')
+
+
+def test_widerface_mini(tool, shared_data, capsys):
+    mini = shared_data / 'widerface_mini'
+    assert _run(tool, mini, '--custom', '--no-cache') == 0
+    rows = _rows(capsys.readouterr().out)
+    assert rows['images decoded in full'] == ['204', '7']
+    assert rows['boxes'] == ['4,565', '478']
