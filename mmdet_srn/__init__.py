@@ -9,6 +9,14 @@ from mmdet_srn.version import __version__
 
 check_stack()
 
-from mmdet_srn import datasets, evaluation, models  # noqa: E402
+from mmdet_srn import datasets, engine, evaluation, models  # noqa: E402
+from mmdet_srn.inference import FaceDetector  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'evaluation', 'models']
+__all__ = [
+    'FaceDetector',
+    '__version__',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+]

@@ -4,8 +4,10 @@ mim looks for a package's scripts in that package, mmdet's own do what is needed
 so ours hand over to them.
 """
 
+import argparse
 import os
 import runpy
+import sys
 from pathlib import Path
 
 from ._stack import release, uses_openmmlab
@@ -14,7 +16,7 @@ from ._stack import release, uses_openmmlab
 def run_mmdet_tool(name: str) -> None:
     """Runs one of mmdet's scripts as if it had been called itself.
 
-    ``sys.argv`` is left to the script, which so keeps all of its options.
+    ``sys.argv`` goes to the script, which so keeps all of its options.
 
     Args:
         name (str): Name of a script in mmdet's tools folder, such as 'train'.
@@ -24,6 +26,7 @@ def run_mmdet_tool(name: str) -> None:
     """
     script = find_mmdet_tool(name)
     allow_full_checkpoints()
+    join_processes_without_gpu()
     runpy.run_path(str(script), run_name='__main__')
 
 
@@ -70,3 +73,29 @@ def allow_full_checkpoints() -> None:
     # torch refuses to have both set: a user's own choice goes first.
     if 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ:
         os.environ.setdefault('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+
+
+def join_processes_without_gpu() -> None:
+    """Lets ``--launcher pytorch`` work on a machine without a GPU, over gloo.
+
+    mmengine can train in several processes on CPUs, but calls
+    ``torch.cuda.set_device`` before it joins them and then gives
+    ``DistributedDataParallel`` a device number, which stop it where there is no GPU.
+    So the processes are joined here, which mmengine notices, and the wrapper gets no
+    device. With a GPU nothing is done.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--launcher')
+    if parser.parse_known_args()[0].launcher != 'pytorch':
+        return
+    import torch
+
+    if torch.cuda.is_available() or 'RANK' not in os.environ:
+        return
+    torch.distributed.init_process_group('gloo')
+    # As mmengine wraps a model without model_wrapper_cfg, but for device_ids.
+    wrapper = dict(
+        type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
+    )
+    sys.argv += ['--cfg-options']
+    sys.argv += [f'model_wrapper_cfg.{name}={value}' for name, value in wrapper.items()]

@@ -1,4 +1,13 @@
-# mmdet's runtime, plus the import that registers SRN's components.
+# mmdet's runtime, plus the import that registers SRN's components and what lets a run
+# survive; see README.md, 'When something goes wrong'.
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmdet_srn'], allow_failed_imports=False)
+
+default_hooks = dict(
+    checkpoint=dict(type='AtomicCheckpointHook'),  # whole checkpoints or none
+    sampler_seed=dict(type='EpochSeedHook'),  # a resumed run repeats exactly
+    invalid_loss=dict(type='InvalidLossHook'),  # a NaN stops the run at once
+    # Validation and the checkpoint have the same BN statistics in all processes.
+    sync_buffers=dict(type='SyncBuffersHook'),
+)

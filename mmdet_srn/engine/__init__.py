@@ -1,0 +1,15 @@
+"""What a training run needs beside mmengine: to survive, to repeat, to fit."""
+
+from .atomic_backend import AtomicLocalBackend
+from .bfloat16_optim_wrapper import BFloat16OptimWrapper
+from .hooks import AtomicCheckpointHook, EpochSeedHook, InvalidLossHook
+from .whole_step_sampler import WholeStepSampler
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'BFloat16OptimWrapper',
+    'EpochSeedHook',
+    'InvalidLossHook',
+    'WholeStepSampler',
+]

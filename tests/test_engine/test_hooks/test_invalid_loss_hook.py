@@ -1,0 +1,92 @@
+"""A NaN stops the run and reaches no checkpoint."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmdet.registry import HOOKS
+from mmengine.runner import Runner
+
+from tests.training import small_config, write_data_set
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_set(tmp_path_factory.mktemp('data') / 'noise', [3, 1, 4, 2])
+
+
+@pytest.mark.parametrize('earlier', [False, True])
+def test_diverging_run_stops_with_all_that_helps(data, tmp_path, earlier):
+    """A learning rate far too high, from the start or in the second epoch."""
+    cfg = small_config(
+        'srn_r50_fpn_widerface',
+        data,
+        tmp_path,
+        train_cfg__max_epochs=2,
+        train_cfg__val_interval=9,
+        train_dataloader__sampler__shuffle=False,
+        optim_wrapper__optimizer__lr=1e20,
+    )
+    if earlier:  # for an epoch, two iterations, before
+        harmless = dict(factor=1e-30, by_epoch=False, begin=0, end=3)
+        cfg.param_scheduler = [dict(type='ConstantLR', **harmless)]
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(FloatingPointError) as caught:
+        runner.train()
+    message = str(caught.value)
+    epoch = 2 if earlier else 1
+    assert f'not finite in epoch {epoch}, iteration 2 of 2 (lr 1e+20)' in message
+    images = [f'{data}/WIDER_train/images/0--Noise/{i}.png' for i in (2, 3)]
+    assert f'images: {", ".join(images)}' in message
+    assert 'process 0: loss ' in message and 'loss_bbox_second ' in message
+    checkpoint = tmp_path / 'epoch_1.pth'
+    assert list(tmp_path.glob('*.pth')) == ([checkpoint] if earlier else [])
+    assert f'from before: {checkpoint if earlier else "none"}' in message
+    assert 'clip_grad' in message
+    (log,) = tmp_path.glob('*/*.log')
+    assert message in log.read_text()
+
+
+def call(loss: float, **state) -> None:
+    hook = HOOKS.build(dict(type='InvalidLossHook'))
+    runner = SimpleNamespace(
+        train_dataloader=[0],
+        epoch=0,
+        rank=0,
+        work_dir='nowhere',
+        logger=SimpleNamespace(error=print),
+        optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1])),
+    )
+    hook.after_train_iter(runner, 0, **state, outputs=dict(loss=torch.tensor(loss)))
+
+
+@pytest.mark.parametrize('loss', [float('nan'), float('inf'), -float('inf')])
+def test_what_is_no_loss(loss):
+    with pytest.raises(FloatingPointError, match='images: unknown'):
+        call(loss)
+    with pytest.raises(FloatingPointError, match='iteration 1 of 1'):
+        call(loss, data_batch=[1, 2])
+
+
+@pytest.mark.parametrize('loss', [0.0, -1.0, 3e38])
+def test_what_is_one(loss):
+    call(loss)
+
+
+@pytest.mark.parametrize('name', ['state_dict', 'ema_state_dict'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_no_such_weights_are_saved(name, value):
+    """As where the last step of an epoch spoilt them, after a finite loss."""
+    hook = HOOKS.build(dict(type='InvalidLossHook'))
+    runner = SimpleNamespace(
+        epoch=3, work_dir='nowhere', logger=SimpleNamespace(error=print)
+    )
+    good = dict(weight=torch.ones(2), steps=torch.tensor(3))
+    hook.before_save_checkpoint(runner, dict(state_dict=good, ema_state_dict=good))
+    bad = {f'{i}.weight': torch.tensor([1.0, value]) for i in range(7)}
+    with pytest.raises(FloatingPointError) as caught:
+        hook.before_save_checkpoint(runner, {'state_dict': good, name: bad})
+    message = str(caught.value)
+    assert '7 weights are not finite after epoch 4' in message
+    assert f'{name}: 0.weight' in message and 'and 2 more' in message
