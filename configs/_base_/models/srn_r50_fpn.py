@@ -68,15 +68,16 @@ model = dict(
         loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
     ),
     train_cfg=dict(
+        # MaxIoUAssigner's result, in little time and memory
         first_assigner=dict(
-            type='MaxIoUAssigner',
+            type='GridMaxIoUAssigner',
             pos_iou_thr=0.7,
             neg_iou_thr=0.3,
             match_low_quality=False,  # the paper does not mention it
             ignore_iof_thr=0.5,  # anchors on ignored faces are no negatives
         ),
         assigner=dict(
-            type='MaxIoUAssigner',
+            type='GridMaxIoUAssigner',
             pos_iou_thr=0.5,
             neg_iou_thr=0.4,
             match_low_quality=False,

@@ -1,0 +1,637 @@
+"""GridMaxIoUAssigner against mmdet's MaxIoUAssigner, bit for bit."""
+
+import copy
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet.models.task_modules.assigners import MaxIoUAssigner
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures.bbox import HorizontalBoxes
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from mmdet_srn.models.task_modules import GridMaxIoUAssigner
+
+PAPER = [
+    dict(pos_iou_thr=0.7, neg_iou_thr=0.3, match_low_quality=False),
+    dict(pos_iou_thr=0.5, neg_iou_thr=0.4, match_low_quality=False),
+]
+RETINA = dict(
+    type='AnchorGenerator',
+    octave_base_scale=4,
+    scales_per_octave=3,
+    ratios=[0.5, 1.0, 2.0],
+    strides=[8, 16, 32, 64, 128],
+)
+
+
+def grid(size, generator='SRNAnchorGenerator'):
+    """All anchors of a square image."""
+    if isinstance(generator, str):
+        generator = dict(type=generator)
+    generator = TASK_UTILS.build(generator)
+    sizes = [(-(-size // w), -(-size // w)) for w, _ in generator.strides]
+    return torch.cat(generator.grid_priors(sizes, device='cpu'))
+
+
+def instances(bboxes):
+    return InstanceData(bboxes=bboxes, labels=torch.arange(len(bboxes)) % 3)
+
+
+def run(assigner, priors, bboxes, ignored=None):
+    ignored = None if ignored is None else instances(ignored)
+    return assigner.assign(InstanceData(priors=priors), instances(bboxes), ignored)
+
+
+def check(priors, bboxes, ignored=None, chunk_size=65_536, exact_from=None, **kwargs):
+    """Both assigners' results are the same; returns it."""
+    ours = GridMaxIoUAssigner(**kwargs, chunk_size=chunk_size, exact_from=exact_from)
+    found = run(ours, priors, bboxes, ignored)
+    expected = run(MaxIoUAssigner(**kwargs), priors, bboxes, ignored)
+    assert found.num_gts == expected.num_gts
+    for name in ('gt_inds', 'labels'):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+        assert getattr(found, name).dtype == getattr(expected, name).dtype
+    found_overlaps, overlaps = found.max_overlaps, expected.max_overlaps
+    assert found_overlaps.dtype == overlaps.dtype
+    if kwargs['pos_iou_thr'] > 0:
+        neg = kwargs['neg_iou_thr']
+        limits = [kwargs['pos_iou_thr'], *(neg if isinstance(neg, tuple) else [neg])]
+        lowest = min(limit for limit in limits if limit > 0)
+        lowest = lowest if exact_from is None else min(lowest, exact_from)
+        overlaps = overlaps.where((overlaps >= lowest) | (overlaps < 0), 0)
+    assert torch.equal(found_overlaps, overlaps)
+    return found
+
+
+def boxes_of(centre, size):
+    return torch.cat([centre - size / 2, centre + size / 2], dim=1)
+
+
+def refine(boxes, noise, generator):
+    """Boxes as a regression would make of them."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    shift, scale = torch.randn(2, len(boxes), 2, generator=generator) * noise
+    return boxes_of(
+        (boxes[:, :2] + boxes[:, 2:]) / 2 + shift * size, scale.exp() * size
+    )
+
+
+def faces(number, canvas, generator, low=1.0, high=200.0):
+    """Boxes anywhere, sizes even over the octaves."""
+    span = np.log(high / low)
+    size = low * (torch.rand(number, 2, generator=generator) * span).exp()
+    return boxes_of(torch.rand(number, 2, generator=generator) * canvas, size)
+
+
+# ------------------------------------------------------------- against mmdet's
+
+options = st.fixed_dictionaries(
+    dict(
+        pos_iou_thr=st.sampled_from([0.7, 0.5, 0.3, 1.0, 1.5, 1e-3, 0.0]),
+        neg_iou_thr=st.sampled_from(
+            [0.3, 0.4, 0.5, 0.7, (0.0, 0.3), (0.1, 0.3), (0.05, 0.6), 0, 0.0, 1e-4]
+        ),
+        min_pos_iou=st.sampled_from([0.0, 0.3, 0.1, 0.6, 1e-5, -0.5, -1.0]),
+        match_low_quality=st.booleans(),
+        gt_max_assign_all=st.booleans(),
+        ignore_iof_thr=st.sampled_from([-1, 0.5, 0.1, 0.9]),
+        ignore_wrt_candidates=st.booleans(),
+        gpu_assign_thr=st.sampled_from([-1, 3]),
+        exact_from=st.sampled_from([None, 0.0, 0.05]),
+    )
+)
+seeds = st.integers(0, 2**32 - 1)
+chunk_sizes = st.sampled_from([65_536, 1_000, 97])
+
+
+@st.composite
+def whole_boxes(draw, max_size):
+    """Whole pixels: equal overlaps and overlaps at a threshold abound."""
+    place, side = st.integers(-4, 24), st.integers(0, 12)
+    rows = draw(st.lists(st.tuples(place, place, side, side), max_size=max_size))
+    boxes = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    priors=whole_boxes(40),
+    bboxes=whole_boxes(8),
+    ignored=st.none() | whole_boxes(3),
+    chunk_size=st.sampled_from([65_536, 5, 1]),
+    kwargs=options,
+)
+def test_whole_pixels(priors, bboxes, ignored, chunk_size, kwargs):
+    check(priors, bboxes, ignored, chunk_size, **kwargs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=seeds,
+    anchors=st.sampled_from(['SRNAnchorGenerator', RETINA]),
+    size=st.sampled_from([64, 100, 160]),
+    part=st.sampled_from(['all', 'some', 'inside', 'few']),
+    refined=st.sampled_from([0, 0.1, 1.0]),
+    kind=st.sampled_from(['any', 'like', 'equal', 'twice', 'outside', 'giant', 'tiny']),
+    number=st.sampled_from([1, 3, 30]),
+    num_ignored=st.sampled_from([0, 0, 1, 10]),
+    double=st.tuples(st.booleans(), st.booleans()),
+    chunk_size=chunk_sizes,
+    kwargs=options,
+)
+def test_anchors(
+    seed,
+    anchors,
+    size,
+    part,
+    refined,
+    kind,
+    number,
+    num_ignored,
+    double,
+    chunk_size,
+    kwargs,
+):
+    generator = torch.Generator().manual_seed(seed)
+    priors = grid(size, anchors)
+    if refined:  # the coarser levels, as in SRN's second step
+        last = len(priors) // 4
+        priors[-last:] = refine(priors[-last:], refined, generator)
+    if part == 'some':
+        priors = priors[torch.rand(len(priors), generator=generator) < 0.3]
+    elif part == 'inside':
+        priors = priors[((priors >= 0) & (priors < size)).all(1)]
+    elif part == 'few':
+        priors = priors[torch.randperm(len(priors), generator=generator)[:9]]
+    bboxes = faces(number, size, generator)
+    if kind in ('like', 'equal', 'twice'):
+        pick = torch.randint(len(priors), (number,), generator=generator)
+        bboxes = (
+            priors[pick] if kind == 'equal' else refine(priors[pick], 0.1, generator)
+        )
+        bboxes = bboxes.repeat(2, 1) if kind == 'twice' else bboxes
+    elif kind == 'outside':
+        bboxes[::2] += 1e5
+    elif kind == 'giant':
+        bboxes[::2] *= 1e4
+    elif kind == 'tiny':
+        bboxes[::2, 2:] = bboxes[::2, :2] + 1e-3
+    if double[0]:
+        priors = priors.double()
+    if double[1]:
+        bboxes = bboxes.double()
+    ignored = faces(num_ignored, size, generator, 5, 100) if num_ignored else None
+    check(priors, bboxes, ignored, chunk_size, **kwargs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=seeds,
+    num_priors=st.integers(1, 500),
+    octaves=st.sampled_from([0.1, 3, 20]),
+    number=st.integers(1, 40),
+    chunk_size=chunk_sizes,
+    kwargs=options,
+)
+def test_boxes_of_any_size(seed, num_priors, octaves, number, chunk_size, kwargs):
+    """No grid at all, from a few sizes to almost as many as boxes."""
+    generator = torch.Generator().manual_seed(seed)
+    priors = faces(num_priors, 200, generator, 10, 10 * 2**octaves)
+    bboxes = faces(number, 200, generator, 10, 10 * 2**octaves)
+    check(priors, bboxes, None, chunk_size, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ('step', 'width', 'expected'),
+    [(0, 7, 1), (0, 5, -1), (0, 3, -1), (0, 2, 0)]
+    + [(1, 7, 1), (1, 5, 1), (1, 4, -1), (1, 3, 0)],
+)
+def test_exact_thresholds(step, width, expected):
+    """A tenth of a prior per pixel: IoU is a threshold, as float32 reads it."""
+    priors = torch.tensor([[2.0, 2.0, 12.0, 12.0], [400.0, 0.0, 410.0, 10.0]])
+    result = check(priors, torch.tensor([[2.0, 2.0, 2.0 + width, 12.0]]), **PAPER[step])
+    assert result.gt_inds.tolist() == [expected, 0]
+    assert result.max_overlaps[0] == (torch.tensor(width / 10) if expected else 0)
+
+
+# -------------------------------------------------------------- real layouts
+
+
+@pytest.fixture(scope='module')
+def layouts(shared_data):
+    """Boxes (K, 4) of the training images of WIDER FACE, most first."""
+    path = shared_data / 'annotations' / 'wider_face_train_boxes.txt'
+    if not path.is_file():
+        pytest.skip(f'needs {path}')
+    found = []
+    for record in read_wider_face_txt(path):
+        if len(record.faces):
+            x, y, w, h = torch.from_numpy(record.faces[:, :4]).float().unbind(1)
+            found.append(torch.stack([x, y, x + w, y + h], dim=1))
+    return sorted(found, key=len, reverse=True)
+
+
+def scaled(bboxes, size):
+    return bboxes * (size / bboxes[:, 2:].amax())
+
+
+def split_check(priors, bboxes, parts, **kwargs):
+    """As ``check``, with mmdet's on some priors at a time, to spare memory.
+
+    Without low quality matches each prior is matched alone.
+    """
+    found = run(GridMaxIoUAssigner(**kwargs), priors, bboxes).gt_inds
+    stock = MaxIoUAssigner(**kwargs)
+    expected = [run(stock, part, bboxes).gt_inds for part in priors.chunk(parts)]
+    assert torch.equal(found, torch.cat(expected))
+    return found
+
+
+def test_largest_crowd(layouts):
+    """The 1,968 faces of one image at training size; anchors of the densest part."""
+    bboxes = scaled(layouts[0], 1024)
+    assert len(bboxes) == 1968
+    priors = grid(1024)
+    middle = (priors[:, :2] + priors[:, 2:]) / 2 - torch.tensor([400, 100])
+    priors = priors[((middle >= 0) & (middle < 300)).all(1)]
+    found = split_check(priors, bboxes, 16, **PAPER[0])
+    assert (found > 0).any() and (found < 0).any()
+    coarse = priors[:, 2] - priors[:, 0] > 50  # P5 to P7
+    generator = torch.Generator().manual_seed(0)
+    priors[coarse] = refine(priors[coarse], 0.2, generator)
+    found = split_check(priors, bboxes, 16, **PAPER[1])
+    assert (found > 0).any() and (found < 0).any()
+
+
+def test_largest_crowd_with_low_quality_matches(layouts):
+    bboxes = scaled(layouts[0], 128)
+    for claim_all in (True, False):
+        check(
+            grid(128),
+            bboxes,
+            pos_iou_thr=0.5,
+            neg_iou_thr=0.4,
+            gt_max_assign_all=claim_all,
+        )
+
+
+def test_training_size(layouts):
+    """1024 x 1024 with every anchor."""
+    bboxes = scaled(next(x for x in layouts if len(x) <= 80), 1024)
+    found = split_check(grid(1024), bboxes, 8, **PAPER[1])
+    assert (found > 0).any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), kwargs=options)
+def test_real_layouts(layouts, data, kwargs):
+    bboxes = layouts[data.draw(st.integers(200, len(layouts) - 1))]
+    size = data.draw(st.sampled_from([128, 256]))
+    ignored = None
+    if data.draw(st.booleans()):
+        ignored = scaled(layouts[data.draw(st.integers(2000, len(layouts) - 1))], size)
+    check(grid(size), scaled(bboxes, size), ignored, **kwargs)
+
+
+# ------------------------------------------------------------------ edge cases
+
+
+@pytest.mark.parametrize('low_quality', [False, True])
+@pytest.mark.parametrize('num_ignored', [None, 0, 2])
+@pytest.mark.parametrize(('num_priors', 'number'), [(0, 0), (0, 3), (4, 0), (4, 3)])
+def test_nothing_on_one_side(num_priors, number, num_ignored, low_quality):
+    priors = torch.rand(num_priors, 4).sort(dim=1).values * 50
+    bboxes = torch.rand(number, 4).sort(dim=1).values * 50
+    ignored = None if num_ignored is None else torch.rand(num_ignored, 4) * 50
+    check(
+        priors,
+        bboxes,
+        ignored,
+        pos_iou_thr=0.5,
+        neg_iou_thr=0.4,
+        match_low_quality=low_quality,
+        ignore_iof_thr=0.5,
+    )
+
+
+@pytest.mark.parametrize('claim_all', [True, False])
+@pytest.mark.parametrize('min_pos_iou', [0.0, 0.01, -1.0])
+@pytest.mark.parametrize('ignore', ['none', 'some', 'all'])
+@pytest.mark.parametrize(
+    'odd',
+    [
+        [5.0, 5.0, 5.0, 20.0],  # no width
+        [5.0, 5.0, 20.0, 3.0],  # upside down
+        [20.0, 20.0, 5.0, 5.0],  # both, so that the area is positive
+        [900.0, 900.0, 950.0, 950.0],  # outside
+        [-1e6, -1e6, 1e6, 1e6],  # everything lies inside
+        [5.0, 5.0, 5.0 + 1e-5, 5.0 + 1e-5],
+    ],
+)
+def test_odd_boxes(odd, ignore, min_pos_iou, claim_all):
+    """A box without overlap claims, at min_pos_iou 0, every prior there is."""
+    priors = torch.cat([grid(64), torch.tensor([odd])])
+    bboxes = torch.tensor([odd, [4.0, 4.0, 20.0, 24.0], odd, [30.0, 30.0, 45.0, 50.0]])
+    ignored = dict(
+        none=None,
+        some=torch.tensor([[0.0, 0.0, 30.0, 30.0], odd]),
+        all=torch.tensor([[-2e6, -2e6, 2e6, 2e6]]),
+    )[ignore]
+    check(
+        priors[: -1 if ignore == 'all' else None],
+        bboxes,
+        ignored,
+        pos_iou_thr=0.5,
+        neg_iou_thr=0.4,
+        min_pos_iou=min_pos_iou,
+        gt_max_assign_all=claim_all,
+        ignore_iof_thr=0.5,
+    )
+
+
+@pytest.mark.parametrize('where', ['prior', 'box', 'ignored'])
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf, 1e30])
+@pytest.mark.parametrize('low_quality', [False, True])
+def test_not_finite(value, where, low_quality):
+    """What diverged training refines anchors to."""
+    priors, generator = grid(64), torch.Generator().manual_seed(0)
+    bboxes, ignored = faces(5, 64, generator), faces(3, 64, generator)
+    dict(prior=priors, box=bboxes, ignored=ignored)[where][1, 2] = value
+    kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4, match_low_quality=low_quality)
+    pair = [
+        run(assigner(**kwargs, ignore_iof_thr=0.5, **more), priors, bboxes, ignored)
+        for assigner, more in (
+            (MaxIoUAssigner, {}),
+            (GridMaxIoUAssigner, dict(chunk_size=100)),
+        )
+    ]
+    assert torch.equal(pair[0].gt_inds, pair[1].gt_inds)
+    assert torch.equal(pair[0].labels, pair[1].labels)
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'calculator'),
+    [
+        (torch.float16, dict(type='BboxOverlaps2D')),
+        (torch.bfloat16, dict(type='BboxOverlaps2D')),
+        (torch.float32, dict(type='BboxOverlaps2D', scale=512.0, dtype='fp16')),
+        (torch.float32, dict(type='BboxOverlaps2D_GLIP')),
+    ],
+)
+@pytest.mark.parametrize('claim_all', [True, False])
+def test_other_arithmetic(dtype, calculator, claim_all):
+    generator = torch.Generator().manual_seed(0)
+    priors = grid(100).to(dtype)
+    bboxes = refine(priors[::50].float(), 0.2, generator).to(dtype)
+    kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4, gt_max_assign_all=claim_all)
+    found, expected = (
+        run(assigner(**kwargs, iou_calculator=calculator, **more), priors, bboxes)
+        for assigner, more in (
+            (GridMaxIoUAssigner, dict(chunk_size=1000)),
+            (MaxIoUAssigner, {}),
+        )
+    )
+    assert (expected.gt_inds > 0).any()
+    assert torch.equal(found.gt_inds, expected.gt_inds)
+    torch.testing.assert_close(
+        found.max_overlaps, expected.max_overlaps, rtol=0, atol=0, equal_nan=True
+    )
+
+
+def test_repeated_boxes_moved_apart():
+    """perm_repeat_gt_cfg draws the same random numbers."""
+    priors = grid(64)
+    bboxes = priors[::100].repeat(2, 1) + 0.5
+    kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4)
+    kwargs['perm_repeat_gt_cfg'] = dict(iou_thr=0.7, perm_range=0.01)
+    results = []
+    for assigner in (MaxIoUAssigner, GridMaxIoUAssigner):
+        torch.manual_seed(3)
+        results.append(run(assigner(**kwargs), priors, bboxes))
+    assert torch.equal(results[0].gt_inds, results[1].gt_inds)
+    del kwargs['perm_repeat_gt_cfg']
+    unmoved = run(MaxIoUAssigner(**kwargs), priors, bboxes)
+    assert not torch.equal(results[0].gt_inds, unmoved.gt_inds)
+
+
+def test_box_types_and_scores():
+    """Boxes in mmdet's class, and boxes with a fifth column."""
+    priors = grid(64)
+    bboxes = priors[::70] + 1
+    kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4)
+    plain = check(priors, bboxes, **kwargs)
+    scores = torch.rand(len(bboxes), 1)
+    with_scores = check(priors, torch.cat([bboxes, scores], dim=1), **kwargs)
+    typed = check(HorizontalBoxes(priors), HorizontalBoxes(bboxes), **kwargs)
+    for other in (with_scores, typed):
+        assert torch.equal(plain.gt_inds, other.gt_inds)
+
+
+def test_order_and_chunks_change_nothing():
+    generator = torch.Generator().manual_seed(0)
+    priors, bboxes = grid(64), faces(20, 64, generator)
+    kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4)
+    expected = run(GridMaxIoUAssigner(**kwargs), priors, bboxes)
+    order = torch.randperm(len(priors), generator=generator)
+    for chunk_size in (7, 100, 10**9):
+        assigner = GridMaxIoUAssigner(**kwargs, chunk_size=chunk_size)
+        found = run(assigner, priors[order], bboxes)
+        assert torch.equal(found.gt_inds, expected.gt_inds[order])
+        assert torch.equal(found.max_overlaps, expected.max_overlaps[order])
+
+
+def test_inputs_stay_as_they_are():
+    priors, bboxes = grid(64), grid(64)[::90] + 1
+    pred, gt, ignored = (
+        InstanceData(priors=priors),
+        instances(bboxes),
+        instances(bboxes),
+    )
+    before = copy.deepcopy((pred.priors, gt.bboxes, gt.labels, ignored.bboxes))
+    assigner = GridMaxIoUAssigner(0.5, 0.4, ignore_iof_thr=0.5)
+    assigner.assign(pred, gt, ignored)
+    for old, new in zip(
+        before, (pred.priors, gt.bboxes, gt.labels, ignored.bboxes), strict=True
+    ):
+        assert torch.equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'named'),
+    [(dict(chunk_size=0), 'chunk_size'), (dict(exact_from=-0.1), 'exact_from')],
+)
+def test_wrong_arguments(kwargs, named):
+    with pytest.raises(ValueError, match=named):
+        TASK_UTILS.build(
+            dict(type='GridMaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, **kwargs)
+        )
+
+
+# ----------------------------------------------------------------------- heads
+
+
+def losses_with(head_cfg, assigners, sizes, channels, **kwargs):
+    """The head's losses under each assigner, on the same maps."""
+    results = []
+    for assigner in assigners:
+        cfg = copy.deepcopy(head_cfg)
+        for name in ('assigner', 'first_assigner'):
+            if name in cfg['train_cfg']:
+                cfg['train_cfg'][name]['type'] = assigner
+        torch.manual_seed(0)
+        head = MODELS.build(cfg)
+        head.init_weights()
+        maps = [torch.randn(2, channels, *size) for size in sizes]
+        losses = head.loss_by_feat(*head(maps), **kwargs)
+        results.append({name: value for name, value in losses.items()})
+    return results
+
+
+def batch(size, generator):
+    metas = [dict(img_shape=(size, size), pad_shape=(size, size))] * 2
+    gts = [faces(12, size, generator, 8, 100), faces(1, size, generator, 8, 100)]
+    ignored = [faces(3, size, generator, 8, 100), torch.zeros(0, 4)]
+    return dict(
+        batch_img_metas=metas,
+        batch_gt_instances=[
+            InstanceData(bboxes=b, labels=torch.zeros(len(b), dtype=torch.long))
+            for b in gts
+        ],
+        batch_gt_instances_ignore=[InstanceData(bboxes=b) for b in ignored],
+    )
+
+
+@pytest.mark.parametrize('allowed_border', [-1, 0])
+def test_retina_head(allowed_border):
+    """In mmdet's own head, with low quality matches, losses stay the same."""
+    cfg = dict(
+        type='RetinaHead',
+        num_classes=2,
+        in_channels=8,
+        feat_channels=8,
+        stacked_convs=1,
+        anchor_generator=RETINA,
+        train_cfg=ConfigDict(
+            assigner=dict(
+                type='', pos_iou_thr=0.5, neg_iou_thr=0.4, ignore_iof_thr=0.5
+            ),
+            sampler=dict(type='PseudoSampler'),
+            allowed_border=allowed_border,
+            pos_weight=-1,
+        ),
+    )
+    sizes = [(-(-160 // s), -(-160 // s)) for s in RETINA['strides']]
+    expected, found = losses_with(
+        cfg,
+        ('MaxIoUAssigner', 'GridMaxIoUAssigner'),
+        sizes,
+        8,
+        **batch(160, torch.Generator().manual_seed(0)),
+    )
+    assert sum(expected['loss_bbox']) > 0
+    for name, values in expected.items():
+        assert torch.equal(torch.stack(values), torch.stack(found[name])), name
+
+
+@pytest.mark.parametrize('without', [False, True])
+def test_srn_head(without):
+    """Both steps; also where an image has ignored faces only."""
+    step = dict(type='', match_low_quality=False, ignore_iof_thr=0.5)
+    cfg = dict(
+        type='SRNHead',
+        num_classes=1,
+        in_channels=8,
+        feat_channels=8,
+        stc_levels=(0, 1),
+        str_levels=(2,),
+        anchor_generator=dict(type='SRNAnchorGenerator', strides=[4, 8, 16]),
+        train_cfg=ConfigDict(
+            first_assigner=dict(step, pos_iou_thr=0.7, neg_iou_thr=0.3),
+            assigner=dict(step, pos_iou_thr=0.5, neg_iou_thr=0.4),
+        ),
+    )
+    data = batch(96, torch.Generator().manual_seed(4))
+    if without:
+        data['batch_gt_instances'][0] = data['batch_gt_instances'][0][:0]
+    expected, found = losses_with(
+        cfg,
+        ('MaxIoUAssigner', 'GridMaxIoUAssigner'),
+        [(24, 24), (12, 12), (6, 6)] * 2,
+        8,
+        **data,
+    )
+    assert without or expected['num_pos_second'] > 0
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+
+
+# ---------------------------------------------------------------------- memory
+
+
+class Memory(TorchDispatchMode):
+    """Follows how many bytes the tensors made under it hold at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.held, self.peak, self.owners = 0, 0, {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self._hold(tensor)
+        self.peak = max(self.peak, self.held)
+        return out
+
+    def _hold(self, tensor):
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.owners:
+            self.owners[key] = 0
+            self.held += size
+        self.owners[key] += 1
+        weakref.finalize(tensor, self._drop, key, size)
+
+    def _drop(self, key, size):
+        self.owners[key] -= 1
+        if not self.owners[key]:
+            del self.owners[key]
+            self.held -= size
+
+
+def peak_bytes(assigner, priors, bboxes, ignored=None):
+    with Memory() as memory:
+        run(assigner, priors, bboxes, ignored)
+    return memory.peak
+
+
+@pytest.mark.parametrize('low_quality', [False, True])
+@pytest.mark.parametrize('kind', ['faces', 'one place', 'giant', 'half'])
+def test_memory_is_bounded(kind, low_quality):
+    """By the priors and the chunk, however many faces there are."""
+    generator = torch.Generator().manual_seed(0)
+    priors, bboxes = grid(128), faces(500, 128, generator, 4, 100)
+    if kind == 'one place':  # each pair overlaps by a threshold
+        priors = refine(priors[:1].repeat(len(priors), 1), 0.01, generator)
+        bboxes = refine(priors[:500], 0.01, generator)
+    elif kind == 'giant':  # each pair overlaps a little
+        bboxes += torch.tensor([-1.0, -1.0, 1.0, 1.0]) * 2e4
+    elif kind == 'half':
+        priors, bboxes = priors.half(), bboxes.half()
+    kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4, match_low_quality=low_quality)
+    chunk_size = 5000
+    # some tensors of each, where mmdet's are of all pairs
+    bound = 200 * len(priors) + 300 * len(bboxes) + 300 * chunk_size
+    ours = GridMaxIoUAssigner(**kwargs, chunk_size=chunk_size)
+    assert peak_bytes(ours, priors, bboxes) < bound
+    kwargs['match_low_quality'] = False  # which takes mmdet long
+    stock = peak_bytes(MaxIoUAssigner(**kwargs), priors, bboxes)
+    assert stock > 4 * bound  # so the meter counts
