@@ -9,17 +9,20 @@ data_root = 'data/WIDERFace/'
 backend_args = None
 crop_size = (1024, 1024)
 
+# The order of the paper's augmentations is: colours, expansion, crop, flip, resizing.
+# LoadSquareCrop draws expansion and crop first and PlaceInSquare paints them last, so
+# that only what is left of the photograph is worked on; the result is the same.
 # The paper gives no probabilities: those of mmdet's SSD recipe are kept (0.5 for
 # each distortion and for the expansion). Zeros fill the margin before the mean is
 # subtracted, i.e. it is black.
+# Another size: --cfg-options train_dataloader.dataset.pipeline.1.size=512
+# PyramidBox's data-anchor-sampling: ...pipeline.1.type=LoadDataAnchorCrop
 train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='LoadSquareCrop', size=crop_size, backend_args=backend_args),
     dict(type='PhotoMetricDistortion'),
-    dict(type='Expand', mean=(0, 0, 0), ratio_range=(1, 2), prob=0.5),
-    dict(type='RandomSquareCrop'),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='Resize', scale=crop_size, keep_ratio=False),
+    dict(type='PlaceInSquare'),
     dict(type='PackDetInputs'),
 ]
 # Protocol 'original': the image as it is. The annotation is loaded after Resize, so

@@ -76,15 +76,20 @@ class RandomSquareCrop(BaseTransform):
         top = np.random.randint(0, height - side + 1)
         return left, top, side
 
-    # One cached method draws everything, so that a cached result is one square.
+    # One cached method draws everything, so that a cached result is one square. It
+    # is not to be overridden: mmcv would count a call for each class.
     @cache_randomness
     def _find_square(
-        self, height: int, width: int, centres: np.ndarray
+        self, height: int, width: int, faces: np.ndarray
     ) -> tuple[int, int, int]:
-        """The first square with one of the centres (N, 2), or the last drawn."""
-        for _ in range(self.max_tries if len(centres) else 1):
+        """The square for an image with the boxes (N, 4) to be found on it."""
+        return self._draw(height, width, faces)
+
+    def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
+        """The first square with a face's centre, or the last drawn."""
+        for _ in range(self.max_tries if len(faces) else 1):
             square = self._random_square(height, width)
-            if _inside(centres, square).any():
+            if centres_inside(faces, square).any():
                 break
         return square
 
@@ -98,38 +103,48 @@ class RandomSquareCrop(BaseTransform):
         Returns:
             The same dict, or None, see ``allow_empty``.
         """
-        if found := [key for key in _UNSUPPORTED if results.get(key) is not None]:
-            raise NotImplementedError(f'RandomSquareCrop does not crop {found}')
         image = results['img']
-        height, width = image.shape[:2]
+        square = self._crop_annotation(results, *image.shape[:2])
+        if square is None:
+            return None
+        left, top, side = square
+        results['img'] = image[top : top + side, left : left + side]
+        results['img_shape'] = (side, side)
+        add_homography(results, 1, -left, -top)
+        if self.clip_boxes and results.get('gt_bboxes') is not None:
+            results['gt_bboxes'].clip_((side, side))
+        return results
+
+    def _crop_annotation(
+        self, results: dict, height: int, width: int
+    ) -> tuple[int, int, int] | None:
+        """Draw the square and keep the boxes in it, in its coordinates, unclipped.
+
+        Returns:
+            The square, or None if it is to be refused, see ``allow_empty``.
+        """
+        if found := [key for key in _UNSUPPORTED if results.get(key) is not None]:
+            raise NotImplementedError(f'{type(self).__name__} does not crop {found}')
         boxes = results.get('gt_bboxes')
         if boxes is None:
             boxes = HorizontalBoxes(np.zeros((0, 4), np.float32))
-        centres = boxes.centers.numpy()
-        wanted = np.ones(len(boxes), bool)
+        faces = boxes.tensor.numpy()
+        wanted = np.ones(len(faces), bool)
         if results.get('gt_ignore_flags') is not None:
             wanted = ~results['gt_ignore_flags'].astype(bool)
 
-        left, top, side = self._find_square(height, width, centres[wanted])
-        inside = _inside(centres, (left, top, side))
+        square = self._find_square(height, width, faces[wanted])
+        inside = centres_inside(faces, square)
         if not (inside & wanted).any() and not self.allow_empty:
             return None
-
-        results['img'] = image[top : top + side, left : left + side]
-        results['img_shape'] = (side, side)
-        shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float32)
-        before = results.get('homography_matrix')
-        results['homography_matrix'] = shift if before is None else shift @ before
         if results.get('gt_bboxes') is not None:
             boxes = boxes[inside]
-            boxes.translate_([-left, -top])
-            if self.clip_boxes:
-                boxes.clip_((side, side))
+            boxes.translate_([-square[0], -square[1]])
             results['gt_bboxes'] = boxes
         for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
             if results.get(key) is not None:
                 results[key] = results[key][inside]
-        return results
+        return square
 
     def __repr__(self) -> str:
         return (
@@ -139,8 +154,30 @@ class RandomSquareCrop(BaseTransform):
         )
 
 
-def _inside(centres: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
-    """Which of the points (N, 2) lie in the square, right and lower edge excluded."""
+def centres_inside(boxes: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
+    """Which boxes have their centre in a square.
+
+    Args:
+        boxes: Array (N, 4), pixels xyxy.
+        square: Left, top, side; its right and lower edge are excluded.
+
+    Returns:
+        Boolean array (N,).
+    """
     left, top, side = square
-    offset = centres - (left, top)
+    offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - (left, top)
     return ((offset >= 0) & (offset < side)).all(axis=1)
+
+
+def add_homography(results: dict, scale: float, left: float, top: float) -> None:
+    """Append a step to ``results['homography_matrix']``.
+
+    Args:
+        results: The pipeline's dict.
+        scale: What the step multiplies by.
+        left: What it then adds to x.
+        top: What it then adds to y.
+    """
+    step = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]], np.float32)
+    before = results.get('homography_matrix')
+    results['homography_matrix'] = step if before is None else step @ before

@@ -1,0 +1,104 @@
+"""PyramidBox's data-anchor-sampling."""
+
+import math
+from typing import Any
+
+import numpy as np
+from mmdet.registry import TRANSFORMS
+
+from .load_square_crop import LoadSquareCrop
+
+
+@TRANSFORMS.register_module()
+class LoadDataAnchorCrop(LoadSquareCrop):
+    """Load a square in which a random face has about the size of a random anchor.
+
+    Tang et al., "PyramidBox: A Context-assisted Single Shot Face Detector", ECCV 2018,
+    section 3.4: a face of the image is picked, and the anchor scale nearest to its
+    size; then one of the scales from the smallest to the one after the nearest, and
+    from half to twice that scale the size that the face gets. Most faces shrink. The
+    square, of the output's size after that, holds the face. In place of
+    :class:`LoadSquareCrop`, whose draw it makes where it does not sample::
+
+        train_dataloader.dataset.pipeline.1.type=LoadDataAnchorCrop
+
+    A face's size is the square root of its area. What the paper leaves open is our
+    choice: the square keeps within the photograph where it can, and holds all of the
+    photograph where it is larger; a face never gets larger than the square.
+
+    Small faces shrink, too, some to less than a pixel. They match no anchor then.
+
+    Args:
+        size: See :class:`LoadSquareCrop`; the paper's is 640.
+        prob: Probability of sampling so. Defaults to 0.5, as the paper's authors have
+            it in their code.
+        anchor_scales: Anchor sizes in pixels, ascending. Defaults to the paper's; the
+            sides of SRN's anchors go from 7 to 405.
+        **kwargs: See :class:`LoadSquareCrop`. ``reduce=False`` is refused: the square
+            around a face that shrinks to a fiftieth would not fit in memory.
+    """
+
+    _shown = (*LoadSquareCrop._shown, 'prob', 'anchor_scales')
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        prob: float = 0.5,
+        anchor_scales: tuple[float, ...] = (16, 32, 64, 128, 256, 512),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(size, **kwargs)
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob must be within [0, 1], not {prob}')
+        if not anchor_scales or list(anchor_scales) != sorted(set(anchor_scales)):
+            raise ValueError(f'anchor_scales must be ascending, not {anchor_scales}')
+        if anchor_scales[0] <= 0:
+            raise ValueError(f'anchor_scales must be positive, not {anchor_scales}')
+        if not self.reduce:
+            raise ValueError('LoadDataAnchorCrop needs reduce=True')
+        self.prob = prob
+        self.anchor_scales = tuple(anchor_scales)
+
+    def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
+        """The square around a random face, or else LoadSquareCrop's."""
+        proper = faces[(faces[:, 2:] > faces[:, :2]).all(axis=1)]
+        if not len(proper) or np.random.uniform(0, 1) >= self.prob:
+            return super()._draw(height, width, faces)
+        x1, y1, x2, y2 = proper[np.random.randint(len(proper))].tolist()
+        face = math.sqrt((x2 - x1) * (y2 - y1))
+        side = round(self.size * face / self._random_target(face))
+        _, _, side = self._on_grid(0, 0, max(1, side))
+        step = self._step(side)
+        left = _random_start(x1, x2, side, width, step)
+        top = _random_start(y1, y2, side, height, step)
+        return left, top, side
+
+    def _random_target(self, face: float) -> float:
+        """The size in pixels of the output that a face of a size shall get."""
+        scales = self.anchor_scales
+        nearest = int(np.argmin(np.abs(np.array(scales) - face)))
+        last = min(nearest + 1, len(scales) - 1)
+        scale = scales[np.random.randint(last + 1)]
+        return min(np.random.uniform(scale / 2, scale * 2), self.size)
+
+
+def _random_start(low: float, high: float, side: int, length: int, step: int) -> int:
+    """Where the square starts along one side of the photograph; a multiple of step.
+
+    Args:
+        low: Where the face starts.
+        high: Where it ends.
+        side: Side of the square.
+        length: Of the photograph.
+        step: Grid of the squares.
+    """
+    # Holds the face; if that is longer than the square, both have one middle.
+    first, last = high - side, low
+    if first > last:
+        first = last = (low + high - side) / 2
+    # Inside the photograph, or all of it; faces beyond its edge overrule that.
+    inner, outer = sorted((0, length - side))
+    if max(first, inner) <= min(last, outer):
+        first, last = max(first, inner), min(last, outer)
+    first, last = math.ceil(first / step), math.floor(last / step)
+    return step * (np.random.randint(first, last + 1) if first <= last else last)

@@ -1,0 +1,147 @@
+"""The square around what LoadSquareCrop loaded."""
+
+from typing import Literal
+
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import autocast_box_type
+
+from .random_square_crop import add_homography
+
+_DTYPES = ('float32', 'float16', 'uint8')
+
+
+@TRANSFORMS.register_module()
+class PlaceInSquare(BaseTransform):
+    """Put the part that :class:`LoadSquareCrop` loaded in its square, and resize that.
+
+    What the square holds beside the photograph is black. RandomFlip may stand before,
+    where it moves fewer pixels, or after.
+
+    The channels of the result lie one after the other in memory, seen as (H, W, C):
+    ``PackDetInputs`` then need not copy them.
+
+    Required Keys:
+
+    - img
+    - scale, scale_factor, part_in_square: as :class:`LoadSquareCrop` leaves them
+    - flip, flip_direction (optional)
+    - gt_bboxes (BaseBoxes or float array (N, 4), pixels xyxy) (optional)
+
+    Modified Keys:
+
+    - img, img_shape: of the output
+    - scale_factor: of the output over the photograph
+    - gt_bboxes
+    - homography_matrix
+    - part_in_square: removed
+
+    Args:
+        interpolation: As of mmdet's ``Resize``. Defaults to 'bilinear', its default.
+        clip_boxes: Whether boxes are clipped to the square. Defaults to True.
+        dtype: What an image of float32, as PhotoMetricDistortion leaves it, becomes.
+            'float16' is exact to 1/16 below 256 and to 1/8 below 512. 'uint8' is
+            rounded, and clipped to 0..255, as in SSD's own code: mmdet's
+            PhotoMetricDistortion leaves values outside. Fewer bytes then go from the
+            workers to the main process and to the GPU, where DetDataPreprocessor
+            makes float32 of any type; 'float32' changes nothing. An image of uint8
+            stays one. Defaults to 'float16'.
+
+    Raises:
+        ValueError: If LoadSquareCrop did not come before, or if the image's size was
+            changed since.
+    """
+
+    def __init__(
+        self,
+        interpolation: str = 'bilinear',
+        clip_boxes: bool = True,
+        dtype: Literal['float32', 'float16', 'uint8'] = 'float16',
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ValueError(f'dtype must be one of {_DTYPES}, not {dtype!r}')
+        self.interpolation = interpolation
+        self.clip_boxes = clip_boxes
+        self.dtype = dtype
+
+    @autocast_box_type()
+    def transform(self, results: dict) -> dict:
+        """Place and resize.
+
+        Args:
+            results: The pipeline's dict.
+
+        Returns:
+            The same dict.
+        """
+        if 'part_in_square' not in results:
+            raise ValueError('PlaceInSquare needs LoadSquareCrop before it')
+        image = results['img']
+        if image.shape[:2] != results['img_shape']:
+            raise ValueError(
+                'between LoadSquareCrop and PlaceInSquare the image changed from '
+                f'{results["img_shape"]} to {image.shape[:2]}: resize and crop after'
+            )
+        left, top, side = results.pop('part_in_square')
+        flipped = results.get('flip_direction') if results.get('flip') else None
+        if flipped in ('horizontal', 'diagonal'):
+            left = side - image.shape[1] - left
+        if flipped in ('vertical', 'diagonal'):
+            top = side - image.shape[0] - top
+        width, height = results['scale']
+        results['img'] = self._resize_on_black(image, left, top, side, width, height)
+        results['img_shape'] = (height, width)
+        scale = width / side
+        results['scale_factor'] = tuple(f * scale for f in results['scale_factor'])
+        add_homography(results, scale, left * scale, top * scale)
+        boxes = results.get('gt_bboxes')
+        if boxes is not None:
+            boxes.translate_([left, top])
+            boxes.rescale_((scale, scale))
+            if self.clip_boxes:
+                boxes.clip_((height, width))
+        return results
+
+    def _resize_on_black(
+        self, image: np.ndarray, left: int, top: int, side: int, width: int, height: int
+    ) -> np.ndarray:
+        """The image on a black square, resized; black if it lies outside."""
+        rows, columns = image.shape[:2]
+        inside = 0 <= left <= side - columns and 0 <= top <= side - rows
+        channels = np.moveaxis(np.atleast_3d(image), -1, 0)
+        dtype = self.dtype if image.dtype == np.float32 else image.dtype
+        resized = np.empty((len(channels), height, width), dtype)
+        # Rounded before resizing, halved after it: cv2 does not know float16.
+        halve = resized.dtype == np.float16
+        square = np.zeros((side, side), image.dtype if halve else dtype)
+        scratch = np.empty((height, width), square.dtype)
+        for channel, out in zip(channels, resized, strict=True):
+            if inside:
+                if channel.dtype != square.dtype:
+                    channel = _to_uint8(channel)
+                square[top : top + rows, left : left + columns] = channel
+            mmcv.imresize(
+                square,
+                (width, height),
+                interpolation=self.interpolation,
+                out=scratch if halve else out,
+                backend='cv2',
+            )
+            if halve:
+                torch.from_numpy(out).copy_(torch.from_numpy(scratch))
+        return resized.transpose(1, 2, 0) if image.ndim == 3 else resized[0]
+
+    def __repr__(self) -> str:
+        return (
+            f'{self.__class__.__name__}(interpolation={self.interpolation!r}, '
+            f'clip_boxes={self.clip_boxes}, dtype={self.dtype!r})'
+        )
+
+
+def _to_uint8(channel: np.ndarray) -> np.ndarray:
+    """Round and clip; like halving, in PyTorch, which is faster than NumPy there."""
+    floats = torch.from_numpy(np.ascontiguousarray(channel))
+    return floats.round().clamp_(0, 255).to(torch.uint8).numpy()

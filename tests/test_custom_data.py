@@ -1,0 +1,163 @@
+"""Data sets of one's own, as the README shows them: trained on and evaluated."""
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import pytest
+from mmdet.registry import DATASETS
+from mmengine.runner import Runner
+
+import mmdet_srn  # noqa: F401
+from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from tests.training import logged, losses, small_config, write_data_set
+
+COCO = 'srn_r50_fpn_face_coco'
+TEXT = 'srn_r50_fpn_widerface'
+
+
+@pytest.fixture(scope='module')
+def text_root(tmp_path_factory) -> Path:
+    """In WIDER FACE's layout, with an ignored face and an image without faces."""
+    root = write_data_set(tmp_path_factory.mktemp('data') / 'text', [2, 3, 1, 2, 0])
+    file = root / 'wider_face_split/wider_face_val_bbx_gt.txt'
+    rows = file.read_text().splitlines()
+    rows[2] = rows[2].replace('0 0 0 0 0 0', '0 0 0 1 0 0')
+    file.write_text('\n'.join(rows))
+    return root
+
+
+@pytest.fixture(scope='module')
+def coco_root(text_root) -> Path:
+    """The same images, annotated in COCO's JSON."""
+    root = text_root.parent / 'coco'
+    (root / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (root / split).symlink_to(text_root / f'WIDER_{split}/images')
+        images, annotations = [], []
+        for record in read_wider_face_txt(
+            text_root / f'wider_face_split/wider_face_{split}_bbx_gt.txt'
+        ):
+            height, width = cv2.imread(str(root / split / record.path)).shape[:2]
+            number = len(images) + 1
+            size = dict(width=width, height=height)
+            images.append(dict(id=number, file_name=record.path, **size))
+            annotations += [
+                dict(
+                    id=len(annotations) + index,
+                    image_id=number,
+                    category_id=7,
+                    bbox=[x, y, w, h],
+                    area=w * h,
+                    iscrowd=invalid,
+                )
+                for index, (x, y, w, h, *_, invalid, _, _) in enumerate(
+                    record.faces.tolist(), 1
+                )
+            ]
+        content = dict(
+            images=images,
+            annotations=annotations,
+            categories=[dict(id=7, name='face')],
+        )
+        (root / f'annotations/{split}.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope='module')
+def roots(text_root, coco_root) -> dict[str, Path]:
+    return {TEXT: text_root, COCO: coco_root}
+
+
+def _infos(name: str, root: Path, loader: str) -> list[tuple]:
+    cfg = small_config(name, root, root.parent / 'unused')
+    dataset = DATASETS.build(dict(cfg[f'{loader}_dataloader'].dataset, _scope_='mmdet'))
+    assert dataset.metainfo['classes'] == ('face',)
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return [
+        (
+            Path(info['img_path']).name,
+            [(f['bbox'], f['bbox_label'], f['ignore_flag']) for f in info['instances']],
+        )
+        for info in infos
+    ]
+
+
+@pytest.mark.parametrize(('loader', 'images'), [('train', 4), ('val', 2)])
+def test_coco_gives_the_same_faces(roots, loader, images):
+    text, coco = (_infos(name, root, loader) for name, root in roots.items())
+    assert text == coco
+    assert len(coco) == images  # the one without faces is left out of training
+
+
+def test_a_category_that_does_not_occur(coco_root, tmp_path):
+    """CocoDataset leaves the faces out; without any image left it stops."""
+    cfg = small_config(COCO, coco_root, tmp_path)
+    cfg.train_dataloader.dataset.metainfo.classes = ('head',)
+    with pytest.raises(ValueError, match='at least one array'):
+        DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmdet'))
+
+
+def test_trains_and_evaluates_coco(coco_root, tmp_path):
+    cfg = small_config(COCO, coco_root, tmp_path / 'run')
+    # mmdet's own metric works beside ours.
+    annotation = str(coco_root / 'annotations/val.json')
+    cfg.val_evaluator = [
+        cfg.val_evaluator,
+        dict(type='CocoMetric', ann_file=annotation, metric='bbox'),
+    ]
+    Runner.from_cfg(cfg).train()
+    steps = losses(tmp_path / 'run')
+    assert sorted(steps) == [1, 2]
+    assert all(map(math.isfinite, steps[2].values()))
+    (row,) = [row for row in logged(tmp_path / 'run') if 'widerface/AP' in row]
+    assert row['widerface/faces'] == 5
+    assert 'coco/bbox_mAP' in row
+
+
+def test_the_same_figures_for_both(roots, tmp_path):
+    """One checkpoint, the same images in both layouts: the same AP."""
+    root = roots[TEXT]
+    Runner.from_cfg(small_config(TEXT, root, tmp_path / 'train')).train()
+    checkpoint = str(tmp_path / 'train/epoch_1.pth')
+    metrics = []
+    for name, root in roots.items():
+        cfg = small_config(name, root, tmp_path / name, load_from=checkpoint)
+        cfg.model.test_cfg.score_thr = 0.0
+        metrics.append(Runner.from_cfg(cfg).test())
+    assert metrics[0] == metrics[1]
+    assert metrics[0]['widerface/AP'] > 0
+    assert metrics[0]['widerface/faces'] == 5
+
+
+def test_text_under_other_names(text_root, tmp_path, repo_root):
+    """Any names will do, images need no folder of an event."""
+    root = tmp_path / 'faces'
+    root.mkdir()
+    for split in ('train', 'val'):
+        (root / split).symlink_to(text_root / f'WIDER_{split}/images/0--Noise')
+        text = (
+            text_root / f'wider_face_split/wider_face_{split}_bbx_gt.txt'
+        ).read_text()
+        (root / f'{split}.txt').write_text(text.replace('0--Noise/', ''))
+    path = tmp_path / 'srn_my_faces.py'
+    path.write_text(f"""
+_base_ = '{repo_root}/configs/{TEXT}.py'
+
+data_root = 'data/faces/'
+train_dataloader = dict(
+    dataset=dict(
+        data_root=data_root, ann_file='train.txt', data_prefix=dict(img='train')
+    )
+)
+val_dataloader = dict(
+    dataset=dict(data_root=data_root, ann_file='val.txt', data_prefix=dict(img='val'))
+)
+test_dataloader = val_dataloader
+""")
+    cfg = small_config(str(path.with_suffix('')), root, tmp_path / 'run')
+    Runner.from_cfg(cfg).train()
+    (row,) = [row for row in logged(tmp_path / 'run') if 'widerface/AP' in row]
+    assert row['widerface/faces'] == 5
+    assert sorted(losses(tmp_path / 'run')) == [1, 2]

@@ -1,0 +1,83 @@
+import importlib.util
+
+import cv2
+import pytest
+import torch
+
+from tests.reference.naive_pipeline import photograph, write
+
+
+@pytest.fixture
+def tool(repo_root):
+    path = repo_root / 'tools/benchmark_pipeline.py'
+    spec = importlib.util.spec_from_file_location('benchmark_pipeline', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield module
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+
+
+def _steps(text):
+    return [line.split()[0] for line in text.splitlines() if line.startswith('  ')]
+
+
+ORDERS = [
+    *('LoadImageFromFile', 'LoadAnnotations', 'PhotoMetricDistortion', 'Expand'),
+    *('RandomSquareCrop', 'RandomFlip', 'Resize', 'PackDetInputs', 'all'),
+    *('LoadAnnotations', 'LoadSquareCrop', 'PhotoMetricDistortion', 'RandomFlip'),
+    *('PlaceInSquare', 'PackDetInputs', 'all'),
+]
+
+
+def test_on_made_photographs(tool, capsys):
+    pytest.importorskip('skimage')
+    assert tool.main(['--images=2', '--rounds=1', '--size=32', '--loader']) == 0
+    printed = capsys.readouterr().out
+    assert '2 photographs of' in printed
+    assert _steps(printed) == ORDERS
+    assert 'times as many images a second (goal 2.0)' in printed
+    assert 'with the transfer from a worker:' in printed
+
+
+def test_made_photographs(tool, tmp_path):
+    pytest.importorskip('skimage')
+    infos = tool.make_photographs(tmp_path, 12)
+    shapes = [cv2.imread(info['img_path']).shape for info in infos]
+    assert {shape[1] for shape in shapes} == {1024}
+    assert {shape[0] for shape in shapes} == set(tool.HEIGHTS)
+    for info, (height, width, _) in zip(infos, shapes, strict=True):
+        for face in info['instances']:
+            x1, y1, x2, y2 = face['bbox']
+            assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
+
+
+def test_on_a_data_set(tool, tmp_path, capsys):
+    folder = tmp_path / 'WIDER_val/images/0--A'
+    folder.mkdir(parents=True)
+    lines = []
+    for index in range(3):
+        write(folder / f'{index}.jpg', photograph(60, 90, index))
+        lines += [f'0--A/{index}.jpg', '1', '20 10 30 40 0 0 0 0 0 0']
+    (tmp_path / 'wider_face_split').mkdir()
+    annotation = tmp_path / 'wider_face_split/wider_face_val_bbx_gt.txt'
+    annotation.write_text('\n'.join(lines))
+    infos = tool.read_data_set(str(tmp_path), 'val', 2)
+    assert [info['img_id'] for info in infos] == ['0--A/0', '0--A/2']
+    options = [f'--data-root={tmp_path}', '--size=32', '--rounds=1']
+    assert tool.main(options) == 0
+    assert _steps(capsys.readouterr().out) == ORDERS
+
+
+def test_the_fastest_round_counts(tool, monkeypatch):
+    clock = iter([0, 5, 10, 12, 20, 21, 30, 36])  # 5, 2; 1, 6
+    monkeypatch.setattr(tool.time, 'process_time', lambda: next(clock))
+    times = tool.time_steps({'a': [dict, dict]}, [{}], rounds=2)
+    assert times['a'].tolist() == [1000, 2000]
+
+
+def test_bad_numbers(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.main(['--rounds=0'])
+    assert 'at least 1' in capsys.readouterr().err

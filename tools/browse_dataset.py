@@ -1,0 +1,179 @@
+"""Draws training samples, as the network gets them, with their boxes on one sheet.
+
+    mim run mmdet_srn browse_dataset srn_r50_fpn_widerface.py --out sheet.png
+
+Green boxes are faces to be found, red ones are ignored. No display is needed. (mmdet's
+own browse_dataset writes each image of the set to a file of its own, without ignored
+boxes, and shows values outside 0..255 in wrong colours.)
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmdet.registry import DATASETS
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+import mmdet_srn  # noqa: F401
+
+GREEN, RED, WHITE = (0, 200, 0), (0, 0, 255), (255, 255, 255)  # BGR
+CAPTION, GAP = 18, 6  # pixels
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line.
+
+    Args:
+        argv: The arguments; None for the process's own.
+
+    Returns:
+        What they say.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='a file, or the name of one of this project')
+    parser.add_argument('--out', type=Path, default=Path('samples.png'), metavar='PNG')
+    parser.add_argument('--num', type=int, default=16, help='samples (default 16)')
+    parser.add_argument(
+        '--index', type=int, help='only this image of the set, augmented anew each time'
+    )
+    parser.add_argument('--columns', type=int, default=4, help='(default 4)')
+    parser.add_argument(
+        '--tile', type=int, default=400, help='side of a sample in pixels (default 400)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='(default 0)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    args = parser.parse_args(argv)
+    if min(args.num, args.columns) < 1 or args.tile < 32:
+        parser.error('--num and --columns must be at least 1, --tile at least 32')
+    if not cv2.haveImageWriter(str(args.out)):
+        parser.error(f'--out {args.out}: end it in .png')
+    return args
+
+
+def find_config(name: str) -> Path:
+    """Finds a config.
+
+    Args:
+        name: A file, or the name of one in the project's configs/.
+
+    Returns:
+        Its path.
+    """
+    shipped = Path(__file__).resolve().parents[1] / 'configs'
+    for path in (Path(name), shipped / name, shipped / f'{name}.py'):
+        if path.is_file():
+            return path
+    raise SystemExit(f'{name}: no such config, nor is one of that name in {shipped}')
+
+
+def to_image(inputs: np.ndarray) -> np.ndarray:
+    """Makes an image that can be shown.
+
+    Args:
+        inputs: Array (C, H, W) of any type, BGR or grey, 0..255 and beyond.
+
+    Returns:
+        Uint8 array (H, W, 3), BGR.
+    """
+    image = inputs.transpose(1, 2, 0).astype(np.float32).round().clip(0, 255)
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)), np.uint8)
+
+
+def draw_boxes(
+    image: np.ndarray, instances: InstanceData, scale: float, colour: tuple
+) -> np.ndarray:
+    """Draws boxes.
+
+    Args:
+        image: Where to draw.
+        instances: What has the boxes.
+        scale: Of the image over the boxes.
+        colour: BGR.
+
+    Returns:
+        The boxes, array (N, 4), xyxy in the sample's pixels.
+    """
+    boxes = get_box_tensor(instances.bboxes).numpy()
+    for box in (boxes * scale).round().astype(int).tolist():
+        cv2.rectangle(image, box[:2], box[2:], colour, 1)
+    return boxes
+
+
+def draw_sample(sample: dict, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one sample.
+
+    Args:
+        sample: What the pipeline returned.
+        side: Of the square in pixels that the sample is fitted in.
+
+    Returns:
+        The tile, with a caption, and the widths and heights of its faces, array (N, 2).
+    """
+    image, data = to_image(sample['inputs'].numpy()), sample['data_samples']
+    scale = side / max(image.shape[:2])
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=smooth)
+    ignored = draw_boxes(image, data.ignored_instances, scale, RED)
+    boxes = draw_boxes(image, data.gt_instances, scale, GREEN)
+    height, width = image.shape[:2]
+    tile = np.full((side + CAPTION, side + GAP, 3), WHITE, np.uint8)
+    tile[:height, :width] = image
+    factor = data.metainfo.get('scale_factor', (1,))[0]
+    caption = f'{len(boxes)} faces, {len(ignored)} ignored, x{factor:.2f}'
+    if data.metainfo.get('flip'):
+        caption += ', flipped'
+    place = (3, side + CAPTION - 5)
+    cv2.putText(tile, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1)
+    return tile, boxes[:, 2:] - boxes[:, :2]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the sheet and tells what is on it.
+
+    Args:
+        argv: The arguments; None for the process's own.
+
+    Returns:
+        Exit status.
+    """
+    args = parse_args(argv)
+    cfg = Config.fromfile(find_config(args.config))
+    cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    np.random.seed(args.seed)
+    if args.index is None:
+        indices = np.random.permutation(len(dataset))[: args.num].tolist()
+    elif not 0 <= args.index < len(dataset):
+        raise SystemExit(f'--index {args.index}: the set has {len(dataset)} images')
+    else:
+        indices = [args.index] * args.num
+    tiles, sizes = [], []
+    for number, index in enumerate(indices):
+        sample = dataset[index]
+        tile, size = draw_sample(sample, args.tile)
+        print(f'{number:3}  {sample["data_samples"].metainfo.get("img_path", index)}')
+        tiles.append(tile)
+        sizes.append(size)
+    columns = min(args.columns, len(tiles))
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(args.out), np.vstack(rows)):
+        raise SystemExit(f'{args.out} cannot be written')
+    heights = np.concatenate(sizes)[:, 1]
+    told = ''
+    if len(heights):
+        told = f', {heights.min():.0f} to {heights.max():.0f} pixels high'
+    print(f'{args.out}: {len(indices)} samples, {len(heights)} faces{told}')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
