@@ -10,16 +10,20 @@ from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.models.utils import filter_scores_and_topk
 from mmdet.registry import MODELS, TASK_UTILS
-from mmdet.structures.bbox import bbox_overlaps
+from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..losses.two_stage_focal_loss import TwoStageFocalLoss, survives
+from ..task_modules.assigners import find_ignored
+from ..utils.deferred_map import DeferredMap, all_dense, to_dense
+from ..utils.partial_map import SparseModule, partial_maps
+from .level_outputs import LevelOutputs, Reader, map_readers, partial_readers
 
 PAPER_FIRST_ASSIGNER = dict(
-    type='MaxIoUAssigner',
+    type='GridMaxIoUAssigner',
     pos_iou_thr=0.7,
     neg_iou_thr=0.3,
     match_low_quality=False,
@@ -62,8 +66,13 @@ class SRNHead(AnchorHead):
     matches), ``allowed_border`` and ``pos_weight``. ``test_cfg`` knows, beside
     mmdet's ``score_thr``, ``nms_pre`` (per level), ``nms`` and ``max_per_img``:
     ``max_before_nms``, the number of candidates that all levels together send
-    to NMS; and ``small_map_cells`` with ``small_map_score_thr``, the threshold
-    on levels of fewer cells than that (released code; default: none such).
+    to NMS; ``small_map_cells`` with ``small_map_score_thr``, the threshold on
+    levels of fewer cells than that (released code; default: none such); and
+    ``second_step``, where ``predict`` computes the second step. 'dense' is
+    everywhere. 'sparse' is at the survivors of the first alone, and the box
+    subnets where a box is asked for; exact but for rounding. 'auto', the
+    default, chooses for each level and image what takes less time. A norm that
+    sees the whole map, such as ``GN``, or another unknown layer makes it dense.
 
     Args:
         num_classes (int): Number of classes without background.
@@ -100,8 +109,9 @@ class SRNHead(AnchorHead):
     Raises:
         ValueError: If a placement names a level twice or one that the anchor
             generator has not, if the levels differ in anchors per cell, if
-            ``loss_cls`` is another loss or has another theta, or if one of
-            the two keys for small maps is missing.
+            ``loss_cls`` is another loss or has another theta, if one of the
+            two keys for small maps is missing, or if ``second_step`` is none
+            of the three.
     """
 
     def __init__(
@@ -142,6 +152,12 @@ class SRNHead(AnchorHead):
         ):
             raise ValueError(
                 'test_cfg.small_map_cells and small_map_score_thr go together'
+            )
+        second_step = test_cfg.get('second_step', 'auto') if test_cfg else 'auto'
+        if second_step not in ('auto', 'dense', 'sparse'):
+            raise ValueError(
+                f"test_cfg.second_step='{second_step}' must be 'auto', 'dense' or "
+                "'sparse'"
             )
         if loss_cls.get('theta', theta) != theta:
             raise ValueError(
@@ -226,12 +242,13 @@ class SRNHead(AnchorHead):
 
     # ----------------------------------------------------------------- forward
 
-    def forward(self, x: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
+    def forward(self, x: Sequence[Tensor | DeferredMap]) -> tuple[list[Tensor], ...]:
         """Compute what each step predicts, where a step predicts.
 
         Args:
-            x (Sequence[Tensor]): L maps for both steps, or the L maps of the
-                first step and then the L of the second; each (N, C, H, W).
+            x (Sequence[Tensor | DeferredMap]): L maps for both steps, or the L
+                maps of the first step and then the L of the second; each
+                (N, C, H, W).
 
         Returns:
             tuple[list[Tensor], ...]: With A anchors per cell,
@@ -243,8 +260,7 @@ class SRNHead(AnchorHead):
             - cls_scores: one per level, (N, A * num_classes, H, W).
             - bbox_preds: one per level, (N, A * 4, H, W).
         """
-        first_maps, second_maps = self._split_steps(x)
-        conv_cls_first = getattr(self, 'conv_cls_first', self.conv_cls)
+        first_maps, second_maps = self._split_steps(all_dense(x))
         first_cls_scores, first_bbox_preds, cls_scores, bbox_preds = [], [], [], []
         for level, (first, second) in enumerate(
             zip(first_maps, second_maps, strict=True)
@@ -257,16 +273,18 @@ class SRNHead(AnchorHead):
             if level in self.stc_levels:
                 if first is not second:
                     cls_feat = self.cls_subnet(first)
-                first_cls_scores.append(conv_cls_first(cls_feat))
+                first_cls_scores.append(self._first_predictor(cls_feat))
             if level in self.str_levels:
                 if first is not second:
                     reg_feat = self.reg_subnet(first)
                 first_bbox_preds.append(self.conv_reg(reg_feat))
         return first_cls_scores, first_bbox_preds, cls_scores, bbox_preds
 
-    def _split_steps(
-        self, x: Sequence[Tensor]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    @property
+    def _first_predictor(self) -> nn.Conv2d:
+        return self.conv_cls if self.share_cls_predictor else self.conv_cls_first
+
+    def _split_steps(self, x: Sequence) -> tuple[Sequence, Sequence]:
         num_levels = self.prior_generator.num_levels
         if len(x) == num_levels:
             return x, x
@@ -419,7 +437,7 @@ class SRNHead(AnchorHead):
         rows = torch.cat(
             [m.permute(0, 2, 3, 1).reshape(len(m), -1, channels) for m in maps], dim=1
         )
-        return rows if rows.dtype == torch.float64 else rows.float()
+        return self._full(rows)
 
     def _refine(self, anchors: Tensor, first_deltas: Tensor) -> Tensor:
         """Boxes (..., 4) that the first regression makes of the anchors.
@@ -486,8 +504,7 @@ class SRNHead(AnchorHead):
         # MaxIoUAssigner looks at ignored boxes only where there are others.
         iof_thr = getattr(assigner, 'ignore_iof_thr', -1)
         if iof_thr > 0 and not len(gt_instances) and ignored and len(priors):
-            iof = bbox_overlaps(priors, ignored.bboxes, mode='iof').amax(dim=1)
-            assigned[iof > iof_thr] = -1
+            assigned[find_ignored(priors, ignored.bboxes, iof_thr)] = -1
         return assigned
 
     def _bbox_loss(
@@ -499,6 +516,76 @@ class SRNHead(AnchorHead):
         return self.loss_bbox(deltas, targets, avg_factor=avg_factor)
 
     # ----------------------------------------------------------------- predict
+
+    def predict(
+        self,
+        x: Sequence[Tensor | DeferredMap],
+        batch_data_samples: SampleList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Detect; of the second step, compute what can become a detection.
+
+        The first classification is computed all over the STC levels, then the
+        second where it left something, and boxes where a score can reach NMS.
+
+        Args:
+            x (Sequence[Tensor | DeferredMap]): See ``forward``.
+            batch_data_samples (list[DetDataSample]): The images.
+            rescale (bool): Whether boxes are in the pixels of the original
+                image instead of the input's. Defaults to False.
+
+        Returns:
+            list[InstanceData]: See ``predict_by_feat``.
+        """
+        second_step = self.test_cfg.get('second_step', 'auto')
+        always = second_step == 'sparse'
+        classify = SparseModule(self.cls_subnet, self.conv_cls, always=always)
+        regress = SparseModule(self.reg_subnet, self.conv_reg, always=always)
+        if second_step == 'dense' or not (classify.chain and regress.chain):
+            return super().predict(x, batch_data_samples, rescale=rescale)
+        levels = [
+            self._read_when_needed(level, first, second, classify, regress)
+            for level, (first, second) in enumerate(
+                zip(*self._split_steps(x), strict=True)
+            )
+        ]
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return self._detect(levels, metas, self.test_cfg, rescale)
+
+    def _read_when_needed(
+        self,
+        level: int,
+        first: Tensor | DeferredMap,
+        second: Tensor | DeferredMap,
+        classify: SparseModule,
+        regress: SparseModule,
+    ) -> LevelOutputs:
+        """Outputs of a level, of which most is computed when it is read."""
+        one_map = first is second
+        first = to_dense(first)
+        if one_map:
+            second = first
+        elif level not in self.stc_levels:
+            second = to_dense(second)
+        maps = partial_maps(second)
+        deltas = first_deltas = partial_readers(maps, regress)
+        if level not in self.str_levels:
+            first_deltas = None
+        elif not one_map:
+            first_deltas = partial_readers(partial_maps(first), regress)
+        first_scores = None
+        if level not in self.stc_levels:
+            logits = map_readers(classify.dense(second))
+        else:
+            features = self.cls_subnet(first)
+            first_scores = self._first_predictor(features)
+            logits = (
+                map_readers(self.conv_cls(features))
+                if one_map
+                else partial_readers(maps, classify)
+            )
+        keep = self._survivors(first, first_scores)
+        return LevelOutputs(first.shape[-2:], keep, logits, deltas, first_deltas)
 
     def predict_by_feat(
         self,
@@ -532,69 +619,130 @@ class SRNHead(AnchorHead):
             (K, ) and ``labels`` (K, ) of each image, best first.
         """
         cfg = self.test_cfg if cfg is None else cfg
-        mlvl_anchors = self.prior_generator.grid_priors(
-            [scores.shape[-2:] for scores in cls_scores], device=cls_scores[0].device
-        )
-        num_classes, encode_size = self.cls_out_channels, self.bbox_coder.encode_size
         first_logits = dict(zip(self.stc_levels, first_cls_scores, strict=True))
         first_deltas = dict(zip(self.str_levels, first_bbox_preds, strict=True))
-        candidates: list[list[InstanceData]] = [[] for _ in batch_img_metas]
-        for level, anchors in enumerate(mlvl_anchors):
-            logits = self._flatten([cls_scores[level]], num_classes)
-            rows = dict(deltas=self._flatten([bbox_preds[level]], encode_size))
-            if level in self.str_levels:
-                rows['first_deltas'] = self._flatten([first_deltas[level]], encode_size)
-            keep = logits.new_ones(logits.shape[:2], dtype=torch.bool)
-            if level in self.stc_levels:
-                keep = survives(
-                    self._flatten([first_logits[level]], num_classes), self.theta
-                )
-            score_thr = cfg.get('score_thr', 0)
-            if cls_scores[level][0, 0].numel() < cfg.get('small_map_cells', 0):
-                score_thr = cfg['small_map_score_thr']
-            for i, found in enumerate(candidates):
-                found.append(
-                    self._level_candidates(
-                        logits[i, keep[i]],
-                        {name: row[i, keep[i]] for name, row in rows.items()},
-                        anchors[keep[i]],
-                        score_thr,
-                        cfg.get('nms_pre', -1),
-                    )
-                )
-        return [
-            self._bbox_post_process(
-                self._best(InstanceData.cat(found), cfg.get('max_before_nms', -1)),
-                cfg,
-                rescale=rescale,
-                with_nms=with_nms,
-                img_meta=meta,
+        levels = []
+        for level, (scores, deltas) in enumerate(
+            zip(cls_scores, bbox_preds, strict=True)
+        ):
+            readers = [map_readers(scores), map_readers(deltas)]
+            readers.append(
+                map_readers(first_deltas[level]) if level in first_deltas else None
             )
-            for found, meta in zip(candidates, batch_img_metas, strict=True)
-        ]
+            keep = self._survivors(scores, first_logits.get(level))
+            levels.append(LevelOutputs(scores.shape[-2:], keep, *readers))
+        return self._detect(levels, batch_img_metas, cfg, rescale, with_nms)
 
-    def _level_candidates(
+    def _survivors(self, like: Tensor, first_scores: Tensor | None) -> Tensor:
+        """Which anchors (N, H * W, A) the first step leaves; all where it has none.
+
+        ``like`` is any map (N, channels, H, W) of the level.
+        """
+        shape = (len(like), like[0, 0].numel(), self.num_base_priors)
+        if first_scores is None:
+            return like.new_ones(shape, dtype=torch.bool)
+        logits = self._flatten([first_scores], self.cls_out_channels)
+        return survives(logits, self.theta).view(shape)
+
+    def _detect(
         self,
-        logits: Tensor,
-        rows: dict[str, Tensor],
-        anchors: Tensor,
-        score_thr: float,
-        nms_pre: int,
-    ) -> InstanceData:
-        """Boxes of one level of one image, from the rows that the filter left."""
-        scores = logits.sigmoid()
-        scores, labels, _, picked = filter_scores_and_topk(
-            scores,
-            score_thr,
-            # the stock function reads a negative number as "all but the last"
-            nms_pre if nms_pre > 0 else scores.numel(),
-            dict(rows, priors=anchors),
+        levels: list[LevelOutputs],
+        batch_img_metas: list[dict],
+        cfg: ConfigDict,
+        rescale: bool,
+        with_nms: bool = True,
+    ) -> InstanceList:
+        """Select candidates, find their boxes, and leave the best to NMS."""
+        mlvl_anchors = self.prior_generator.grid_priors(
+            [level.size for level in levels], device=levels[0].keep.device
         )
-        priors = picked['priors']
-        if 'first_deltas' in picked:
-            priors = self._refine(priors, picked['first_deltas'])
-        bboxes = self.bbox_coder.decode(priors, picked['deltas'])
-        return InstanceData(bboxes=bboxes, scores=scores, labels=labels)
+        results = []
+        for image, meta in enumerate(batch_img_metas):
+            found = self._candidates(levels, image, cfg)
+            boxes = self._boxes(levels, image, found, mlvl_anchors)
+            results.append(
+                self._bbox_post_process(
+                    InstanceData(
+                        bboxes=boxes, scores=found.scores, labels=found.labels
+                    ),
+                    cfg,
+                    rescale=rescale,
+                    with_nms=with_nms,
+                    img_meta=meta,
+                )
+            )
+        return results
+
+    def _candidates(
+        self, levels: list[LevelOutputs], image: int, cfg: ConfigDict
+    ) -> InstanceData:
+        """What may go to NMS, of all levels: ``scores``, ``labels``, where it is.
+
+        ``levels`` (n, ) and ``priors`` (n, ), the anchor's number in its level,
+        say where.
+        """
+        found = []
+        for number, level in enumerate(levels):
+            keep = level.keep[image]
+            cells = keep.any(dim=1).nonzero().squeeze(1)
+            left = keep[cells]
+            logits = self._full(level.logits[image](cells))
+            logits = logits.reshape(*left.shape, self.cls_out_channels)[left]
+            score_thr = cfg.get('score_thr', 0)
+            if level.size[0] * level.size[1] < cfg.get('small_map_cells', 0):
+                score_thr = cfg['small_map_score_thr']
+            nms_pre = cfg.get('nms_pre', -1)
+            scores, labels, rows, _ = filter_scores_and_topk(
+                logits.sigmoid(),
+                score_thr,
+                # the stock function reads a negative number as "all but the last"
+                nms_pre if nms_pre > 0 else logits.numel(),
+            )
+            priors = keep.flatten().nonzero().squeeze(1)[rows]
+            found.append(
+                InstanceData(
+                    scores=scores,
+                    labels=labels,
+                    priors=priors,
+                    levels=torch.full_like(priors, number),
+                )
+            )
+        return self._best(InstanceData.cat(found), cfg.get('max_before_nms', -1))
+
+    def _boxes(
+        self,
+        levels: list[LevelOutputs],
+        image: int,
+        found: InstanceData,
+        mlvl_anchors: list[Tensor],
+    ) -> Tensor:
+        """Boxes (n, 4) of candidates, xyxy in pixels."""
+        bboxes = found.scores.new_zeros(len(found), 4)
+        for number, level in enumerate(levels):
+            own = (found.levels == number).nonzero().squeeze(1)
+            priors = found.priors[own]
+            boxes = mlvl_anchors[number][priors]
+            deltas = self._deltas(level.deltas[image], priors)
+            if level.first_deltas is not None:
+                same = level.first_deltas is level.deltas
+                boxes = self._refine(
+                    boxes,
+                    deltas if same else self._deltas(level.first_deltas[image], priors),
+                )
+            bboxes[own] = self.bbox_coder.decode(boxes, deltas)
+        return bboxes
+
+    def _deltas(self, reader: Reader, priors: Tensor) -> Tensor:
+        """Deltas (n, 4) of anchors, by their number in the level."""
+        num_anchors = self.num_base_priors
+        deltas = self._full(reader(priors // num_anchors))
+        deltas = deltas.reshape(len(priors), num_anchors, self.bbox_coder.encode_size)
+        return deltas[torch.arange(len(priors)), priors % num_anchors]
+
+    @staticmethod
+    def _full(values: Tensor) -> Tensor:
+        """End mixed precision; float64, for checking, stays."""
+        return values if values.dtype == torch.float64 else values.float()
 
     @staticmethod
     def _best(results: InstanceData, number: int) -> InstanceData:

@@ -7,6 +7,20 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..utils.deferred_map import DeferredMap
+
+
+class DeferredConv(nn.Module):
+    """A convolution that, but in training, is left to who reads its output."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor | DeferredMap:
+        """Convolve x (N, C, H, W), or say with what to."""
+        return self.conv(x) if self.training else DeferredMap(x, self.conv)
+
 
 @MODELS.register_module()
 class SRNFPN(BaseModule):
@@ -36,12 +50,17 @@ class SRNFPN(BaseModule):
             returned, which the head does not read. Without it, a level that
             no step uses is computed for nothing, and its parameters get no
             gradient. Defaults to None, all.
+        deferred_levels (Sequence[int]): Levels of the second step whose 3x3
+            output convolution is left to the reader, who may need it at few
+            places: in eval mode they come as ``DeferredMap``, for ``SRNHead``
+            and its ``stc_levels``. Defaults to (), none.
         init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
 
     Raises:
         ValueError: If ``extra_channels`` does not fill the levels that the
             backbone lacks, or ``first_levels`` names a level twice or one
-            that there is not.
+            that there is not, or ``deferred_levels`` one that the backbone
+            has not or that the extra levels are made of.
     """
 
     def __init__(
@@ -53,6 +72,7 @@ class SRNFPN(BaseModule):
         add_extra_convs: bool | str = 'on_lateral',
         upsample_cfg: dict = dict(mode='bilinear', align_corners=True),  # noqa: B006
         first_levels: Sequence[int] | None = None,
+        deferred_levels: Sequence[int] = (),
         init_cfg: dict | list[dict] | None = dict(  # noqa: B006
             type='Xavier', layer='Conv2d', distribution='uniform'
         ),
@@ -93,8 +113,16 @@ class SRNFPN(BaseModule):
                 init_cfg=init_cfg,
             )
         )
+        free = list(range(len(in_channels)))
+        if num_outs > len(free) and add_extra_convs in (False, 'on_output'):
+            free.pop()
+        if not set(deferred_levels) <= set(free):
+            raise ValueError(f'deferred_levels={deferred_levels} must be of {free}')
+        for level in set(deferred_levels):
+            conv = self.fpn.fpn_convs[level].conv  # stock: no norm, no activation
+            self.fpn.fpn_convs[level] = DeferredConv(conv)
 
-    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor | DeferredMap, ...]:
         """Build both pyramids.
 
         Args:
@@ -102,8 +130,9 @@ class SRNFPN(BaseModule):
                 (N, in_channels[i], H_i, W_i).
 
         Returns:
-            tuple[Tensor, ...]: The first step's ``num_outs`` maps, then the
-            second step's, finest first, each (N, out_channels, H_i, W_i).
+            tuple[Tensor | DeferredMap, ...]: The first step's ``num_outs``
+            maps, then the second step's, finest first, each
+            (N, out_channels, H_i, W_i).
         """
         stages = list(inputs)
         for conv in self.extra_convs:

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 
 import mmdet_srn  # noqa: F401
+from mmdet_srn.models.utils.deferred_map import DeferredMap, all_dense
 
 
 def build(**kwargs):
@@ -121,3 +122,48 @@ def test_only_the_levels_that_are_used(levels):
 def test_first_levels_are_checked(levels):
     with pytest.raises(ValueError, match='0 to 5'):
         build(first_levels=levels)
+
+
+@pytest.mark.parametrize('levels', [(0,), (2, 0, 1), (0, 1, 2, 3)])
+def test_deferred_levels(levels):
+    plain, neck = build(), build(deferred_levels=levels)
+    assert neck.state_dict().keys() == plain.state_dict().keys()
+    neck.load_state_dict(plain.state_dict())
+    inputs = stages(96, 64)
+    expected = plain(inputs)
+    for found in (neck.train()(inputs), all_dense(neck.eval()(inputs))):
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.equal(ours, theirs)
+    deferred = [isinstance(m, DeferredMap) for m in neck(inputs)]
+    assert deferred == [False] * 6 + [level in levels for level in range(6)]
+
+
+def test_deferred_levels_have_the_same_weights_and_gradients():
+    plain, neck = build(), build(deferred_levels=(0, 1, 2))
+    inputs = stages(64, 64)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, neck.state_dict()[name]), name
+    for module in (plain, neck.eval()):
+        sum(m.square().sum() for m in all_dense(module(inputs))).backward()
+    for ours, theirs in zip(neck.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_deferred_level_that_no_step_reads_twice():
+    """In place of the first step's map comes the second's, deferred or not."""
+    outs = build(first_levels=(1,), deferred_levels=(0,)).eval()(stages(64, 64))
+    assert outs[0] is outs[6] and isinstance(outs[0], DeferredMap)
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(deferred_levels=(4,)),
+        dict(deferred_levels=(-1,)),
+        dict(deferred_levels=(3,), add_extra_convs='on_output'),
+        dict(deferred_levels=(3,), add_extra_convs=False),
+    ],
+)
+def test_wrong_deferred_levels(kwargs):
+    with pytest.raises(ValueError, match='deferred_levels'):
+        build(**kwargs)

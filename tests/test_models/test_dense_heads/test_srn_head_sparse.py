@@ -1,0 +1,440 @@
+"""The second step computed where it is needed gives the dense one's detections.
+
+Tolerances: boxes 1e-3 px, scores 1e-5, in fp32; in float64 1e-9.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from scipy.spatial import cKDTree
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmdet_srn.models.utils import partial_map
+from mmdet_srn.models.utils.deferred_map import DeferredMap
+from mmdet_srn.models.utils.partial_map import PartialMap
+from tests.test_models.test_dense_heads.test_srn_head import (
+    PLACEMENTS,
+    faces,
+    maps,
+    metas,
+)
+from tests.test_models.test_dense_heads.test_srn_head import (
+    build as build_wild,
+)
+
+SIZE = (157, 203)  # maps of 40x51, 20x26 and 10x13 cells
+SHARES = [0, 0.005, 0.03, 0.3, 1]
+LOGIT_OF_THETA = float(np.log(0.01 / 0.99))
+
+
+def build(*args, **kwargs):
+    """A head whose boxes are at most a few times larger than the anchors."""
+    head = build_wild(*args, **kwargs)
+    with torch.no_grad():
+        head.conv_reg.weight *= 0.1
+    return head
+
+
+def predict(head, x, second_step, **test_cfg):
+    head.eval()
+    head.test_cfg = ConfigDict(head.test_cfg, second_step=second_step, **test_cfg)
+    samples = [DetDataSample(metainfo=m) for m in metas(len_of(x[-1]), SIZE)]
+    with torch.no_grad():
+        return head.predict(x, samples)
+
+
+def len_of(feature_map):
+    return len(getattr(feature_map, 'source', feature_map))
+
+
+def leave(head, x, share):
+    """Move the first step's bias so that it leaves a share of the STC anchors."""
+    with torch.no_grad():
+        logits = torch.cat([m.flatten() for m in head(x)[0]])
+        least = logits.sort(descending=True).values[round(share * len(logits)) - 1]
+        move = LOGIT_OF_THETA - least.item() + 1e-4
+        head._first_predictor.bias += {0: -1e4, 1: 1e4}.get(share, move)
+
+
+def survivors_of(head, x):
+    with torch.no_grad():
+        kept = torch.cat([m.flatten() > LOGIT_OF_THETA for m in head(x)[0]])
+    return kept.float().mean().item()
+
+
+def deferred(x, levels, seed=0):
+    """The same maps where some of the second half wait for a convolution."""
+    torch.manual_seed(seed)
+    channels = x[0].shape[1]
+    convs = [nn.Conv2d(channels, channels, 3, padding=1).to(x[0]) for _ in x]
+    last = len(x) - 3
+    return [
+        DeferredMap(m, convs[i]) if i - last in levels else m for i, m in enumerate(x)
+    ]
+
+
+def assert_same(found, expected, boxes=1e-3, scores=1e-5):
+    """One to one, whatever the order of near-equal scores."""
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert len(ours) == len(theirs)
+        assert ours.bboxes.dtype == theirs.bboxes.dtype
+        assert (ours.scores.diff() <= 0).all()
+        if not len(theirs):
+            continue
+        ours, theirs = (
+            np.column_stack(
+                [
+                    r.bboxes.double().numpy() / boxes,
+                    r.scores.double().numpy() / scores,
+                    r.labels.numpy() * 1e6,
+                ]
+            )
+            for r in (ours, theirs)
+        )
+        distance, nearest = cKDTree(ours).query(theirs, p=np.inf)
+        assert distance.max() < 1
+        assert len(set(nearest.tolist())) == len(theirs)
+
+
+@pytest.fixture
+def by_work(monkeypatch):
+    """Let 'auto' choose by the multiply-adds alone; these maps are tiny."""
+    chosen = []
+    stock = PartialMap._sparse_pays
+
+    def noted(self, *args):
+        chosen.append(stock(self, *args))
+        return chosen[-1]
+
+    monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))
+    monkeypatch.setattr(PartialMap, '_sparse_pays', noted)
+    return chosen
+
+
+@pytest.mark.parametrize('share', SHARES)
+@pytest.mark.parametrize('number', [1, 2])
+@pytest.mark.parametrize('levels', [(), (0, 1)])
+def test_same_detections(share, number, levels, by_work):
+    head = build()
+    x = deferred(maps(number, SIZE), levels)
+    leave(head, x, share)
+    assert survivors_of(head, x) == pytest.approx(share, rel=0.1)
+    dense = predict(head, x, 'dense')
+    assert not by_work
+    assert all(len(result) > 50 for result in dense)
+    assert_same(predict(head, x, 'sparse'), dense)
+    assert not by_work
+    assert_same(predict(head, x, 'auto'), dense)
+    assert by_work
+
+
+def test_auto_chooses_per_level_and_image(by_work):
+    """Two images of which the first leaves all, the second a corner."""
+    head = build()
+    x = maps(2, SIZE)
+
+    def corner(module, inputs, output):
+        output = torch.full_like(output, -9)
+        output[0] = 9
+        output[1, :, :2, :2] = 9
+        return output
+
+    head.conv_cls_first.register_forward_hook(corner)
+    settings = dict(score_thr=0.004, max_before_nms=30)
+    dense = predict(head, x, 'dense', **settings)
+    assert_same(predict(head, x, 'auto', **settings), dense)
+    # classes of the two STC levels: the first image dense, then the second sparse
+    assert by_work[:2] == [False, False]
+    boxes = 3 + 1  # of the first image, with both steps of the STR level
+    assert True in by_work[2 : 2 + boxes]
+    assert by_work[2 + boxes : 4 + boxes] == [True, True]
+
+
+@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+@pytest.mark.parametrize('steps', [1, 2])
+@pytest.mark.parametrize('num_classes', [1, 3])
+@pytest.mark.parametrize('shared', [False, True])
+def test_placements(stc, str_, steps, num_classes, shared, by_work):
+    head = build(
+        stc_levels=stc,
+        str_levels=str_,
+        num_classes=num_classes,
+        share_cls_predictor=shared,
+    )
+    x = maps(2, SIZE, steps=steps)
+    if stc:
+        leave(head, x, 0.1)
+    dense = predict(head, x, 'dense', nms_pre=60)
+    assert all(len(result) > 20 for result in dense)
+    for second_step in ('sparse', 'auto'):
+        assert_same(predict(head, x, second_step), dense)
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(rfe_cfg=None),
+        dict(rfe_cfg=dict(type='RFE', kernel_sizes=((7, 1), (3, 3)))),
+        dict(norm_cfg=dict(type='BN')),
+        dict(
+            anchor_generator=dict(
+                type='AnchorGenerator',
+                strides=[4, 8, 16],
+                ratios=[0.5, 1.0, 2.0],
+                scales=[2],
+            )
+        ),
+        dict(feat_channels=12, str_levels=(0, 1, 2)),
+    ],
+)
+def test_other_heads(kwargs):
+    head = build(**kwargs)
+    for module in head.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    x = maps(2, SIZE)
+    leave(head.eval(), x, 0.05)
+    dense = predict(head, x, 'dense')
+    assert all(len(result) > 50 for result in dense)
+    assert_same(predict(head, x, 'sparse'), dense)
+
+
+@pytest.mark.parametrize('case', ['group norm', 'training', 'hook'])
+def test_dense_by_itself(case, monkeypatch):
+    """Where the part cannot be computed without the whole map, or is not known."""
+    norm_cfg = dict(type='GN' if case == 'group norm' else 'BN')
+    if case == 'group norm':
+        norm_cfg['num_groups'] = 2
+    head = build(norm_cfg=norm_cfg, rfe_cfg=None)
+    if case == 'hook':
+        head.reg_subnet[1].register_forward_hook(lambda *args: None)
+    monkeypatch.setattr(PartialMap, 'apply', None)
+    x = maps(2, SIZE)
+    dense = predict(head, x, 'dense')
+    head.train(case == 'training')
+    samples = [DetDataSample(metainfo=m) for m in metas(2, SIZE)]
+    for second_step in ('auto', 'sparse'):
+        head.test_cfg.second_step = second_step
+        with torch.no_grad():
+            found = head.predict(x, samples)
+        if case != 'training':
+            assert_same(found, dense, 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize('place', ['corners', 'border', 'one', 'checkerboard'])
+@pytest.mark.parametrize('levels', [(), (0, 1)])
+def test_places(place, levels):
+    head = build(str_levels=())
+    x = deferred(maps(2, SIZE), levels)
+
+    def place_them(module, inputs, output):
+        kept = torch.zeros_like(output, dtype=torch.bool)
+        if place == 'corners':
+            kept[..., [0, 0, -1, -1], [0, -1, 0, -1]] = True
+        elif place == 'border':
+            kept[..., [0, -1], :] = kept[..., [0, -1]] = True
+        elif place == 'one':
+            kept[1, 1, 5, 0] = True  # nothing in the first image
+        else:
+            kept[..., ::2, ::2] = kept[..., 1::2, 1::2] = True
+        return torch.where(kept, 9.0, -9.0)
+
+    head.conv_cls_first.register_forward_hook(place_them)
+    every = dict(score_thr=0.0, max_before_nms=-1, max_per_img=10**6)
+    dense = predict(head, x, 'dense', **every)
+    assert_same(predict(head, x, 'sparse'), dense)
+    cells = {'corners': 16, 'border': 2 * 178 + 2 * 88, 'one': 0}.get(place)
+    if cells is not None:
+        nothing = dict(nms=dict(type='nms', iou_threshold=1.0))
+        number = len(predict(head, x, 'sparse', **nothing)[0])
+        assert number == cells + 2 * 10 * 13
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    number=st.integers(1, 2),
+    steps=st.integers(1, 2),
+    stc=st.sets(st.integers(0, 2)),
+    str_=st.sets(st.integers(0, 2)),
+    levels=st.sets(st.integers(0, 2)),
+    share=st.sampled_from([0.002, 0.02, 0.2, 0.7, 1]),
+    rfe=st.booleans(),
+    num_classes=st.sampled_from([1, 2]),
+    second_step=st.sampled_from(['auto', 'sparse']),
+    factor=st.sampled_from([0.1, 1.0]),
+    selection=st.fixed_dictionaries(
+        dict(
+            nms=st.none(),
+            score_thr=st.sampled_from([0.0, 0.01, 0.5, 1.0]),
+            nms_pre=st.sampled_from([-1, 1, 9, 300]),
+            max_before_nms=st.sampled_from([-1, 1, 40]),
+            small_map_cells=st.sampled_from([0, 30, 10**6]),
+            small_map_score_thr=st.sampled_from([0.0, 0.02]),
+        )
+    ),
+)
+def test_same_detections_anywhere(
+    seed,
+    size,
+    number,
+    steps,
+    stc,
+    str_,
+    levels,
+    share,
+    rfe,
+    num_classes,
+    second_step,
+    factor,
+    selection,
+):
+    """In float64, where no decision hangs on a rounding; mmcv has no NMS for it."""
+    head = build(
+        seed,
+        stc_levels=stc,
+        str_levels=str_,
+        num_classes=num_classes,
+        rfe_cfg=dict(type='RFE') if rfe else None,
+    ).double()
+    x = [m.double() for m in maps(number, size, steps=steps, seed=seed)]
+    x = deferred(x, levels, seed)
+    if stc:
+        leave(head, x, share)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(partial_map.SPARSE_COST, 'cpu', (factor, 0))
+        found = predict(head, x, second_step, **selection)
+    assert_same(found, predict(head, x, 'dense', **selection), 1e-9, 1e-9)
+
+
+def flops(head, x, second_step, **test_cfg):
+    with FlopCounterMode(display=False) as counter:
+        predict(head, x, second_step, **test_cfg)
+    return counter.get_total_flops()
+
+
+def dense_flops(head, level_cells, which):
+    subnet = getattr(head, f'{which}_subnet')
+    weights = [m.weight for m in subnet.modules() if isinstance(m, nn.Conv2d)]
+    weights.append(getattr(head, f'conv_{which}').weight)
+    return 2 * sum(w.numel() for w in weights) * level_cells
+
+
+def test_nothing_unused_is_computed():
+    """The multiplications, counted, where nothing survives and no score is enough."""
+    cells = (40 * 51, 20 * 26, 10 * 13)
+    head = build(stc_levels=(0, 1), str_levels=(2,))
+    x = deferred(maps(2, SIZE), (0, 1))
+    leave(head, x, 0)
+    # the first step of the STC levels and the second of the other one
+    classes = 2 * dense_flops(head, sum(cells), 'cls')
+    assert flops(head, x, 'auto', score_thr=1.0) == classes
+    assert flops(head, x, 'sparse', score_thr=1.0) == classes
+    # with candidates on the STR level, its two regressions at these alone
+    few = dict(score_thr=0.0, max_before_nms=1)
+    assert 0 < flops(head, x, 'sparse', **few) - classes < 0.2 * classes
+    boxes = 2 * 2 * dense_flops(head, cells[2], 'reg')
+    many = dict(score_thr=0.0, max_before_nms=-1)
+    assert flops(head, x, 'auto', **many) == classes + boxes
+    # dense: everything
+    everything = 2 * (
+        dense_flops(head, sum(cells[:2]) * 2 + cells[2], 'cls')
+        + dense_flops(head, sum(cells) + cells[2], 'reg')
+        + 2 * sum(cells[:2]) * 9 * 8 * 8
+    )
+    assert flops(head, x, 'dense', **many) == everything
+
+
+def test_shared_maps_have_no_second_class_subnet():
+    head = build(stc_levels=(0, 1), str_levels=(2,))
+    x = maps(1, SIZE, steps=1)
+    leave(head, x, 0.3)
+    cells = 40 * 51 + 20 * 26 + 10 * 13
+    predictor = 2 * head.conv_cls.weight.numel() * (40 * 51 + 20 * 26)
+    found = flops(head, x, 'auto', score_thr=1.0)
+    assert found == dense_flops(head, cells, 'cls') + predictor
+
+
+def test_what_was_deferred_is_computed_once(by_work, monkeypatch):
+    """The box subnet reads the map that the class subnet has read."""
+    head = build(str_levels=())
+    x = deferred(maps(2, SIZE), (0, 1))
+    every = dict(score_thr=0.0, max_before_nms=-1)
+    leave(head, x, 1)
+    assert flops(head, x, 'auto', **every) == flops(head, x, 'dense', **every)
+    leave(head, x, 0.01)
+    once = flops(head, x, 'sparse', **every)
+    monkeypatch.setattr(PartialMap, '_has', lambda *args: False)
+    assert once < flops(head, x, 'sparse', **every)
+
+
+def test_mixed_precision():
+    """In bf16 the candidates are the same and their scores within 0.01."""
+    head = build()
+    x = maps(1, SIZE)
+    leave(head, x, 0.3)
+    every = dict(
+        score_thr=0.0,
+        max_before_nms=-1,
+        max_per_img=10**6,
+        nms=dict(type='nms', iou_threshold=1.0),
+    )
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        dense = predict(head, x, 'dense', **every)[0]
+        sparse = predict(head, x, 'sparse', **every)[0]
+    assert len(sparse) == len(dense) > 1000
+    assert sparse.bboxes.dtype == sparse.scores.dtype == torch.float32
+    torch.testing.assert_close(sparse.scores, dense.scores, rtol=0, atol=0.01)
+    centres = [(r.bboxes[:, :2] + r.bboxes[:, 2:]).mean(0) / 2 for r in (sparse, dense)]
+    torch.testing.assert_close(*centres, rtol=0, atol=0.1)
+
+
+def test_losses_and_outputs_are_dense():
+    """Also of maps that are deferred, and those are computed once."""
+    head = build()
+    x = deferred(maps(2, SIZE), (0, 1))
+    plain = [m.dense() if isinstance(m, DeferredMap) else m for m in x]
+    for found, expected in zip(head(x), head(plain), strict=True):
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.equal(ours, theirs)
+    samples = [
+        DetDataSample(metainfo=m, gt_instances=faces(4, SIZE, seed=i))
+        for i, m in enumerate(metas(2, SIZE))
+    ]
+    losses, expected = head.loss(x, samples), head.loss(plain, samples)
+    assert losses == expected
+    twice = [x[3], *x[1:]]  # the very map of the second step in place of the first's
+    with FlopCounterMode(display=False) as counter:
+        head(twice)
+    shared = counter.get_total_flops()
+    with FlopCounterMode(display=False) as counter:
+        head(x)
+    predictor = 2 * head.conv_cls_first.weight.numel() * 40 * 51
+    subnet = dense_flops(head, 40 * 51, 'cls') - predictor
+    assert counter.get_total_flops() - shared == 2 * subnet
+
+
+def test_no_state_between_calls():
+    head = build()
+    x = deferred(maps(2, SIZE), (0, 1))
+    before = {k: v for k, v in vars(head).items() if k != 'test_cfg'}
+    before = copy.deepcopy({k: v for k, v in before.items() if not k.startswith('_')})
+    results = [predict(head, x, 'sparse') for _ in range(2)]
+    assert_same(*results, 1e-9, 1e-9)
+    after = {k for k in vars(head) if not k.startswith('_')} - {'test_cfg'}
+    assert after == set(before)
+
+
+def test_wrong_switch():
+    with pytest.raises(ValueError, match="second_step='some'.*'sparse'"):
+        build(test_cfg=ConfigDict(second_step='some'))

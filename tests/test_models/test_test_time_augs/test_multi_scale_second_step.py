@@ -1,0 +1,115 @@
+"""SRN in a detector: the second step where it is needed, in one pass and in many."""
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+
+from mmdet_srn.models.test_time_augs import SRNMultiScaleTest
+from mmdet_srn.models.utils import partial_map
+from mmdet_srn.models.utils.deferred_map import DeferredMap
+from mmdet_srn.models.utils.partial_map import PartialMap
+from tests.conftest import REPO_ROOT
+from tests.test_models.test_dense_heads.test_srn_head_sparse import assert_same
+
+
+def detector(second_step, deferred_levels=(0, 1, 2)):
+    """The config's network, slim, whose first step leaves a part."""
+    cfg = Config.fromfile(REPO_ROOT / 'configs' / 'srn_r50_fpn_widerface.py').model
+    cfg.backbone.update(depth=18, base_channels=4, init_cfg=None)
+    cfg.neck.update(
+        in_channels=[4, 8, 16, 32],
+        out_channels=8,
+        extra_channels=(16, 8),
+        deferred_levels=deferred_levels,
+    )
+    cfg.bbox_head.update(in_channels=8, feat_channels=8)
+    cfg.test_cfg = ConfigDict(cfg.test_cfg, second_step=second_step)
+    torch.manual_seed(0)
+    model = MODELS.build(dict(cfg, _scope_='mmdet'))
+    model.init_weights()
+    with torch.no_grad():
+        model.bbox_head.conv_cls_first.weight *= 30
+        model.bbox_head.conv_cls.weight *= 4
+        model.bbox_head.conv_reg.weight *= 0.1
+    return model.eval()
+
+
+def data(*sizes):
+    rng = np.random.default_rng(0)
+    return dict(
+        inputs=[
+            torch.from_numpy(rng.integers(0, 256, (3, *size), dtype=np.uint8))
+            for size in sizes
+        ],
+        data_samples=[
+            DetDataSample(
+                metainfo=dict(ori_shape=s, img_shape=s, scale_factor=(1.0, 1.0))
+            )
+            for s in sizes
+        ],
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Cells that each call asks for; multiply-adds alone decide."""
+    asked = []
+    stock = PartialMap.apply
+
+    def noted(self, module, cells):
+        asked.append(cells.float().mean().item())
+        return stock(self, module, cells)
+
+    monkeypatch.setattr(PartialMap, 'apply', noted)
+    monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))
+    return asked
+
+
+def test_detector(calls):
+    """Images of a batch, odd sizes, maps deferred or not."""
+    images = [(131, 97)] * 2
+    with torch.no_grad():
+        expected = detector('dense', ()).test_step(data(*images))
+        assert not calls
+        for second_step in ('sparse', 'auto'):
+            for levels in ((), (0, 1, 2)):
+                found = detector(second_step, levels).test_step(data(*images))
+                assert_same(
+                    [s.pred_instances for s in found],
+                    [s.pred_instances for s in expected],
+                )
+    assert all(len(s.pred_instances) > 100 for s in expected)
+    assert min(calls) < 0.15 < 0.4 < max(calls)
+
+
+def test_raw_outputs_of_deferred_maps():
+    late, plain = detector('auto'), detector('auto', ())
+    image = torch.randn(1, 3, 65, 70)
+    with torch.no_grad():
+        assert isinstance(late.extract_feat(image)[6], DeferredMap)
+        found, expected = (model(image, mode='tensor') for model in (late, plain))
+    for ours, theirs in zip(found, expected, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_multi_scale(calls):
+    results = {}
+    for second_step in ('dense', 'sparse', 'auto'):
+        model = SRNMultiScaleTest(
+            detector(second_step), max_size=150, keep_singles=True
+        )
+        with torch.no_grad():
+            results[second_step] = [
+                s.pred_instances for s in model.test_step(data((67, 81), (40, 55)))
+            ]
+        if second_step == 'dense':
+            assert not calls
+    assert len(calls) > 2 * 2 * 10  # every pass
+    assert all(len(found) > 100 for found in results['dense'])
+    # of many boxes that vote, scores weigh in: a rounding grows
+    assert_same(results['sparse'], results['dense'], boxes=1e-2)
+    assert_same(results['auto'], results['dense'], boxes=1e-2)

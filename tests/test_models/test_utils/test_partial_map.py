@@ -1,0 +1,140 @@
+import pytest
+import torch
+from mmcv.cnn import ConvModule
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmdet_srn.models.necks import RFE
+from mmdet_srn.models.utils import partial_map
+from mmdet_srn.models.utils.deferred_map import DeferredMap, all_dense, to_dense
+from mmdet_srn.models.utils.partial_map import PartialMap, SparseModule, partial_maps
+
+
+def output_conv(seed=0):
+    torch.manual_seed(seed)
+    return nn.Conv2d(6, 8, 3, padding=1)
+
+
+def reader(seed=1, **kwargs):
+    torch.manual_seed(seed)
+    subnet = nn.Sequential(
+        ConvModule(8, 8, 3, padding=1), RFE(8), ConvModule(8, 8, 3, padding=1)
+    )
+    return SparseModule(subnet, nn.Conv2d(8, 3, 1), **kwargs)
+
+
+def some(share, height=30, width=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(height, width, generator=generator) < share
+
+
+def flops(function, *args):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        result = function(*args)
+    return counter.get_total_flops(), result
+
+
+@pytest.mark.parametrize('deferred', [False, True])
+@pytest.mark.parametrize('share', [0.002, 0.3, 1.1])
+@pytest.mark.parametrize('always', [False, True])
+@pytest.mark.parametrize(
+    ('dtype', 'tolerance'), [(torch.float32, 1e-5), (torch.float64, 1e-12)]
+)
+def test_values_are_those_of_the_whole_map(deferred, share, always, dtype, tolerance):
+    source = torch.randn(2, 6 if deferred else 8, 30, 40, dtype=dtype)
+    conv = output_conv().to(dtype)
+    module = reader(always=always)
+    for part in module.modules:
+        part.to(dtype)
+    x = DeferredMap(source, conv) if deferred else source
+    expected = module.dense(to_dense(x)).permute(0, 2, 3, 1)
+    cells = some(share)
+    for image, part in enumerate(partial_maps(x)):
+        found = part.apply(module, cells)
+        torch.testing.assert_close(
+            found, expected[image][cells], rtol=tolerance, atol=tolerance
+        )
+
+
+def test_bf16_is_as_near_to_fp32_as_the_dense_one():
+    x = torch.randn(1, 8, 30, 40)
+    module, cells = reader(always=True), some(0.2)
+    exact = module.dense(x)[0].permute(1, 2, 0)[cells]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        dense = module.dense(x)[0].permute(1, 2, 0)[cells]
+        sparse = PartialMap(x).apply(module, cells)
+    assert sparse.dtype == dense.dtype == torch.bfloat16
+    errors = [(found.float() - exact).pow(2).mean().sqrt() for found in (dense, sparse)]
+    assert errors[1] < 1.5 * errors[0] < 0.03
+
+
+@pytest.mark.parametrize('deferred', [False, True])
+def test_the_cheaper_one_is_chosen(deferred, monkeypatch):
+    """By multiply-adds, a factor and an overhead."""
+    conv = SparseModule(output_conv()) if deferred else None
+    source = torch.randn(1, 6 if deferred else 8, 30, 40)
+
+    def cost(module, cells):
+        return flops(PartialMap(source, conv).apply, module, cells)[0]
+
+    dense = cost(reader(), torch.ones(30, 40, dtype=torch.bool))
+    for share in (0.001, 0.01, 0.1, 0.4, 0.9):
+        cells = some(share)
+        sparse = cost(reader(always=True), cells)
+        for factor, overhead in ((1.0, 0), (3.0, 0), (1.0, 0.3 * dense / 2)):
+            monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (factor, overhead))
+            pays = factor * sparse + 2 * overhead < dense
+            assert cost(reader(), cells) == (sparse if pays else dense)
+    monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 1e12))
+    assert cost(reader(), some(0.001)) == dense
+
+
+def test_what_is_computed_is_not_computed_again(monkeypatch):
+    monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))
+    source = torch.randn(1, 6, 30, 40)
+    many, few = some(0.02), some(0.02) & some(0.5, seed=1)
+    assert 0 < few.sum() < many.sum()
+    always, auto = reader(always=True), reader()
+    conv = SparseModule(output_conv())
+    of_conv = conv.chain.work_at(*[auto.chain.reach(few)] * 2)
+    of_reader = auto.chain.work_at(auto.chain.reach(few), few)
+
+    partial = PartialMap(source, conv)
+    partial.apply(always, many)
+    assert flops(partial.apply, always, few)[0] == 2 * of_reader
+    # other cells are
+    other = ~many & some(0.01, seed=2)
+    assert flops(partial.apply, always, other)[0] > 2 * auto.chain.work_at(
+        auto.chain.reach(other), other
+    )
+
+    partial = PartialMap(source, conv)
+    partial.apply(auto, some(1.1))  # the whole map
+    assert flops(partial.apply, auto, few)[0] == 2 * of_reader
+    assert flops(partial.apply, auto, some(1.1))[0] == 2 * auto.chain.work * 30 * 40
+
+    assert flops(PartialMap(source, conv).apply, auto, few)[0] == 2 * (
+        of_reader + of_conv
+    )
+
+
+def test_unknown_layers_are_computed_on_the_whole_map():
+    x = torch.randn(1, 8, 12, 10)
+    cells = some(0.1, 12, 10)
+    module = SparseModule(nn.Conv2d(8, 4, 3, padding=1, groups=2), always=True)
+    assert module.chain is None
+    expected = module.dense(x)[0].permute(1, 2, 0)[cells]
+    assert torch.equal(PartialMap(x).apply(module, cells), expected)
+    # an unknown convolution leaves nothing to defer
+    conv = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+    (part,) = partial_maps(DeferredMap(x, conv))
+    assert part.conv is None and torch.equal(part.source, conv(x))
+
+
+def test_dense_maps():
+    source, conv = torch.randn(2, 6, 5, 4), output_conv()
+    deferred = DeferredMap(source, conv)
+    assert torch.equal(to_dense(deferred), conv(source))
+    assert to_dense(source) is source
+    first, second, again = all_dense([deferred, source, deferred])
+    assert first is again and second is source
