@@ -1,0 +1,151 @@
+"""From a config and its checkpoint to an ONNX file."""
+
+import importlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..engine.atomic_backend import AtomicLocalBackend
+from ..version import __version__
+from .onnx_metadata import make_metadata
+from .onnx_runner import PREFIX
+from .srn_graph import SRNGraph
+from .torch_detector import load_detector
+
+OPSET = 18
+"""Version of ONNX's operators: the one that torch's exporter is written in."""
+
+EXAMPLE = (2, 200, 168, 3)
+"""Any size does but special ones, which the export would take for the rule: 1, one for
+two axes, or a multiple of ``pad_size_divisor``."""
+
+
+def export_onnx(
+    config: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    form: str = 'detections',
+    cfg_options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes a trained SRN as an ONNX file, whole or not at all.
+
+    Batch, height and width are dynamic. See ``SRNGraph`` for input and outputs.
+
+    Args:
+        config (str | os.PathLike): The config.
+        checkpoint (str | os.PathLike): Its weights, all of which must fit. mmengine
+            may run code from it: only load what you trust.
+        path (str | os.PathLike): The file to write.
+        form (str): 'raw', 'boxes' or 'detections'. Defaults to 'detections'.
+        cfg_options (Mapping, optional): Settings of the config to replace, such as
+            ``{'model.test_cfg.score_thr': 0.05}``. Defaults to None.
+
+    Returns:
+        dict[str, Any]: The file's metadata, see ``make_metadata``.
+
+    Raises:
+        ImportError: If onnx or onnxscript is missing.
+        OSError: If a file cannot be read or written.
+        ValueError: If config and checkpoint are not a pair, or are none of a detector
+            that can be exported.
+    """
+    require_exporter()
+    cfg, detector, classes = load_detector(config, checkpoint, cfg_options)
+    graph = SRNGraph(detector, form)
+    metadata = make_metadata(graph, cfg, classes, os.fspath(checkpoint))
+    save_onnx(graph, metadata, path)
+    return metadata
+
+
+def require_exporter() -> None:
+    """Checks that what the export needs beside torch is installed.
+
+    Raises:
+        ImportError: If not; the message says what to install.
+    """
+    for name in ('onnx', 'onnxscript'):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ImportError(
+                f'the export needs {name}: pip install "mmdet_srn[onnx]" ({error})'
+            ) from error
+
+
+def save_onnx(
+    graph: SRNGraph, metadata: Mapping[str, Any], path: str | os.PathLike[str]
+) -> None:
+    """Exports a graph, checks the result and writes it.
+
+    Args:
+        graph (SRNGraph): The graph.
+        metadata (Mapping): Plain data, stored as JSON under names with a prefix.
+        path (str | os.PathLike): The file to write.
+
+    Raises:
+        ImportError: If onnx or onnxscript is missing.
+        OSError: If the file cannot be written.
+    """
+    import onnx
+
+    from .nms_op import nms_translation
+
+    dynamic = {0: 'batch', 1: 'height', 2: 'width'}
+    images = torch.zeros(EXAMPLE, dtype=torch.uint8)
+    with torch.no_grad(), _quiet_exporter():
+        program = torch.export.export(
+            graph,
+            (images,),
+            dynamic_shapes=({axis: torch.export.Dim.DYNAMIC for axis in dynamic},),
+            strict=False,
+        )
+        model = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=['images'],
+            output_names=graph.output_names,
+            dynamic_shapes=(dynamic,),
+            custom_translation_table=nms_translation(OPSET),
+        ).model_proto
+    _tidy(model, graph.form)
+    properties = {PREFIX + name: json.dumps(each) for name, each in metadata.items()}
+    onnx.helper.set_model_props(model, properties)
+    onnx.checker.check_model(model, full_check=True)
+    AtomicLocalBackend().put(model.SerializeToString(), path)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without what concerns torch's authors, or torchvision, which is not needed."""
+    logger = logging.getLogger('torch.onnx._internal.exporter._registration')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', r'.*LeafSpec', FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _tidy(model: Any, form: str) -> None:
+    """Takes out what only the exporter's authors need, and names the axes."""
+    graph = model.graph
+    model.producer_name, model.producer_version = 'mmdet_srn', __version__
+    del graph.value_info[:]  # shapes of all that is in between, inferred again
+    # Traces with paths of the machine that the export ran on.
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ''
+    if form == 'raw':
+        return
+    for output in graph.output[:2]:
+        output.type.tensor_type.shape.dim[1].dim_param = form

@@ -1,0 +1,117 @@
+"""What an exported file says about itself."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor
+
+from ..evaluation.protocols import UNKNOWN_PROTOCOL
+from ..version import __version__
+from .onnx_runner import FORMAT
+from .srn_graph import SRNGraph
+
+
+def make_metadata(
+    graph: SRNGraph,
+    cfg: Config,
+    classes: Sequence[str] = ('face',),
+    checkpoint: str | None = None,
+) -> dict[str, Any]:
+    """Collects what a user of the file has to know, as plain data.
+
+    - ``format``: version of what follows; ``version``: of mmdet_srn.
+    - ``form``: 'raw', 'boxes' or 'detections'; see ``SRNGraph``.
+    - ``classes``: their names; ``config``, ``checkpoint``: names of the files.
+    - ``input``: of ``images``: ``dtype``, ``layout``, ``channel_order``. What follows
+      is inside the graph and nothing to be done again: ``network_channel_order``,
+      ``mean``, ``std`` (in that order; None: not normalised), ``pad_size_divisor``,
+      ``pad_value``.
+    - ``protocol``, ``resize``: name of the config's test protocol, and the ``Resize``
+      steps of its test pipeline, which are not inside the graph.
+    - ``strides`` (w, h), ``base_anchors`` (xyxy of the cell at the origin) of each
+      level, ``stc_levels``, ``str_levels``, ``theta``, ``delta_means``,
+      ``delta_stds``: what decoding the maps of form 'raw' needs.
+    - ``test_cfg``: the head's. For 'boxes' and 'detections' also ``score_thr``, above
+      which no score is left out, ``iou_threshold``, ``nms_offset`` and
+      ``max_per_img``.
+
+    Args:
+        graph (SRNGraph): What is exported.
+        cfg (Config): What it was built of.
+        classes (Sequence[str]): Their names. Defaults to ('face', ).
+        checkpoint (str, optional): File of its weights. Defaults to None.
+
+    Returns:
+        dict[str, Any]: Plain data, for JSON.
+    """
+    preprocessor, head = graph.detector.data_preprocessor, graph.detector.bbox_head
+    normalised = preprocessor._enable_normalize
+    priors = head.prior_generator
+    metadata = dict(
+        format=FORMAT,
+        version=__version__,
+        form=graph.form,
+        classes=list(classes),
+        config=Path(cfg.filename).name if cfg.filename else None,
+        checkpoint=Path(checkpoint).name if checkpoint else None,
+        input=dict(dtype='uint8', layout='NHWC', channel_order='BGR'),
+        network_channel_order='RGB' if preprocessor._channel_conversion else 'BGR',
+        mean=_short(preprocessor.mean) if normalised else None,
+        std=_short(preprocessor.std) if normalised else None,
+        pad_size_divisor=preprocessor.pad_size_divisor,
+        pad_value=preprocessor.pad_value,
+        protocol=_protocol(cfg),
+        resize=_resize_steps(cfg),
+        strides=[list(stride) for stride in priors.strides],
+        base_anchors=[anchors.tolist() for anchors in priors.base_anchors],
+        stc_levels=list(head.stc_levels),
+        str_levels=list(head.str_levels),
+        theta=head.theta,
+        delta_means=list(head.bbox_coder.means),
+        delta_stds=list(head.bbox_coder.stds),
+        test_cfg=_plain(head.test_cfg),
+    )
+    selection = graph.selection
+    if selection is not None:
+        thresholds = [selection.score_thr]
+        if selection.small_map_cells > 0:
+            thresholds.append(selection.small_map_score_thr)
+        metadata.update(
+            score_thr=max(thresholds),
+            iou_threshold=selection.iou_threshold,
+            nms_offset=selection.offset,
+            max_per_img=selection.max_per_img,
+        )
+    return metadata
+
+
+def _short(values: Tensor) -> list[float]:
+    """float32 as the numbers that it was made of: 123.675, not 123.675003."""
+    return [float(str(value)) for value in values.flatten().numpy()]
+
+
+def _protocol(cfg: Config) -> str:
+    evaluators = cfg.get('test_evaluator') or []
+    if isinstance(evaluators, Mapping):
+        evaluators = [evaluators]
+    named = [each['protocol'] for each in evaluators if 'protocol' in each]
+    return named[0] if named else UNKNOWN_PROTOCOL
+
+
+def _resize_steps(cfg: Config) -> list[dict[str, Any]]:
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    steps = dataset.get('pipeline') or []
+    return [_plain(step) for step in steps if 'Resize' in str(step['type'])]
+
+
+def _plain(value: Any) -> Any:
+    """Mappings as dicts, tuples as lists, classes by their names."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    return getattr(value, '__name__', str(value))

@@ -1,0 +1,207 @@
+"""Runs an exported SRN with NumPy and onnxruntime alone.
+
+The file needs nothing else of its package: copied beside a model it works without
+PyTorch, mmdet and mmdet_srn.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+PREFIX = 'mmdet_srn.'
+"""What the names of our metadata begin with; their values are JSON."""
+
+FORMAT = 1
+"""Version of metadata and outputs that is read here, and written by the export."""
+
+
+class OnnxRunner:
+    """Finds faces with a file that ``tools/export_onnx.py`` wrote.
+
+    .. code-block:: python
+
+        runner = OnnxRunner('srn.onnx')
+        [(boxes, scores)] = runner([cv2.imread('photo.jpg')], score_thr=0.5)
+
+    Images of one size go through the network as one batch; no image is padded to
+    another's size. So what is found on an image does not depend on the others, and
+    the caller, who chooses how many are given at once, bounds the memory. Calls from
+    several threads at once are allowed.
+
+    An image is taken as it is. ``metadata['resize']`` tells what the config's test
+    pipeline would do to it before.
+
+    Args:
+        path (str | os.PathLike): The file, of form ``detections`` or ``boxes``; of
+            the latter NMS is done here.
+        threads (int, optional): Of onnxruntime, inside an operator. Defaults to
+            None, as many as the process may use CPUs.
+        providers (Sequence, optional): Execution providers, as onnxruntime takes
+            them. Defaults to None, ``['CPUExecutionProvider']``.
+
+    Attributes:
+        metadata (dict): What the file says about itself, see
+            :func:`mmdet_srn.deploy.onnx_metadata.make_metadata`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If onnxruntime is not installed.
+        ValueError: If the file is no ONNX model, not ours or of form ``raw``, or if
+            a provider is not to be had.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        providers: Sequence[Any] | None = None,
+    ) -> None:
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'no exported detector {path}')
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError(
+                f'{path} needs onnxruntime: pip install onnxruntime, or with all that '
+                'the export needs, pip install "mmdet_srn[onnx]"'
+            ) from error
+        providers = ['CPUExecutionProvider'] if providers is None else list(providers)
+        usable = onnxruntime.get_available_providers()
+        for provider in providers:
+            name = provider if isinstance(provider, str) else provider[0]
+            if name not in usable:  # onnxruntime would warn and take the CPU
+                raise ValueError(
+                    f'this onnxruntime has no {name}, only {", ".join(usable)}'
+                )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = _usable_cpus() if threads is None else threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(path), options, providers=providers
+            )
+        except Exception as error:  # its errors have no base class of their own
+            raise ValueError(f'onnxruntime cannot load {path}: {error}') from error
+        stored = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = _read_metadata(path, stored)
+        if self.metadata['form'] == 'raw':
+            raise ValueError(
+                f"{path} gives the network's maps (form raw), not boxes: export it "
+                'with --form detections'
+            )
+
+    def __call__(
+        self, images: Sequence[np.ndarray], score_thr: float | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Finds the faces of some images.
+
+        Args:
+            images (Sequence[np.ndarray]): uint8 (H, W, 3) of any sizes, in OpenCV's
+                channel order, BGR.
+            score_thr (float, optional): Faces must score above it. Defaults to None,
+                the file's.
+
+        Returns:
+            list[tuple[np.ndarray, np.ndarray]]: For each image boxes (K, 4), float32
+            xyxy in its pixels, and scores (K, ), float32, best first.
+
+        Raises:
+            TypeError: If an image is no array of uint8.
+            ValueError: If an image has another shape or no pixel, or if the file
+                leaves out scores that ``score_thr`` asks for.
+        """
+        exported = self.metadata['score_thr']
+        if score_thr is not None and score_thr < exported:
+            raise ValueError(
+                f'score_thr={score_thr} asks for scores that the file, exported with '
+                f'score_thr={exported}, leaves out'
+            )
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for place, image in enumerate(images):
+            _check_image(place, image)
+            by_shape.setdefault(image.shape, []).append(place)
+        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for places in by_shape.values():
+            batch = np.stack([images[place] for place in places])
+            outputs = self._session.run(
+                ['boxes', 'scores', 'counts'], {'images': batch}
+            )
+            for place, boxes, scores, count in zip(places, *outputs, strict=True):
+                found[place] = self._finish(boxes[:count], scores[:count], score_thr)
+        return [found[place] for place in range(len(images))]
+
+    def _finish(
+        self, boxes: np.ndarray, scores: np.ndarray, score_thr: float | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if score_thr is not None:
+            boxes, scores = boxes[scores > score_thr], scores[scores > score_thr]
+        if self.metadata['form'] == 'boxes':
+            keep = suppress(
+                boxes, self.metadata['iou_threshold'], self.metadata['nms_offset']
+            )[: self.metadata['max_per_img']]
+            boxes, scores = boxes[keep], scores[keep]
+        # copies: a view would keep the padding of the whole batch alive
+        return boxes.copy(), scores.copy()
+
+
+def suppress(boxes: np.ndarray, iou_threshold: float, offset: int = 0) -> np.ndarray:
+    """Non-maximum suppression.
+
+    Args:
+        boxes (np.ndarray): (K, 4), xyxy, best first.
+        iou_threshold (float): A box goes if its overlap with a better one that stays
+            is above it.
+        offset (int): Added to the sides of boxes. Defaults to 0.
+
+    Returns:
+        np.ndarray: Indices of what stays, best first.
+    """
+    low, high = boxes[:, :2], boxes[:, 2:] + np.float32(offset)
+    areas = (high - low).prod(axis=1)
+    left = np.arange(len(boxes))
+    keep = []
+    while len(left):
+        best, left = left[0], left[1:]
+        keep.append(best)
+        sides = np.minimum(high[best], high[left]) - np.maximum(low[best], low[left])
+        overlaps = sides.clip(min=0).prod(axis=1)
+        ious = overlaps / (areas[best] + areas[left] - overlaps)
+        left = left[ious <= np.float32(iou_threshold)]
+    return np.array(keep, dtype=np.intp)
+
+
+def _read_metadata(path: Any, stored: dict[str, str]) -> dict[str, Any]:
+    ours = {
+        name.removeprefix(PREFIX): json.loads(value)
+        for name, value in stored.items()
+        if name.startswith(PREFIX)
+    }
+    if 'format' not in ours:
+        raise ValueError(
+            f'{path} does not say how to use it: it is no file of tools/export_onnx.py'
+        )
+    if ours['format'] != FORMAT:
+        raise ValueError(
+            f'{path} has format {ours["format"]}, written by mmdet_srn '
+            f'{ours.get("version")}; this one reads format {FORMAT}'
+        )
+    return ours
+
+
+def _check_image(place: int, image: Any) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f'images[{place}] must be an array of uint8, not {kind}')
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(
+            f'images[{place}] must have the shape (H, W, 3), not {image.shape}'
+        )
+
+
+def _usable_cpus() -> int:
+    # onnxruntime counts those that the process may not use as well
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,217 @@
+"""SRN from the image's bytes to boxes, in tensors alone: what is exported."""
+
+import torch
+import torch.nn.functional as F
+from mmdet.models import DetDataPreprocessor, SingleStageDetector
+from mmdet.models.task_modules import DeltaXYWHBBoxCoder
+from torch import Tensor, nn
+
+from ..models.dense_heads import SRNHead
+from ..models.losses.two_stage_focal_loss import survives
+from .nms_op import nms_keep
+from .selection import Selection
+
+FORMS = ('raw', 'boxes', 'detections')
+"""What a graph gives: the head's maps, the candidates, or these after NMS."""
+
+NO_SCORE = -1.0
+"""Score of padding and of what a threshold drops; any other is from 0 to 1."""
+
+
+class SRNGraph(nn.Module):
+    """A detector with ``SRNHead`` as one function of a batch of images.
+
+    The input is uint8 (N, H, W, 3) in the channel order of OpenCV and mmdet, BGR.
+    Channel order, mean, standard deviation and padding to ``pad_size_divisor`` are
+    inside. The first step's filter (STC) and refinement (STR) are those of
+    ``SRNHead.predict_by_feat``, here on all images at once.
+
+    The forms and their outputs, boxes being xyxy in pixels of the input:
+
+    - ``raw``: the maps of ``SRNHead.forward``, one after the other.
+    - ``boxes``: the candidates that go into NMS, best first: boxes (N, K, 4), scores
+      (N, K) and counts (N, ), how many candidates each image has. The rows behind
+      them are padding, boxes of 0 with a score of -1.
+    - ``detections``: the same after NMS.
+
+    Args:
+        detector (SingleStageDetector): With an ``SRNHead`` of one class.
+        form (str): One of ``FORMS``. Defaults to 'detections'.
+
+    Raises:
+        ValueError: If the detector or its ``test_cfg`` is none that the graph can
+            stand for.
+    """
+
+    def __init__(self, detector: SingleStageDetector, form: str = 'detections') -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f'form is one of {", ".join(FORMS)}, not {form!r}')
+        _check_detector(detector)
+        self.detector = detector
+        self.form = form
+        self.selection = (
+            None if form == 'raw' else Selection.from_test_cfg(detector.test_cfg)
+        )
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs; maps end in their level, 0 the finest."""
+        if self.form != 'raw':
+            return ['boxes', 'scores', 'counts']
+        head = self.detector.bbox_head
+        levels = range(head.prior_generator.num_levels)
+        parts = {
+            'first_cls_score': head.stc_levels,
+            'first_bbox_pred': head.str_levels,
+            'cls_score': levels,
+            'bbox_pred': levels,
+        }
+        return [f'{name}_{level}' for name, on in parts.items() for level in on]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Compute the outputs.
+
+        Args:
+            images (Tensor): uint8 (N, H, W, 3).
+
+        Returns:
+            tuple[Tensor, ...]: See the class.
+        """
+        features = self.detector.extract_feat(self.preprocess(images))
+        maps = self.detector.bbox_head(features)
+        if self.form == 'raw':
+            return tuple(each for part in maps for each in part)
+        scores, boxes = self._candidates(*maps)
+        if self.form == 'detections':
+            scores, boxes = self._suppress(scores, boxes)
+        found = scores >= 0
+        boxes = boxes.where(found.unsqueeze(2), 0.0)
+        return boxes, scores, found.sum(dim=1)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Do what the detector's ``data_preprocessor`` does to images of one size.
+
+        Args:
+            images (Tensor): uint8 (N, H, W, 3).
+
+        Returns:
+            Tensor: float32 (N, 3, H, W), padded on the right and at the bottom.
+        """
+        settings = self.detector.data_preprocessor
+        inputs = images.permute(0, 3, 1, 2)
+        if settings._channel_conversion:
+            inputs = inputs.flip(1)
+        inputs = inputs.float()
+        if settings._enable_normalize:
+            inputs = (inputs - settings.mean) / settings.std
+        divisor = settings.pad_size_divisor
+        if divisor > 1:
+            height, width = inputs.shape[-2:]
+            margins = (0, -width % divisor, 0, -height % divisor)
+            inputs = F.pad(inputs, margins, value=settings.pad_value)
+        return inputs
+
+    def _candidates(
+        self,
+        first_cls_scores: list[Tensor],
+        first_bbox_preds: list[Tensor],
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (N, K), best first, and boxes (N, K, 4) of the candidates."""
+        head, selection = self.detector.bbox_head, self.selection
+        first_logits = dict(zip(head.stc_levels, first_cls_scores, strict=True))
+        first_deltas = dict(zip(head.str_levels, first_bbox_preds, strict=True))
+        anchors = head.prior_generator.grid_priors(
+            [scores.shape[-2:] for scores in cls_scores], device=cls_scores[0].device
+        )
+        levels = []
+        for level, priors in enumerate(anchors):
+            scores = _rows(cls_scores[level], 1).sigmoid().squeeze(2)
+            deltas = _rows(bbox_preds[level], 4)
+            keep = scores > self._score_thr(cls_scores[level])
+            if level in head.stc_levels:
+                keep = keep & survives(_rows(first_logits[level], 1), head.theta)
+            scores = scores.where(keep, NO_SCORE)
+            priors = priors.expand_as(deltas)
+            if level in head.str_levels:
+                priors = self._decode(priors, _rows(first_deltas[level], 4))
+            if selection.nms_pre > 0:
+                scores, priors, deltas = _best(
+                    selection.nms_pre, scores, priors, deltas
+                )
+            levels.append((scores, priors, deltas))
+        rows = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
+        scores, priors, deltas = _best(selection.max_before_nms, *rows)
+        return scores, self._decode(priors, deltas)
+
+    def _score_thr(self, cls_score: Tensor) -> float | Tensor:
+        """Threshold of a level, which may hang on its size."""
+        selection = self.selection
+        if selection.small_map_cells <= 0:
+            return selection.score_thr
+        # A tensor: a comparison of sizes would be made once, at export.
+        cells = torch.ones_like(cls_score[0, 0]).sum()
+        return torch.where(
+            cells < selection.small_map_cells,
+            selection.small_map_score_thr,
+            selection.score_thr,
+        )
+
+    def _decode(self, priors: Tensor, deltas: Tensor) -> Tensor:
+        """Boxes of priors and deltas, all (N, K, 4)."""
+        # in rows: of (N, K, 4) the coder warns, and computes in another way
+        boxes = self.detector.bbox_head.bbox_coder.decode(
+            priors.reshape(-1, 4), deltas.reshape(-1, 4)
+        )
+        return boxes.view_as(deltas)
+
+    def _suppress(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """What NMS leaves of the candidates, best first."""
+        selection = self.selection
+        # Sides of x2 - x1 + offset are those of boxes that end so much farther.
+        longer = boxes + boxes.new_tensor([0, 0, selection.offset, selection.offset])
+        keep = nms_keep(longer, scores, selection.iou_threshold, selection.max_per_img)
+        return _best(selection.max_per_img, scores.where(keep, NO_SCORE), boxes)
+
+
+def _check_detector(detector: nn.Module) -> None:
+    head = getattr(detector, 'bbox_head', None)
+    if not isinstance(detector, SingleStageDetector) or not isinstance(head, SRNHead):
+        raise ValueError(
+            'only a SingleStageDetector with an SRNHead can be exported, not '
+            f'{type(detector).__name__} with {type(head).__name__}'
+        )
+    if head.cls_out_channels != 1:
+        raise ValueError(
+            f'only a detector of one class can be exported, not of {head.num_classes}'
+        )
+    preprocessor = type(detector.data_preprocessor)
+    if preprocessor is not DetDataPreprocessor:
+        raise ValueError(
+            f'only DetDataPreprocessor can be exported, not {preprocessor.__name__}'
+        )
+    coder = head.bbox_coder
+    if type(coder) is not DeltaXYWHBBoxCoder or coder.use_box_type:
+        raise ValueError(
+            'only DeltaXYWHBBoxCoder on plain tensors can be exported, not '
+            f'{type(coder).__name__}(use_box_type={coder.use_box_type})'
+        )
+
+
+def _rows(maps: Tensor, channels: int) -> Tensor:
+    """Lay maps (N, A * channels, H, W) out as (N, anchors, channels)."""
+    # shape[0], as len() would be a number at export
+    return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, channels)
+
+
+def _best(number: int, scores: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    """The best ``number`` of scores (N, K), or all, and their rows (N, K, 4)."""
+    available = scores.shape[1]
+    if number > 0:
+        # min() would decide at export
+        available = torch.sym_min(number, available)
+    scores, order = scores.topk(available, dim=1)
+    order = order.unsqueeze(2).expand(-1, -1, 4)
+    return scores, *(row.gather(1, order) for row in rows)

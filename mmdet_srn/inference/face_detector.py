@@ -1,0 +1,263 @@
+"""FaceDetector: images in, faces out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias, TypeVar, overload
+
+import numpy as np
+from mmengine.config import Config
+
+from .face_detections import FaceDetections
+from .images import ChannelOrder, as_bgr, fit, take_back
+from .mmdet_backend import MMDetBackend
+from .onnx_backend import OnnxBackend
+
+ImageInput: TypeAlias = np.ndarray | str | PathLike[str]
+_Image = TypeVar('_Image', bound=ImageInput)
+
+
+class FaceDetector:
+    """Finds faces, with a trained config or an exported ONNX file.
+
+    .. code-block:: python
+
+        detector = FaceDetector('config.py', 'epoch_3.pth')  # or ('model.onnx')
+        faces = detector.detect('photo.jpg')
+        faces.bboxes, faces.scores  # (N, 4) xyxy in pixels, (N,); best first
+
+    What runs is the config's own test pipeline, including its ``Resize``, and its
+    model in evaluation mode, through mmdet's ``DetInferencer``. Its methods are not
+    meant to be called from several threads at once.
+
+    Args:
+        config: Config or its file; or an exported ``.onnx`` file, alone. Defaults to
+            None.
+        checkpoint: File of the weights, all of which must fit the config; or an
+            exported ``.onnx`` file, alone. mmengine may run code from a checkpoint:
+            only load what you trust. Defaults to None.
+        device: Where to run, such as 'cpu' or 'cuda:0'; for ONNX 'cpu' or 'cuda'.
+            Defaults to None: a GPU if there is one.
+        score_thr: Faces of a lower score are left out; None: only those which the
+            config or the exported file leaves out. Defaults to 0.5 (our choice).
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ImportError: If onnxruntime is needed and missing.
+        ValueError: If config and checkpoint are not a pair, or an argument is none of
+            its choices.
+    """
+
+    def __init__(
+        self,
+        config: str | PathLike[str] | Config | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        *,
+        device: str | None = None,
+        score_thr: float | None = 0.5,
+    ) -> None:
+        if score_thr is not None and not 0 <= score_thr <= 1:
+            raise ValueError(f'score_thr must be from 0 to 1, not {score_thr}')
+        self.score_thr = score_thr
+        given = [source for source in (config, checkpoint) if source is not None]
+        exported = [source for source in given if _is_onnx(source)]
+        self._backend: MMDetBackend | OnnxBackend
+        if exported and len(given) == 1:
+            self._backend = OnnxBackend(exported[0], device)
+        elif config is None or checkpoint is None or exported:
+            raise ValueError(
+                'FaceDetector needs a config and a checkpoint, or an .onnx file alone; '
+                f'got config {config!r}, checkpoint {checkpoint!r}'
+            )
+        else:
+            self._backend = MMDetBackend(config, checkpoint, device)
+
+    @property
+    def has_multi_scale(self) -> bool:
+        """Whether ``detect`` can be asked for the multi-scale test."""
+        return self._backend.has_multi_scale
+
+    @overload
+    def detect(
+        self,
+        images: ImageInput,
+        *,
+        batch_size: int = ...,
+        max_size: int | None = ...,
+        multi_scale: bool = ...,
+        channel_order: ChannelOrder = ...,
+    ) -> FaceDetections: ...
+
+    @overload
+    def detect(
+        self,
+        images: list[_Image] | tuple[_Image, ...],
+        *,
+        batch_size: int = ...,
+        max_size: int | None = ...,
+        multi_scale: bool = ...,
+        channel_order: ChannelOrder = ...,
+    ) -> list[FaceDetections]: ...
+
+    @overload
+    def detect(
+        self,
+        images: Iterator[ImageInput],
+        *,
+        batch_size: int = ...,
+        max_size: int | None = ...,
+        multi_scale: bool = ...,
+        channel_order: ChannelOrder = ...,
+    ) -> Iterator[FaceDetections]: ...
+
+    def detect(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        batch_size: int = 1,
+        max_size: int | None = None,
+        multi_scale: bool = False,
+        channel_order: ChannelOrder = 'bgr',
+    ) -> FaceDetections | list[FaceDetections] | Iterator[FaceDetections]:
+        """Finds the faces of one image or of many.
+
+        An image is a file, or an array (H, W, 3) of uint8 in OpenCV's channel order,
+        BGR. Files are read with their EXIF orientation applied. Grey images, RGBA and
+        16 bits are taken as well; see :func:`.read_image` and :func:`.as_bgr`.
+
+        Images of different sizes are never put into one batch, so no image is padded
+        to another's size, and what is found on it does not depend on the others
+        (apart from the last bits: torch may compute a batch in another way than a
+        single image).
+
+        Args:
+            images: One image; a list or tuple of them; or any other iterable, such as
+                a generator of video frames.
+            batch_size: How many images are read ahead; those of one size among them
+                are run together. Defaults to 1.
+            max_size: An image whose longer side has more pixels is made smaller first.
+                Boxes are in pixels of the image as given nevertheless. Defaults to
+                None: the image goes into the test pipeline as it is.
+            multi_scale: Run the config's ``tta_model`` (SRN's multi-scale test, in
+                ``srn_r50_fpn_widerface_ms1400.py``) instead of a single pass. Defaults
+                to False.
+            channel_order: Order of the colours in arrays: 'bgr', or 'rgb' as Pillow,
+                scikit-image and matplotlib have it. Files are not concerned. Defaults
+                to 'bgr'.
+
+        Returns:
+            One result an image, in order: for one image that result, for a list or
+            tuple a list, for any other iterable a generator, which never holds more
+            than ``batch_size`` images.
+
+        Raises:
+            OSError: If a file cannot be read.
+            ImageError: If a file or array is no image (it is a ``ValueError``).
+            TypeError: If it is neither a file nor an array.
+            ValueError: If an argument is none of its choices, or ``multi_scale`` is
+                asked for and the config has no ``tta_model``.
+        """
+        if batch_size < 1 or (max_size is not None and max_size < 1):
+            raise ValueError(
+                'batch_size and max_size must be 1 or more, not '
+                f'{batch_size} and {max_size}'
+            )
+        if channel_order not in ('bgr', 'rgb'):
+            raise ValueError(f"channel_order must be 'bgr' or 'rgb', {channel_order=}")
+        if multi_scale and not self.has_multi_scale:
+            raise ValueError(
+                f'{self._backend.name} has no multi-scale test: that needs a config '
+                'with a tta_model, as srn_r50_fpn_widerface_ms1400.py has one'
+            )
+
+        def stream(images: Iterable[ImageInput]) -> Iterator[FaceDetections]:
+            rest = iter(images)
+            # In one expression: no name keeps these images while the next are read.
+            while found := self._detect_window(
+                list(islice(rest, batch_size)), max_size, multi_scale, channel_order
+            ):
+                yield from found
+
+        if isinstance(images, np.ndarray | str | PathLike):
+            return next(stream([images]))
+        if isinstance(images, list | tuple):
+            return list(stream(images))
+        if isinstance(images, Iterable) and not isinstance(images, bytes):
+            return stream(images)
+        raise TypeError(_NOT_AN_IMAGE.format(type(images).__name__))
+
+    def read(self, path: str | PathLike[str]) -> np.ndarray:
+        """Reads an image file as ``detect`` does.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Uint8 (H, W, 3), BGR, with its EXIF orientation applied.
+
+        Raises:
+            OSError: If it cannot be read.
+            ImageError: If it is no image.
+        """
+        return self._backend.read(Path(path))
+
+    def _detect_window(
+        self,
+        inputs: list[ImageInput],
+        max_size: int | None,
+        multi_scale: bool,
+        channel_order: ChannelOrder,
+    ) -> list[FaceDetections]:
+        """Detects on a few images, those of one size together."""
+        images, shapes = [], []
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, source in enumerate(inputs):
+            image = self._load(source, channel_order)
+            shapes.append(image.shape[:2])
+            images.append(fit(image, max_size))
+            by_shape.setdefault(images[i].shape, []).append(i)
+        results: dict[int, FaceDetections] = {}
+        for indices in by_shape.values():
+            found = self._backend([images[i] for i in indices], multi_scale)
+            for i, (bboxes, scores) in zip(indices, found, strict=True):
+                source = inputs[i]
+                path = None if isinstance(source, np.ndarray) else Path(source)
+                bboxes = take_back(bboxes, images[i].shape, shapes[i])
+                results[i] = self._result(bboxes, scores, shapes[i], path)
+        return [results[i] for i in range(len(inputs))]
+
+    def _load(self, source: ImageInput, channel_order: ChannelOrder) -> np.ndarray:
+        if isinstance(source, np.ndarray):
+            return as_bgr(source, channel_order)
+        if isinstance(source, str | PathLike):
+            return self.read(source)
+        raise TypeError(_NOT_AN_IMAGE.format(type(source).__name__))
+
+    def _result(
+        self,
+        bboxes: np.ndarray,
+        scores: np.ndarray,
+        shape: Sequence[int],
+        path: Path | None,
+    ) -> FaceDetections:
+        order = np.argsort(-scores, kind='stable')
+        if self.score_thr is not None:
+            order = order[scores[order] >= self.score_thr]
+        return FaceDetections(
+            bboxes=np.asarray(bboxes[order], np.float32).reshape(-1, 4),
+            scores=np.asarray(scores[order], np.float32),
+            width=shape[1],
+            height=shape[0],
+            path=path,
+        )
+
+
+_NOT_AN_IMAGE = (
+    'an image is a path or a NumPy array, not {}; of a Pillow image take '
+    "np.asarray(image.convert('RGB')) and channel_order='rgb'"
+)
+
+
+def _is_onnx(source: object) -> bool:
+    return isinstance(source, str | PathLike) and Path(source).suffix == '.onnx'

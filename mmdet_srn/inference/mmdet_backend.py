@@ -1,0 +1,167 @@
+"""A config and a checkpoint, run by mmdet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import InferencerLoader
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from torch import nn
+
+from .checkpoint_file import UnfitError, check_fit, load_checkpoint
+from .images import read_image, run_pipeline
+
+
+class MMDetBackend:
+    """Runs a detector of one class on images.
+
+    Args:
+        config: Config, or its file.
+        checkpoint: File of the weights.
+        device: Such as 'cpu' or 'cuda:0'; None: a GPU if there is one.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If the config is none of a detector, the checkpoint is damaged or
+            does not fit the config, there are more classes than the face, or the
+            device is not to be had.
+    """
+
+    def __init__(
+        self,
+        config: str | PathLike[str] | Config,
+        checkpoint: str | PathLike[str],
+        device: str | None = None,
+    ) -> None:
+        if not isinstance(config, Config):
+            if not Path(config).is_file():
+                raise FileNotFoundError(f'no config {config}')
+            config = Config.fromfile(config)
+        self._config = config
+        self.name = config.filename or 'the config'
+        if 'model' not in config or 'test_dataloader' not in config:
+            raise ValueError(f'{self.name} has no model and test_dataloader')
+        if not Path(checkpoint).is_file():
+            raise FileNotFoundError(f'no checkpoint {checkpoint}')
+        _check_device(device)
+        weights = load_checkpoint(checkpoint)
+        try:
+            self._inferencer = _StrictInferencer(config, weights, device)
+        except UnfitError as error:
+            raise ValueError(
+                f'{checkpoint} does not fit {self.name}: {error}'
+            ) from error
+        numbers = {
+            module.num_classes
+            for module in self._inferencer.model.modules()
+            if isinstance(getattr(module, 'num_classes', None), int)
+        }
+        if max(numbers, default=1) > 1:
+            raise ValueError(f'{self.name} is for {max(numbers)} classes, not for one')
+
+    @property
+    def has_multi_scale(self) -> bool:
+        """Whether the config has a multi-scale test."""
+        return self._config.get('tta_model') is not None
+
+    def read(self, path: Path) -> np.ndarray:
+        """Reads an image file with the decoder that the config's pipeline names."""
+        loader = next(
+            step.from_file
+            for step in self._inferencer.pipeline.transforms
+            if isinstance(step, InferencerLoader)
+        )
+        return read_image(path, loader.color_type, loader.imdecode_backend)
+
+    def __call__(
+        self, images: Sequence[np.ndarray], multi_scale: bool = False
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Detects on images of one size, as one batch.
+
+        Args:
+            images: Uint8 (H, W, 3), BGR; all of one size, so that none is padded.
+            multi_scale: Whether to run the config's multi-scale test, in which each
+                image is a batch of its own. Defaults to False.
+
+        Returns:
+            For each image boxes (N, 4), xyxy in its pixels, and scores (N,).
+
+        Raises:
+            ImageError: If the pipeline cannot take an image of that size.
+        """
+        model, pipeline = self._inferencer.model, self._inferencer.pipeline
+        batches = [list(images)]
+        if multi_scale:
+            model, pipeline = self._multi_scale
+            batches = [[image] for image in images]
+        found = []
+        for batch in batches:
+            # img_id and instances: what a data set has and meta_keys may name.
+            packed = [
+                run_pipeline(pipeline, dict(img=image, img_id=0, instances=[]))
+                for image in batch
+            ]
+            with torch.no_grad():
+                found += model.test_step(self._inferencer.collate_fn(packed))
+        return [
+            (
+                sample.pred_instances.bboxes.cpu().numpy(),
+                sample.pred_instances.scores.cpu().numpy(),
+            )
+            for sample in found
+        ]
+
+    @cached_property
+    def _multi_scale(self) -> tuple[nn.Module, Compose]:
+        """The test-time augmentation around the model, and its pipeline."""
+        model, cfg = self._inferencer.model, deepcopy(self._config)
+        augmented = MODELS.build({**cfg.tta_model, 'module': model})
+        if cfg.get('tta_pipeline') is not None:
+            cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        device = next(model.parameters()).device
+        return augmented.to(device).eval(), self._inferencer._init_pipeline(cfg)
+
+
+def _check_device(device: str | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # no such thing; not to be had
+        reason = str(error).splitlines()[0]
+        raise ValueError(f'device {device!r} cannot be used ({reason})') from error
+
+
+class _StrictInferencer(DetInferencer):
+    """mmdet's inferencer, with all weights or none, and without a visualizer.
+
+    Model, pipeline (that of the test, for arrays) and collate function are used; its
+    call is not, as it pads images to one size and keeps all results.
+    """
+
+    def __init__(
+        self, config: Config, weights: Mapping[str, Any], device: str | None
+    ) -> None:
+        self._weights = weights
+        # With a palette (any will do) it does not build the test data set.
+        super().__init__(config, device=device, palette='random', show_progress=False)
+        del self._weights  # the optimizer's state is larger than the model
+
+    def _load_weights_to_model(
+        self, model: nn.Module, checkpoint: None, cfg: Config
+    ) -> None:
+        check_fit(model, self._weights)
+        named = dict(meta=dict(dataset_meta=dict(classes=('face',))))
+        super()._load_weights_to_model(model, {**self._weights, **named}, cfg)
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        return pseudo_collate  # the default; looked up by name, mmengine warns
+
+    def _init_visualizer(self, cfg: Config) -> None:
+        """Makes none: it would stay among the process's global instances."""

@@ -1,0 +1,135 @@
+"""A small SRN with all that an export has to get right, and its exported files.
+
+Two steps on levels of two backbone stages and one extra convolution, the pyramid's
+bilinear upsampling, RFE, and thresholds that all cut something. The weights are
+seeded, and the predictors scaled so that scores and boxes are spread.
+"""
+
+import functools
+import importlib.util
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+import mmdet_srn  # noqa: F401
+from mmdet_srn.deploy.srn_graph import SRNGraph
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = f"""
+_base_ = '{(REPO / 'configs' / 'srn_r18_face_mosaic.py').as_posix()}'
+model = dict(
+    backbone=dict(
+        base_channels=8, num_stages=2, strides=(1, 2), dilations=(1, 1),
+        out_indices=(0, 1)),
+    neck=dict(
+        in_channels=[8, 16], out_channels=16, num_outs=3, extra_channels=(16,)),
+    bbox_head=dict(
+        in_channels=16, feat_channels=16, norm_cfg=NORM, stc_levels=(0, 1),
+        str_levels=(1, 2), theta=0.7, rfe_cfg=dict(kernel_sizes=((1, 3), (3, 1))),
+        anchor_generator=dict(strides=[4, 8, 16])),
+    test_cfg=dict(
+        score_thr=0.3, small_map_cells=150, small_map_score_thr=0.5,
+        nms_pre=120, max_before_nms=250, max_per_img=60,
+        nms=dict(type='nms', iou_threshold=0.3, offset=1)))
+"""
+GROUP_NORM = dict(type='GN', num_groups=4, requires_grad=True)
+FORMS = ('raw', 'boxes', 'detections')
+#: GroupNorm takes the exporter long: in one of the files.
+NORMS = {'raw': None, 'boxes': None, 'detections': GROUP_NORM}
+
+
+def folder() -> Path:
+    """A folder of this process, with what is made here."""
+    return Path(_temporary().name)
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix='mmdet_srn_onnx_')
+
+
+def load_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, REPO / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def images(number: int, height: int, width: int) -> list[np.ndarray]:
+    """Smooth noise, so that scores differ from place to place."""
+    rng = np.random.default_rng([number, height, width])
+    size = (number, height // 6 + 2, width // 6 + 2, 3)
+    coarse = rng.integers(0, 256, size, np.uint8)
+    return [
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+        for image in coarse
+    ]
+
+
+def build(config: Path, **test_cfg) -> torch.nn.Module:
+    """The detector of a config with seeded weights."""
+    cfg = Config.fromfile(config)
+    cfg.model.test_cfg.update(test_cfg)
+    detector = MODELS.build(dict(cfg.model, _scope_='mmdet')).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in detector.named_parameters():
+            if value.ndim > 1:
+                value.normal_(std=value[0].numel() ** -0.5, generator=generator)
+            elif name.endswith('bias'):
+                value.normal_(std=0.1, generator=generator)
+        spread_predictions(detector)
+    return detector
+
+
+def spread_predictions(detector: torch.nn.Module) -> None:
+    """Gives the predictors' outputs a mean and a deviation on an image."""
+    head = detector.bbox_head
+    graph = SRNGraph(detector, 'raw')
+    outputs = graph(torch.from_numpy(np.stack(images(1, 192, 192))))
+    maps = dict(zip(graph.output_names, outputs, strict=True))
+    wanted = {
+        'first_cls_score': (head.conv_cls_first, -0.8, 1.5),
+        'cls_score': (head.conv_cls, -2.0, 2.0),
+        'bbox_pred': (head.conv_reg, 0.0, 0.3),
+    }
+    for name, (layer, mean, deviation) in wanted.items():
+        values = torch.cat(
+            [m.flatten() for key, m in maps.items() if key.rpartition('_')[0] == name]
+        )
+        scale = deviation / values.std()
+        layer.weight *= scale
+        layer.bias.sub_(values.mean()).mul_(scale).add_(mean)
+
+
+@functools.cache
+def files(form: str) -> tuple[Path, Path]:
+    """Config and checkpoint of the detector that is exported in a form."""
+    norm = NORMS[form]
+    config = folder() / f'small_{"gn" if norm else "plain"}.py'
+    config.write_text(CONFIG.replace('NORM', repr(norm)))
+    checkpoint = config.with_suffix('.pth')
+    meta = dict(dataset_meta=dict(classes=('face',)))
+    torch.save(dict(meta=meta, state_dict=build(config).state_dict()), checkpoint)
+    return config, checkpoint
+
+
+@functools.cache
+def detector(form: str) -> torch.nn.Module:
+    """That detector."""
+    return build(files(form)[0])
+
+
+@functools.cache
+def exported(form: str) -> Path:
+    """What tools/export_onnx.py makes of it; once in this process."""
+    path = folder() / f'{form}.onnx'
+    arguments = [*map(str, files(form)), str(path), '--form', form]
+    assert load_tool('export_onnx').main(arguments) == 0
+    return path

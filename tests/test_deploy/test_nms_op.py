@@ -1,0 +1,109 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmcv.ops import nms
+
+from mmdet_srn.deploy.nms_op import nms_keep, nms_translation
+from mmdet_srn.deploy.onnx_export import OPSET
+
+MAX_PER_IMG = 7
+IOU = 0.4
+
+
+def candidates(number, width, seed):
+    """Boxes that overlap, scores without ties, and padding behind."""
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 60, (number, width, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(10, 40, corners.shape)], 2)
+    scores = rng.permuted(np.tile(np.arange(1, width + 1), (number, 1)), axis=1)
+    scores = scores / (width + 1)
+    for image in range(number):
+        scores[image, rng.integers(0, width + 1) :] = -1
+    return torch.tensor(boxes).float(), torch.tensor(scores).float()
+
+
+def plain_keep(boxes, scores):
+    """The definition, in loops."""
+    keep = np.zeros(scores.shape, bool)
+    for i, (image_boxes, image_scores) in enumerate(zip(boxes, scores, strict=True)):
+        kept = []
+        for j in np.argsort(-image_scores):
+            if image_scores[j] < 0 or len(kept) == MAX_PER_IMG:
+                break
+            x1, y1, x2, y2 = image_boxes[j]
+            for k in kept:
+                a1, b1, a2, b2 = image_boxes[k]
+                both = max(0, min(x2, a2) - max(x1, a1)) * max(
+                    0, min(y2, b2) - max(y1, b1)
+                )
+                either = (x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - both
+                if both / either > IOU:
+                    break
+            else:
+                kept.append(j)
+        keep[i, kept] = True
+    return keep
+
+
+@functools.cache
+def session():
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+
+    class Keep(torch.nn.Module):
+        def forward(self, boxes, scores):
+            return nms_keep(boxes, scores, IOU, MAX_PER_IMG)
+
+    dynamic = {0: torch.export.Dim('images'), 1: torch.export.Dim('boxes')}
+    program = torch.export.export(
+        Keep(), candidates(2, 5, 0), dynamic_shapes=(dynamic, dynamic)
+    )
+    model = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=['boxes', 'scores'],
+        custom_translation_table=nms_translation(OPSET),
+    ).model_proto
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=['CPUExecutionProvider']
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(1, 30), st.integers(0, 999))
+def test_keeps_what_the_definition_keeps(number, width, seed):
+    boxes, scores = candidates(number, width, seed)
+    keep = nms_keep(boxes, scores, IOU, MAX_PER_IMG).numpy()
+    np.testing.assert_array_equal(keep, plain_keep(boxes.numpy(), scores.numpy()))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(1, 30), st.integers(0, 999))
+def test_onnxruntime_keeps_the_same(number, width, seed):
+    boxes, scores = candidates(number, width, seed)
+    keep = nms_keep(boxes, scores, IOU, MAX_PER_IMG).numpy()
+    [got] = session().run(None, dict(boxes=boxes.numpy(), scores=scores.numpy()))
+    np.testing.assert_array_equal(got, keep)
+
+
+def test_offset_is_a_longer_box():
+    """What SRNGraph gives it for nms.offset = 1."""
+    boxes, scores = candidates(1, 30, 3)
+    boxes, scores = boxes / 8, scores.abs()
+    longer = boxes + torch.tensor([0, 0, 1, 1])
+    kept = {}
+    for offset in (0, 1):
+        picked = nms(boxes[0], scores[0], IOU, offset=offset)[1]
+        kept[offset] = torch.zeros(30, dtype=torch.bool).index_fill(0, picked, True)
+    assert not kept[0].equal(kept[1])
+    assert nms_keep(longer, scores, IOU, 30)[0].equal(kept[1])
+
+
+def test_operator_is_well_formed():
+    torch.library.opcheck(nms_keep, (*candidates(2, 9, 0), IOU, MAX_PER_IMG))

@@ -1,0 +1,220 @@
+"""Exported files, through the real onnxruntime, against the package's prediction."""
+
+import importlib
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mmdet_srn.deploy import nms_op
+from mmdet_srn.deploy.onnx_export import OPSET, export_onnx
+from mmdet_srn.deploy.onnx_runner import OnnxRunner
+from mmdet_srn.deploy.parity import compare_detections
+from mmdet_srn.deploy.srn_graph import SRNGraph
+from mmdet_srn.deploy.torch_detector import load_detector, run_detector
+from mmdet_srn.version import __version__
+from tests.test_deploy import small_srn
+
+onnx = pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+#: The first is none that the export saw; two are odd, the last is smaller than a cell.
+SIZES = [(96, 128), (101, 67), (52, 52), (40, 201), (3, 1)]
+# Some thresholds decide otherwise on small maps.
+MANY = SIZES[:4]
+
+
+@pytest.mark.parametrize('number', [1, 3])
+@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize('form', ['boxes', 'detections'])
+def test_finds_what_the_detector_finds(form, size, number):
+    batch = small_srn.images(number, *size)
+    expected = run_detector(small_srn.detector(form), batch)
+    found = OnnxRunner(small_srn.exported(form))(batch)
+    assert len(found) == number
+    for one, other in zip(expected, found, strict=True):
+        parity = compare_detections(one, other)
+        assert parity.same, parity
+        assert parity.pairs >= (30 if size in MANY else 0)
+        boxes, scores = other
+        assert boxes.dtype == scores.dtype == np.float32
+        assert boxes.shape == (len(scores), 4) and (np.diff(scores) <= 0).all()
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize('form', small_srn.FORMS)
+def test_outputs_are_those_of_the_graph(form, size):
+    """Padding, counts and order as well; for raw, all maps."""
+    batch = np.stack(small_srn.images(2, *size))
+    graph = SRNGraph(small_srn.detector(form), form)
+    with torch.no_grad():
+        expected = graph(torch.from_numpy(batch))
+    session = onnxruntime.InferenceSession(
+        small_srn.exported(form), providers=['CPUExecutionProvider']
+    )
+    got = session.run(graph.output_names, {'images': batch})
+    for name, one, other in zip(graph.output_names, expected, got, strict=True):
+        assert one.shape == other.shape, name
+        # boxes: 40 pixels of width times an error of 1e-5 in the logarithm
+        np.testing.assert_allclose(other, one, atol=2e-3, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize('form', small_srn.FORMS)
+def test_file(form):
+    path = small_srn.exported(form)
+    content = path.read_bytes()
+    assert str(small_srn.REPO).encode() not in content
+    assert str(small_srn.folder()).encode() not in content
+    assert b'site-packages' not in content
+    assert not list(path.parent.glob(f'{path.name}?*'))  # weights are inside
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(o.domain, o.version) for o in model.opset_import] == [('', OPSET)]
+    assert (model.producer_name, model.producer_version) == ('mmdet_srn', __version__)
+    [images] = model.graph.input
+    assert axes(images) == ('images', ['batch', 'height', 'width', 3])
+    assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    outputs = dict(axes(output) for output in model.graph.output)
+    if form == 'raw':
+        assert list(outputs) == SRNGraph(small_srn.detector(form), form).output_names
+        assert all(shape[0] == 'batch' for shape in outputs.values())
+        assert outputs['bbox_pred_2'][1] == 8
+    else:
+        assert outputs == {
+            'boxes': ['batch', form, 4],
+            'scores': ['batch', form],
+            'counts': ['batch'],
+        }
+    operators = {node.op_type for node in model.graph.node}
+    assert ('NonMaxSuppression' in operators) is (form == 'detections')
+    assert 'Resize' in operators
+
+
+def axes(value):
+    sizes = value.type.tensor_type.shape.dim
+    return value.name, [size.dim_param or size.dim_value for size in sizes]
+
+
+@pytest.mark.parametrize('form', small_srn.FORMS)
+def test_metadata(form):
+    session = onnxruntime.InferenceSession(
+        small_srn.exported(form), providers=['CPUExecutionProvider']
+    )
+    stored = session.get_modelmeta().custom_metadata_map
+    metadata = {
+        name.removeprefix('mmdet_srn.'): json.loads(value)
+        for name, value in stored.items()
+    }
+    anchors = metadata.pop('base_anchors')
+    generator = small_srn.detector(form).bbox_head.prior_generator
+    np.testing.assert_array_equal(np.float32(anchors), np.stack(generator.base_anchors))
+    test_cfg = dict(
+        score_thr=0.3,
+        small_map_cells=150,
+        small_map_score_thr=0.5,
+        nms_pre=120,
+        max_before_nms=250,
+        max_per_img=60,
+        nms=dict(type='nms', iou_threshold=0.3, offset=1),
+    )
+    selection = dict(score_thr=0.5, iou_threshold=0.3, nms_offset=1, max_per_img=60)
+    config, checkpoint = small_srn.files(form)
+    assert metadata == dict(
+        format=1,
+        version=__version__,
+        form=form,
+        classes=['face'],
+        config=config.name,
+        checkpoint=checkpoint.name,
+        input=dict(dtype='uint8', layout='NHWC', channel_order='BGR'),
+        network_channel_order='RGB',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        pad_size_divisor=1,
+        pad_value=0,
+        protocol='original',
+        resize=[dict(type='Resize', scale_factor=1.0, keep_ratio=True)],
+        strides=[[4, 4], [8, 8], [16, 16]],
+        stc_levels=[0, 1],
+        str_levels=[1, 2],
+        theta=0.7,
+        delta_means=[0, 0, 0, 0],
+        delta_stds=[1, 1, 1, 1],
+        test_cfg=test_cfg,
+        **({} if form == 'raw' else selection),
+    )
+
+
+def test_trained_detector(repo_root, shared_data):
+    """The quickstart's network on photographs of WIDER FACE, where it was trained."""
+    work_dir = repo_root / 'work_dirs' / 'quickstart'
+    checkpoints = sorted(work_dir.glob('epoch_*.pth'))
+    photographs = sorted(shared_data.glob('widerface_mini/WIDER_val/images/*/*.jpg'))
+    if not checkpoints:
+        pytest.skip(
+            f'needs the checkpoint that tools/quickstart.sh leaves in {work_dir}'
+        )
+    tool = small_srn.load_tool('export_onnx')
+    config = repo_root / 'configs' / 'srn_r18_face_mosaic.py'
+    arguments = [config, checkpoints[-1], small_srn.folder() / 'trained.onnx']
+    arguments += ['--verify', *photographs[:2]]
+    assert tool.main([str(argument) for argument in arguments]) == 0
+
+
+def test_compiles_as_one_graph():
+    """torch.compile of the forward, without a break; the compiler itself apart."""
+    graph = SRNGraph(small_srn.detector('raw'), 'raw')
+    images = torch.from_numpy(np.stack(small_srn.images(2, 40, 56)))
+    compiled = torch.compile(graph, backend='eager', fullgraph=True)
+    with torch.no_grad():
+        for one, other in zip(graph(images), compiled(images), strict=True):
+            torch.testing.assert_close(other, one)
+
+
+@pytest.mark.parametrize('missing', ['onnx', 'onnxscript'])
+def test_missing_package(missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(
+        ImportError, match=rf'{missing}: pip install "mmdet_srn\[onnx\]'
+    ):
+        export_onnx(*small_srn.files('raw'), 'never.onnx')
+
+
+def test_old_torch(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.8.1+cu126')
+    with pytest.raises(
+        ImportError, match=r'torch >= 2\.9, this is 2\.8\.1'
+    ):
+        importlib.reload(nms_op)
+
+
+def test_wrong_config_and_checkpoint(tmp_path):
+    config, _ = small_srn.files('raw')
+    _, checkpoint = small_srn.files('detections')  # has GroupNorm
+    out = tmp_path / 'out.onnx'
+    with pytest.raises(ValueError, match=r'\.pth does not fit .*small_plain\.py.*'):
+        export_onnx(config, checkpoint, out)
+    (tmp_path / 'no_model.py').write_text('a = 1\n')
+    with pytest.raises(ValueError, match='no_model.py has no model'):
+        export_onnx(tmp_path / 'no_model.py', checkpoint, out)
+    with pytest.raises(FileNotFoundError, match='none.pth'):
+        export_onnx(config, tmp_path / 'none.pth', out)
+    assert not out.exists()
+
+
+def test_module_prefix(tmp_path):
+    """Of a checkpoint that a parallel wrapper saved."""
+    config, checkpoint = small_srn.files('raw')
+    content = torch.load(checkpoint, weights_only=True)
+    content['state_dict'] = {
+        f'module.{name}': value for name, value in content['state_dict'].items()
+    }
+    torch.save(content, tmp_path / 'wrapped.pth')
+    _, detector, classes = load_detector(config, tmp_path / 'wrapped.pth')
+    assert classes == ('face',)
+    expected = small_srn.detector('raw').state_dict()
+    for name, value in detector.state_dict().items():
+        assert value.equal(expected[name]), name

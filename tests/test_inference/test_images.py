@@ -1,0 +1,139 @@
+"""Real files of every kind, and arrays."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from mmdet_srn.inference.images import ImageError, as_bgr, fit, read_image
+
+
+@pytest.fixture
+def pixels(make_image):
+    return make_image(0, 40, 60)  # RGB, where Pillow gets it
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_orientation_is_applied_as_pillow_does(
+    pixels, tmp_path, suffix, orientation
+):
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    path = tmp_path / f'image.{suffix}'
+    image.save(path, exif=exif)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert('RGB'))
+    assert shown.shape == ((40, 60, 3) if orientation < 5 else (60, 40, 3))
+    found = read_image(path)
+    assert found.shape == shown.shape
+    # Two decoders may round differently; turned the wrong way they differ by far more.
+    assert np.abs(found[..., ::-1].astype(int) - shown).max() <= 3
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_16_bits_keep_the_upper_8(tmp_path, channels):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 2**16, (20, 30, channels), dtype=np.uint16)
+    path = tmp_path / 'image.png'
+    assert cv2.imwrite(str(path), image)
+    wanted = np.broadcast_to((image >> 8)[..., :3], (20, 30, 3))
+    np.testing.assert_array_equal(read_image(path), wanted)
+    np.testing.assert_array_equal(as_bgr(image), wanted)
+
+
+@pytest.mark.parametrize('mode', ['L', '1', 'P', 'RGBA', 'LA', 'CMYK'])
+def test_modes(pixels, tmp_path, mode):
+    image = Image.fromarray(pixels)
+    if mode in ('RGBA', 'LA'):
+        image.putalpha(Image.fromarray(pixels[..., 0]))
+    image = image.convert(mode)
+    path = tmp_path / ('image.jpg' if mode == 'CMYK' else 'image.png')
+    image.save(path)
+    found = read_image(path)
+    assert (found.shape, found.dtype) == ((40, 60, 3), np.uint8)
+    if mode != 'CMYK':  # whose conversion is a matter of taste
+        wanted = np.asarray(image.convert('RGB'))  # drops alpha as well
+        np.testing.assert_array_equal(found[..., ::-1], wanted)
+
+
+@pytest.mark.parametrize('kind', ['jpeg', 'png', 'webp', 'tiff', 'bmp', 'gif'])
+@pytest.mark.parametrize('part', [0.01, 0.5, 0.99])
+def test_cut_off_files_are_refused(pixels, tmp_path, kind, part):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((600, 400)).save(buffer, kind)
+    content = buffer.getvalue()
+    path = tmp_path / f'image.{kind}'
+    path.write_bytes(content)
+    assert read_image(path).shape == (400, 600, 3)
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ImageError, match=f'image.{kind} is no image .* damaged'):
+        read_image(path)
+
+
+def test_what_is_no_image(tmp_path):
+    path = tmp_path / 'notes.jpg'
+    path.write_text('hello')
+    with pytest.raises(ImageError, match=r'notes\.jpg is no image'):
+        read_image(path)
+    with pytest.raises(ImageError, match=r'notes\.jpg cannot be decoded'):
+        read_image(path, backend='pillow')
+    path.write_bytes(b'')
+    with pytest.raises(ImageError, match=r'notes\.jpg is empty'):
+        read_image(path)
+    with pytest.raises(FileNotFoundError, match=r'absent\.jpg'):
+        read_image(tmp_path / 'absent.jpg')
+    with pytest.raises(IsADirectoryError):
+        read_image(tmp_path)
+
+
+def test_too_many_pixels_are_refused(tmp_path):
+    # A header that promises 40000 x 40000 pixels, more than OpenCV takes.
+    path = tmp_path / 'bomb.pgm'
+    path.write_bytes(b'P5 40000 40000 255\n')
+    with pytest.raises(ImageError, match=r'bomb\.pgm cannot be decoded'):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ('image', 'message'),
+    [
+        (np.zeros((4, 4, 3), np.float32), 'is float32, not uint8'),
+        (np.zeros((4, 4, 3), int), 'is int64, not uint8'),
+        (np.zeros((4, 4, 2), np.uint8), r'has shape \(4, 4, 2\)'),
+        (np.zeros((2, 4, 4, 3), np.uint8), r'has shape \(2, 4, 4, 3\)'),
+        (np.zeros((0, 4, 3), np.uint8), r'has shape \(0, 4, 3\)'),
+        (np.zeros(4, np.uint8), r'has shape \(4,\)'),
+    ],
+)
+def test_arrays_that_are_no_images(image, message):
+    with pytest.raises(ImageError, match=f'image {message}'):
+        as_bgr(image)
+
+
+def test_channel_order(make_image):
+    bgr = make_image()
+    assert np.shares_memory(as_bgr(bgr), bgr)  # no copy
+    rgba = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)
+    for image in (rgba, rgba[..., :3]):
+        found = as_bgr(image, 'rgb')
+        np.testing.assert_array_equal(found, bgr)
+        assert found.flags.c_contiguous
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.none() | st.integers(1, 300))
+@settings(max_examples=60, deadline=None)
+def test_fit(height, width, max_size):
+    image = np.zeros((height, width, 3), np.uint8)
+    found = fit(image, max_size)
+    if max_size is None or max(height, width) <= max_size:
+        assert found is image
+        return
+    assert max(found.shape[:2]) == max_size
+    scale = max_size / max(height, width)
+    for side, before in zip(found.shape[:2], (height, width), strict=True):
+        assert abs(side - before * scale) <= 0.5 or side == 1

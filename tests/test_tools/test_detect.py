@@ -1,0 +1,530 @@
+"""tools/detect.py on real files, with a tiny detector."""
+
+import csv
+import gc
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from importlib import metadata
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmdet_srn import FaceDetector
+from mmdet_srn.evaluation import read_results
+from mmdet_srn.inference.sources import Frame
+from tests.test_inference.tiny_model import make_tiny_model
+from tests.test_inference.videos import read_video, write_video
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'detect.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('detect', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory) -> str:
+    """Its config lies beside it."""
+    return str(make_tiny_model(tmp_path_factory.mktemp('model'))[1])
+
+
+@pytest.fixture(scope='module')
+def detector(checkpoint) -> FaceDetector:
+    config = Path(checkpoint).with_suffix('.py')
+    return FaceDetector(config, checkpoint, device='cpu')
+
+
+def picture(seed: int, height: int = 64, width: int = 96) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A working folder with a folder of pictures of two sizes, and a video."""
+    monkeypatch.chdir(tmp_path)
+    for i, name in enumerate(['a', 'b', 'deep/c', 'd']):
+        path = tmp_path / 'photos' / f'{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture(i, *((64, 96) if i % 2 else (50, 40))))
+    write_video(tmp_path / 'clip.avi', 5)
+    return tmp_path
+
+
+@pytest.fixture
+def run(tool, checkpoint):
+    """Runs the command on the CPU."""
+
+    def run(*arguments: str) -> int:
+        model = () if '--checkpoint' in arguments else ('--checkpoint', checkpoint)
+        return tool.main([*arguments, *model, '--device', 'cpu'])
+
+    return run
+
+
+def records(out: str | Path = 'detections') -> list[dict]:
+    lines = Path(out, 'faces.jsonl').read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def files(root: str | Path) -> list[str]:
+    found = (path for path in Path(root).rglob('*') if path.is_file())
+    return sorted(path.relative_to(root).as_posix() for path in found)
+
+
+# ------------------------------------------------------------------------ what it does
+
+
+@pytest.mark.parametrize('batch_size', ['1', '3'])
+def test_folder_and_video(run, folder, detector, capsys, batch_size):
+    arguments = ['photos', 'clip.avi', '--format', 'json,csv,wider']
+    assert run(*arguments, '--batch-size', batch_size) == 0
+    assert files('detections') == [
+        'a_faces.jpg',
+        'b_faces.jpg',
+        'clip_faces.mkv',
+        'd_faces.jpg',
+        'deep/c_faces.jpg',
+        'faces.csv',
+        'faces.jsonl',
+        *(f'wider/clip.frames/{i:06}.txt' for i in range(5)),
+        'wider/deep/c.txt',
+        *(f'wider/photos/{name}.txt' for name in 'abd'),
+    ]
+    names = [f'photos/{name}.png' for name in ('a', 'b', 'd', 'deep/c')]
+    found = records()
+    assert [(r['image'], r.get('frame')) for r in found] == [
+        *((name, None) for name in names),
+        *(('clip.avi', i) for i in range(5)),
+    ]
+    images = [cv2.imread(name) for name in names] + read_video(Path('clip.avi'))
+    for record, image in zip(found, images, strict=True):
+        wanted = detector.detect(image)
+        assert (record['width'], record['height']) == image.shape[1::-1]
+        assert len(record['scores']) == len(wanted)
+        np.testing.assert_allclose(record['scores'], wanted.scores, atol=1e-4)
+        bboxes = np.reshape(record['bboxes'], (-1, 4))
+        np.testing.assert_allclose(bboxes, wanted.bboxes, atol=0.05)
+    number = sum(len(record['scores']) for record in found)
+    assert number > 20
+
+    with open('detections/faces.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row['score']) for row in rows] == [
+        score for record in found for score in record['scores']
+    ]
+    read, report = read_results('detections/wider', ['photos/a', 'deep/c', 'photos/d'])
+    assert not any(report.odd.values())
+    assert len(read.rows) == sum(len(found[i]['scores']) for i in (0, 3, 2))
+
+    assert len(read_video(Path('detections/clip_faces.mkv'))) == 5
+    drawn, plain = cv2.imread('detections/b_faces.jpg'), images[1]
+    assert drawn.shape == plain.shape and np.abs(drawn.astype(int) - plain).max() > 50
+    captured = capsys.readouterr()
+    assert captured.out == f'9 images, {number} faces: detections\n'
+    assert captured.err == ''
+
+
+def test_several_kinds_of_input(run, folder):
+    inputs = ['photos/deep', 'photos/?.png', 'photos/a.png', 'clip.avi', '--no-draw']
+    assert run(*inputs) == 0
+    found = [record['image'] for record in records()]
+    assert found == [
+        'photos/deep/c.png',
+        *(f'photos/{name}.png' for name in 'abd'),
+        *['clip.avi'] * 5,
+    ]
+    assert files('detections') == ['faces.jsonl']
+
+
+def test_score_thr_and_formats(run, folder):
+    assert run('photos/a.png', '--score-thr', '0.05', '--out', 'low') == 0
+    assert run('photos/a.png', '--score-thr', '0.6', '--out', 'high') == 0
+    (low,), (high,) = records('low'), records('high')
+    assert low['scores'][: len(high['scores'])] == high['scores']
+    assert min(low['scores']) < 0.5 < 0.6 <= min(high['scores'])
+    assert run('photos/a.png', '--format', 'csv', '--out', 'table') == 0
+    assert files('table') == ['a_faces.jpg', 'faces.csv']
+
+
+def test_exif_orientation(run, folder):
+    """Boxes are those of the image as it is displayed."""
+    shown = picture(5, 60, 90)
+    cv2.imwrite('shown.png', shown)
+    image = Image.fromarray(np.rot90(shown)[..., ::-1])  # lies on its side
+    exif = image.getexif()
+    exif[0x0112] = 6  # and says so
+    image.save('turned.png', exif=exif)
+    assert run('shown.png', 'turned.png') == 0
+    first, second = records()
+    assert (second['width'], second['height']) == (90, 60)
+    assert len(first['scores']) > 3
+    assert first['bboxes'] == second['bboxes'] and first['scores'] == second['scores']
+    assert cv2.imread('detections/turned_faces.jpg').shape == shown.shape
+
+
+def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector):
+    grey = picture(6)[..., 0]
+    cv2.imwrite('grey.png', grey)
+    cv2.imwrite('deep.png', grey.astype(np.uint16) * 257)
+    cv2.imwrite('rgba.png', np.dstack([grey, grey, grey, 255 - grey]))
+    cv2.imwrite('tiny.png', grey[:1, :1])
+    cv2.imwrite('strip.png', grey[:, :1])
+    names = ['grey.png', 'deep.png', 'rgba.png', 'tiny.png', 'strip.png']
+    assert run(*names, '--batch-size', '5') == 0
+    found = records()
+    assert [record['image'] for record in found] == names
+    wanted = detector.detect(np.dstack([grey] * 3))
+    for record in found[:3]:
+        np.testing.assert_allclose(record['scores'], wanted.scores, atol=1e-4)
+    assert (found[3]['width'], found[3]['height']) == (1, 1)
+    assert cv2.imread('detections/strip_faces.jpg').shape == (64, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ('more', 'seen'),
+    [
+        ((), (13, 2048)),
+        (('--max-size', '1000'), (6, 1000)),
+        (('--max-size', '0'), (20, 3100)),
+    ],
+)
+def test_huge_images(run, folder, monkeypatch, more, seen):
+    """They are made smaller for the detector; the boxes are in their own pixels."""
+    height, width = 20, 3100
+    cv2.imwrite('huge.png', picture(7, height, width))
+    shapes = []
+    read = FaceDetector.detect
+
+    def spy(self, images, *, max_size, **options):
+        backend = self._backend
+        monkeypatch.setattr(
+            self,
+            '_backend',
+            lambda seen, multi: (
+                shapes.extend(i.shape[:2] for i in seen) or backend(seen, multi)
+            ),
+        )
+        return read(self, images, max_size=max_size, **options)
+
+    monkeypatch.setattr(FaceDetector, 'detect', spy)
+    assert run('huge.png', '--no-draw', *more) == 0
+    assert shapes == [seen]
+    (record,) = records()
+    assert (record['width'], record['height']) == (width, height)
+    assert max(box[2] for box in record['bboxes']) > 2200
+
+
+def test_multi_scale(run, folder, tmp_path):
+    more = "tta_model = dict(type='SRNMultiScaleTest', max_size=90)\n"
+    config, weights = make_tiny_model(tmp_path / 'model', more)
+    model = ('--config', str(config), '--checkpoint', str(weights))
+    assert run('photos/a.png', *model, '--multi-scale') == 0
+    detector = FaceDetector(config, weights, device='cpu')
+    wanted = detector.detect('photos/a.png', multi_scale=True)
+    np.testing.assert_array_equal(np.float32(records()[0]['scores']), wanted.scores)
+
+
+def test_webcam(run, folder, monkeypatch):
+    """A stand-in for the camera, which gives three images and then none."""
+
+    class Camera:
+        def __init__(self, which):
+            assert which == 2
+            self.left = 3
+
+        def isOpened(self):  # noqa: N802
+            return True
+
+        def get(self, what):
+            return {cv2.CAP_PROP_FPS: 30.0}.get(what, -1.0)
+
+        def read(self):
+            self.left -= 1
+            return (True, picture(self.left)) if self.left >= 0 else (False, None)
+
+        def release(self):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, 'VideoCapture', Camera)
+        assert run('2', '--format', 'json,wider') == 0
+    assert [(r['image'], r['frame']) for r in records()] == [
+        ('webcam 2', i) for i in range(3)
+    ]
+    assert len(read_video(Path('detections/webcam_2_faces.mkv'))) == 3
+    assert len(files('detections/wider/webcam_2.frames')) == 3
+
+
+def test_progress_is_shown_on_a_terminal(run, folder, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    Path('photos/e.png').write_text('broken')
+    assert run('photos', 'clip.avi', '--no-draw') == 3
+    assert '| 10/10 [' in terminal.getvalue()
+
+
+# ------------------------------------------------------------------ what cannot be used
+
+
+def test_broken_inputs_are_named_and_counted(run, folder, capfd):
+    Path('photos/broken.jpg').write_bytes(b'\xff\xd8\xff')
+    Path('photos/bad.mp4').write_bytes(b'no video')
+    content = Path('photos/a.png').read_bytes()
+    Path('photos/cut.png').write_bytes(content[: len(content) // 2])
+    assert run('photos', '--batch-size', '2') == 3
+    assert [Path(record['image']).stem for record in records()] == ['a', 'b', 'd', 'c']
+    error = capfd.readouterr().err
+    for name in ('broken.jpg', 'bad.mp4', 'cut.png'):
+        assert f'left out: photos/{name} ' in error
+    assert '3 inputs left out, see above' in error
+
+
+def test_nothing_but_broken_inputs(run, folder):
+    Path('broken.jpg').write_bytes(b'nothing')
+    assert run('broken.jpg', 'broken.jpg') == 3
+    assert records() == []
+
+
+def test_image_that_the_config_cannot_take(run, folder, tmp_path, capfd):
+    more = 'test_pipeline = _base_.test_pipeline\n'
+    more += "test_pipeline[1] = dict(type='Resize', scale=(64, 64), keep_ratio=True)\n"
+    more += 'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
+    model = make_tiny_model(tmp_path / 'model', more)[1]
+    cv2.imwrite('photos/c.png', picture(0, 1, 1000))
+    arguments = ['photos', '--checkpoint', str(model), '--max-size', '0']
+    assert run(*arguments, '--batch-size', '4') == 3
+    assert [Path(r['image']).name for r in records()] == [
+        *('a.png', 'b.png', 'd.png', 'c.png')
+    ]
+    error = capfd.readouterr().err
+    assert 'left out: photos/c.png: the test pipeline cannot take an image' in error
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['absent.jpg'], "no image or video found for 'absent.jpg'"),
+        (
+            ['photos', '--checkpoint', 'absent.pth', '--config', 'x.py'],
+            'no config x.py',
+        ),
+        (['photos', '--multi-scale'], 'has no tta_model'),
+        (['photos', '--score-thr', '2'], 'score_thr must be from 0 to 1, not 2.0'),
+        (['photos', '--out', 'clip.avi'], 'clip.avi'),
+    ],
+)
+def test_errors(run, folder, capsys, arguments, message):
+    assert run(*arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('detect: ') and message in error
+    assert not Path('detections').exists()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], 'the following arguments are required: INPUT'),
+        (['photos', '--format', 'json,xml'], "'xml' is none of json, csv, wider"),
+        (['photos', '--batch-size', '0'], '--batch-size must be 1 or more'),
+        (['photos', '--max-size', '-1'], '--max-size 0 or more'),
+    ],
+)
+def test_wrong_arguments(run, folder, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_stops_it(run, folder, capsys):
+    Path('detections/a_faces.jpg').mkdir(parents=True)
+    assert run('photos') == 1
+    assert 'a_faces.jpg' in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ what it must not do
+
+
+def test_inputs_are_never_written_to(run, folder):
+    """Whatever they are called and wherever the outputs go."""
+    for name in ('a_faces.jpg', 'faces.jsonl', 'clip_faces.mkv'):
+        Path('photos', name).write_bytes(b'my own')
+    before = {p: hashlib.md5(Path('photos', p).read_bytes()) for p in files('photos')}
+    inputs = [f'photos/{name}' for name in before]
+    assert run(*inputs, 'clip.avi', '--out', 'photos') == 3  # my own are no images
+    for name, digest in before.items():
+        content = Path('photos', name).read_bytes()
+        assert hashlib.md5(content).digest() == digest.digest(), name
+    new = set(files('photos')) - set(before)
+    assert {'a_2_faces.jpg', 'faces_2.jsonl', 'clip_2_faces.mkv'} <= new
+
+
+def test_outputs_do_not_become_inputs(run, folder):
+    for _ in range(2):
+        assert run('.') == 0
+        assert len(records()) == 9
+    assert len(files('detections')) == 6
+
+
+def test_memory_does_not_grow_with_a_video(run, tool, folder, monkeypatch):
+    """Counted: the frames that are alive when the next one is read."""
+    alive: weakref.WeakSet = weakref.WeakSet()
+    most = 0
+
+    def counted(sources, *rest):
+        nonlocal most
+        for i in range(40):
+            frame = Frame(sources[0], picture(i, 32, 32), i, 10.0)
+            alive.add(frame)
+            most = max(most, len(alive))
+            yield frame
+            del frame
+
+    monkeypatch.setattr(tool, 'frames', counted)
+    gc.disable()
+    try:
+        assert run('clip.avi', '--batch-size', '4', '--format', 'json,csv,wider') == 0
+    finally:
+        gc.enable()
+    assert len(records()) == 40
+    assert most <= 4
+
+
+# ------------------------------------------------------------------------------ Ctrl-C
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_finished_results_survive(folder, checkpoint, number):
+    """Also a kill, which is what mim makes of Ctrl-C after a quarter of a second."""
+    write_video(folder / 'long.avi', 3000, (320, 240))
+    command = [sys.executable, '-W', 'ignore', TOOL, 'photos', 'long.avi']
+    command += ['--checkpoint', checkpoint, '--device', 'cpu', '--format', 'json,csv']
+    log = (folder / 'log').open('w')
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, 'PYTHONPATH': str(TOOL.parents[1]), 'OMP_NUM_THREADS': '1'},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        results = folder / 'detections' / 'faces.jsonl'
+        end = time.monotonic() + 300
+        while not (results.is_file() and results.read_bytes().count(b'\n') > 12):
+            assert process.poll() is None and time.monotonic() < end, log.name
+            time.sleep(0.01)
+        process.send_signal(number)
+        status = process.wait(timeout=300)
+    finally:
+        process.kill()
+        log.close()
+    found = records()  # each line is whole
+    assert 12 < len(found) < 3004
+    assert results.read_bytes().endswith(b'\n')
+    assert [record.get('frame') for record in found[4:]] == list(range(len(found) - 4))
+    for name in ('a', 'b', 'd', 'deep/c'):
+        assert cv2.imread(f'detections/{name}_faces.jpg') is not None
+    with open('detections/faces.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    faces = sum(len(record['scores']) for record in found)
+    text = Path('log').read_text()
+    if number == signal.SIGKILL:
+        assert status == -number
+        # Written after the line of JSON, so it may lack the last image's rows.
+        assert faces - len(found[-1]['scores']) <= len(rows) <= faces
+    else:
+        assert status == 128 + number
+        assert f'{len(found)} images, {faces} faces: detections' in text
+        assert 'stopped; what was finished is there' in text
+        assert len(rows) == faces
+        assert len(read_video(Path('detections/long_faces.mkv'))) == len(found) - 4
+    assert 'Traceback' not in text
+
+
+def test_second_interrupt_stops_at_once(run, tool, folder, monkeypatch):
+    def interrupted(self, window):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError('not reached')
+
+    monkeypatch.setattr(tool.Run, '__call__', interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    assert run('photos') == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# --------------------------------------------------------------------------- the model
+
+
+def test_quickstarts_model_is_the_default(tool, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, 'ROOT', tmp_path / 'clone')
+    assert tool.main(['photos']) == 1
+    error = capsys.readouterr().err
+    assert 'bash tools/quickstart.sh' in error and '--checkpoint FILE' in error
+    for root in (tmp_path / 'clone', tmp_path):
+        place = root / 'work_dirs' / 'quickstart'
+        place.mkdir(parents=True)
+        # As mmengine writes it: relative to the folder that it was run in.
+        (place / 'last_checkpoint').write_text('work_dirs/quickstart/epoch_3.pth')
+        (place / 'srn_r18_face_mosaic.py').touch()
+        config, checkpoint = tool.choose_model(None, None)
+        assert Path(config).resolve() == place / 'srn_r18_face_mosaic.py'
+        assert Path(checkpoint).resolve() == place / 'epoch_3.pth'
+
+
+def test_which_config(tool, folder, repo_root):
+    with pytest.raises(FileNotFoundError, match='0 configs beside x/y.pth: name one'):
+        tool.choose_model(None, 'x/y.pth')
+    with pytest.raises(FileNotFoundError, match='--config needs --checkpoint'):
+        tool.choose_model('some.py', None)
+    assert tool.choose_model(None, 'x.onnx') == (None, 'x.onnx')
+    name = 'srn_r50_fpn_widerface.py'
+    assert tool.choose_model(name, 'x.pth')[0] == str(repo_root / 'configs' / name)
+    Path(name).touch()
+    assert tool.choose_model(name, 'x.pth') == (name, 'x.pth')
+    assert tool.choose_model(None, 'x.pth') == (name, 'x.pth')
+    Path('other.py').touch()
+    with pytest.raises(FileNotFoundError, match=r'2 configs beside x\.pth'):
+        tool.choose_model(None, 'x.pth')
+
+
+def test_help_says_where_boxes_are_and_what_the_exit_status_is(tool, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(['-h'])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for needed in ('EXIF', 'Exit status', '--max-size', 'wider/', 'quickstart'):
+        assert needed in text
+
+
+def test_mim_runs_it(folder, checkpoint, tmp_path):
+    try:
+        metadata.distribution('mmdet_srn')
+    except metadata.PackageNotFoundError:
+        pytest.skip('mmdet_srn is not installed, mim does not see it')
+    command = [sys.executable, '-W', 'ignore', '-m', 'mim', 'run', '-y', 'mmdet_srn']
+    command += ['detect', 'photos', '--checkpoint', checkpoint, '--device', 'cpu']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '4 images' in done.stdout
+    assert len(records()) == 4

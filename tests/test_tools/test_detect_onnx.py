@@ -1,0 +1,71 @@
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet_srn.deploy.onnx_runner import OnnxRunner
+from tests.test_deploy import small_srn
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+TOOL = small_srn.REPO / 'tools' / 'detect_onnx.py'
+# Runs a script in a process in which these cannot be imported.
+BLOCKED = """
+import runpy, sys
+for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'mmdet_srn', 'onnx'):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / 'image.png'
+    cv2.imwrite(str(path), small_srn.images(1, 96, 128)[0])
+    return path
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, '-c', BLOCKED, TOOL, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_without_torch(image):
+    model = small_srn.exported('detections')
+    result = run(model, image, image, '--score-thr', '0.7', '--threads', '1')
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    [(boxes, scores)] = OnnxRunner(model)(small_srn.images(1, 96, 128), 0.7)
+    assert len(lines) == 2 and lines[0] == lines[1]
+    assert lines[0]['image'] == str(image) and len(scores) > 10
+    np.testing.assert_allclose(lines[0]['boxes'], boxes, atol=1e-3)
+    np.testing.assert_allclose(lines[0]['scores'], scores, atol=1e-5)
+
+
+def test_passes_over_what_it_cannot_read(image, tmp_path):
+    broken = tmp_path / 'broken.jpg'
+    broken.write_text('no image')
+    result = run(small_srn.exported('detections'), broken, image)
+    assert result.returncode == 1
+    assert f'cannot read {broken}' in result.stderr
+    assert '1 images passed over' in result.stderr
+    assert [json.loads(line)['image'] for line in result.stdout.splitlines()] == [
+        str(image)
+    ]
+
+
+@pytest.mark.parametrize('form', ['raw', None])
+def test_errors(form, image, capsys):
+    tool = small_srn.load_tool('detect_onnx')
+    model = small_srn.exported(form) if form else image.with_name('none.onnx')
+    assert tool.main([str(model), str(image)]) == 1
+    assert capsys.readouterr().err.startswith('detect_onnx: ')

@@ -1,0 +1,144 @@
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet_srn.deploy.onnx_runner import OnnxRunner
+from tests.test_deploy import small_srn
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return small_srn.load_tool('export_onnx')
+
+
+@pytest.fixture
+def exported(tool, monkeypatch, tmp_path):
+    """The tool, with a file that was exported before in place of a minute's export."""
+
+    def main(*arguments, form='detections'):
+        def export_onnx(config, checkpoint, path, form, cfg_options):
+            source = small_srn.exported(form)
+            path = tmp_path / path
+            path.write_bytes(source.read_bytes())
+            return dict(OnnxRunner(path).metadata, **metadata)
+
+        metadata = main.metadata
+        monkeypatch.setattr(tool, 'export_onnx', export_onnx)
+        files = map(str, small_srn.files(form))
+        return tool.main([*files, str(tmp_path / 'out.onnx'), *arguments])
+
+    main.metadata = {}
+    return main
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    names = []
+    for number, size in enumerate([(96, 128), (101, 67)]):
+        names.append(str(tmp_path / f'{number}.png'))
+        cv2.imwrite(names[-1], small_srn.images(1, *size)[0])
+    return names
+
+
+def test_says_what_it_wrote(exported, capsys):
+    assert exported() == 0
+    out = capsys.readouterr().out
+    assert 'out.onnx: form detections, opset 18, 0.2 MB' in out
+    assert 'resizes' not in out
+
+
+def test_says_what_the_file_does_not_do(exported, capsys):
+    resize = dict(type='Resize', scale=[640, 640], keep_ratio=True)
+    exported.metadata = dict(protocol='vga', resize=[resize])
+    assert exported() == 0
+    assert f'vga, resizes the image, the file does not: {[resize]}' in (
+        capsys.readouterr().out
+    )
+
+
+def test_verify(exported, photographs, capsys):
+    assert exported('--verify', *photographs) == 0
+    rows = capsys.readouterr().out.splitlines()[-2:]
+    for row, name in zip(rows, photographs, strict=True):
+        of_model, of_file, pixels, score, image = row.split()
+        assert int(of_model) == int(of_file) == 60
+        assert float(pixels) < 0.05 and float(score) < 1e-4 and image == name
+
+
+def test_verify_fails_where_they_differ(exported, photographs, capsys):
+    other = ['--cfg-options', 'model.test_cfg.nms.iou_threshold=0.2']
+    assert exported('--verify', *photographs, *other) == 1
+    assert 'DIFFERS: only' in capsys.readouterr().out
+
+
+def test_verify_names_what_is_no_image(exported, tmp_path, capsys):
+    (tmp_path / 'text.jpg').write_text('no image')
+    assert exported('--verify', str(tmp_path / 'text.jpg')) == 1
+    assert 'text.jpg is no image' in capsys.readouterr().err
+
+
+def test_verify_wants_boxes(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.main(['c.py', 'c.pth', 'o.onnx', '--form', 'raw', '--verify', 'a.jpg'])
+    assert '--verify compares boxes' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (lambda c, p, o: [c, o, o], 'out.onnx'),
+        (lambda c, p, o: [o, p, o], 'out.onnx'),
+        (lambda c, p, o: [c, small_srn.files('detections')[1], o], 'does not fit'),
+        (
+            lambda c, p, o: [c, p, o, '--cfg-options', 'model.test_cfg.nms.type=soft'],
+            "'type': 'soft'",
+        ),
+    ],
+    ids=['no checkpoint', 'no config', 'no pair', 'other NMS'],
+)
+def test_errors(tool, tmp_path, capsys, arguments, message):
+    out = tmp_path / 'out.onnx'
+    arguments = arguments(*small_srn.files('raw'), out)
+    assert tool.main([str(argument) for argument in arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith('export_onnx: ') and message in captured.err
+    assert not out.exists()
+
+
+def test_missing_extra(tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    files = map(str, small_srn.files('raw'))
+    assert tool.main([*files, str(tmp_path / 'out.onnx')]) == 1
+    assert 'pip install "mmdet_srn[onnx]"' in capsys.readouterr().err
+
+
+def test_benchmark(capsys):
+    benchmark = small_srn.load_tool('benchmark_onnx')
+    arguments = [*small_srn.files('detections'), small_srn.exported('detections')]
+    arguments += ['--sizes', '64x48', '33x70', '--batch-sizes', '1', '2', '--runs', '2']
+    assert benchmark.main([str(argument) for argument in arguments]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-4:]]
+    assert [row[:2] for row in rows] == [
+        ['64x48', '1'],
+        ['64x48', '2'],
+        ['33x70', '1'],
+        ['33x70', '2'],
+    ]
+    for row in rows:
+        boxes, slow, fast, ratio = map(float, row[2:])
+        assert boxes > 0
+        assert ratio == pytest.approx(slow / fast, rel=0.2, abs=0.01)
+
+
+def test_benchmark_takes_turns():
+    calls = []
+    benchmark = small_srn.load_tool('benchmark_onnx')
+    functions = [lambda: calls.append('a'), lambda: calls.append('b')]
+    medians = benchmark.take_turns(functions, 2)
+    assert calls == list('ababab') and np.shape(medians) == (2,)

@@ -1,0 +1,143 @@
+"""Time an exported SRN beside the model in PyTorch, on the CPU.
+
+    python tools/benchmark_onnx.py CONFIG CHECKPOINT MODEL.onnx
+
+Both get arrays of bytes and give boxes: preparing the image, the network, decoding
+and NMS. They take turns, so that what else the machine does hits both; the medians
+and their ratio are printed. MODEL.onnx must be an export of this checkpoint.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.deploy.onnx_runner import OnnxRunner
+from mmdet_srn.deploy.torch_detector import load_detector, run_detector
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Reads a size.
+
+    Args:
+        text (str): Such as '640x480', width first.
+
+    Returns:
+        tuple[int, int]: Width and height.
+    """
+    width, height = text.split('x')
+    return int(width), int(height)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line.
+
+    Args:
+        argv (Sequence[str], optional): Defaults to None, the process's own.
+
+    Returns:
+        argparse.Namespace: What it says.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', metavar='CONFIG')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT')
+    parser.add_argument('model', metavar='MODEL.onnx')
+    parser.add_argument(
+        '--image', help='photograph, brought to each size (default: noise)'
+    )
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        type=image_size,
+        default=[(256, 256), (640, 480), (1024, 768)],
+        metavar='WxH',
+        help='(default: 256x256 640x480 1024x768)',
+    )
+    parser.add_argument('--batch-sizes', nargs='+', type=int, default=[1, 4])
+    parser.add_argument(
+        '--runs', type=int, default=7, help='timed calls of each (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--threads', type=int, default=1, help='of each (default: %(default)s)'
+    )
+    return parser.parse_args(argv)
+
+
+def take_turns(calls: Sequence[Callable[[], object]], runs: int) -> list[float]:
+    """Times functions in turn, after one call of each that is not timed.
+
+    Args:
+        calls (Sequence[Callable]): The functions.
+        runs (int): Timed calls of each.
+
+    Returns:
+        list[float]: Median of each, in milliseconds.
+    """
+    times: list[list[float]] = [[] for _ in calls]
+    for run in range(runs + 1):
+        for call, found in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            if run:
+                found.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(found) for found in times]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints a table.
+
+    Args:
+        argv (Sequence[str], optional): Defaults to None, the process's own.
+
+    Returns:
+        int: Exit status.
+    """
+    args = parse_args(argv)
+    allow_full_checkpoints()
+    torch.set_num_threads(args.threads)
+    try:
+        _, detector, _ = load_detector(args.config, args.checkpoint)
+        runner = OnnxRunner(args.model, args.threads)
+        photograph = None
+        if args.image:
+            photograph = cv2.imread(args.image)
+            if photograph is None:
+                raise OSError(f'{args.image} is no image or cannot be read')
+    except (OSError, ValueError, ImportError) as error:
+        print(f'benchmark_onnx: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.threads} threads, medians of {args.runs} calls, milliseconds a call')
+    print(
+        f'{"size":>11} {"batch":>5} {"boxes":>6} {"torch":>8} {"onnx":>8} {"ratio":>6}'
+    )
+    rng = np.random.default_rng(0)
+    for width, height in args.sizes:
+        if photograph is None:
+            image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        else:
+            image = cv2.resize(photograph, (width, height))
+        for batch_size in args.batch_sizes:
+            batch = [image] * batch_size
+            boxes = len(runner([image])[0][0])
+            slow, fast = take_turns(
+                [lambda b=batch: run_detector(detector, b), lambda b=batch: runner(b)],
+                args.runs,
+            )
+            print(
+                f'{f"{width}x{height}":>11} {batch_size:5} {boxes:6} {slow:8.1f} '
+                f'{fast:8.1f} {slow / fast:6.2f}',
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""Find faces in images, folders, videos and webcams; draw them and write them down.
+
+    python tools/detect.py photo.jpg holiday/ 'scans/*.png' clip.mp4 0
+
+INPUT is an image, a folder (with all below it), a quoted pattern, a video, or the
+number of a webcam; several may be given. Without --checkpoint the model is that of
+tools/quickstart.sh.
+
+Into the folder --out go NAME_faces.jpg for an image, NAME_faces.mkv for a video (no
+sound), and the results:
+
+    json    faces.jsonl, one line an image: image, frame (of videos), width, height,
+            bboxes [[x1, y1, x2, y2], ..], scores
+    csv     faces.csv, one row a face: image,frame,width,height,x1,y1,x2,y2,score
+    wider   wider/<folder>/<image>.txt, WIDER FACE's official files
+
+Boxes are in pixels of the image as it is displayed, that is with its EXIF orientation
+applied. An image whose longer side is above --max-size is made smaller for the
+detector; its boxes are in its own pixels nevertheless. Inputs are never written to.
+
+Images are read one after the other, so memory does not grow with the length of a
+video. Ctrl-C stops after the images at hand, a second Ctrl-C at once; what was
+finished until then is on the disk and whole. Exit status: 0 if all was done, 1 after
+an error, 2 for wrong arguments, 3 if inputs were left out (each is named on stderr)
+and all others done, 130 after Ctrl-C, 143 if terminated.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+from mmdet_srn import FaceDetector
+from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.inference import FaceDetections, ImageError
+from mmdet_srn.inference.drawn_files import DrawnFiles
+from mmdet_srn.inference.result_files import FORMATS, ResultFile
+from mmdet_srn.inference.sources import (
+    Frame,
+    Source,
+    count_frames,
+    find_sources,
+    frames,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICKSTART = Path('work_dirs', 'quickstart')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='see above')
+    parser.add_argument(
+        '--config',
+        help="the model's config, or the name of one that is shipped (default: the "
+        'one beside the checkpoint)',
+    )
+    parser.add_argument(
+        '--checkpoint', help='its weights, or an exported .onnx file without --config'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('detections'),
+        help='folder (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--format',
+        dest='formats',
+        type=_formats,
+        default=['json'],
+        help=f'of {",".join(FORMATS)}, with commas between (default: json)',
+    )
+    parser.add_argument(
+        '--no-draw', dest='draw', action='store_false', help='only write results'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.5,
+        help='least score of a face (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--max-size',
+        type=int,
+        default=2048,
+        help='longest side for the detector in pixels, 0: any (default: %(default)s, '
+        'for which SRN with ResNet-50 takes about 3 GB)',
+    )
+    parser.add_argument(
+        '--multi-scale', action='store_true', help="run the config's multi-scale test"
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='images at once, if of one size (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
+    )
+    args = parser.parse_args(argv)
+    if args.batch_size < 1 or args.max_size < 0:
+        parser.error('--batch-size must be 1 or more, --max-size 0 or more')
+    return args
+
+
+def _formats(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(',')))
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise argparse.ArgumentTypeError(
+            f'{unknown[0]!r} is none of {", ".join(FORMATS)}'
+        )
+    return names
+
+
+def choose_model(config: str | None, checkpoint: str | None) -> tuple[str | None, str]:
+    """Find the files of the model.
+
+    Args:
+        config: From the command line.
+        checkpoint: From the command line.
+
+    Returns:
+        Config (None for ONNX) and checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no such model; the message says what to do.
+    """
+    if checkpoint is None:
+        if config is not None:
+            raise FileNotFoundError('--config needs --checkpoint, the weights')
+        checkpoint = str(_quickstart_checkpoint())
+    if checkpoint.endswith('.onnx'):
+        return config, checkpoint
+    if config is None:
+        beside = sorted(Path(checkpoint).parent.glob('*.py'))
+        if len(beside) != 1:
+            raise FileNotFoundError(
+                f'{len(beside)} configs beside {checkpoint}: name one with --config'
+            )
+        return str(beside[0]), checkpoint
+    shipped = ROOT / 'configs' / config
+    if not Path(config).is_file() and shipped.is_file():
+        return str(shipped), checkpoint
+    return config, checkpoint
+
+
+def _quickstart_checkpoint() -> Path:
+    for root in (Path(), ROOT):
+        last = root / QUICKSTART / 'last_checkpoint'
+        if last.is_file():
+            return last.with_name(Path(last.read_text().strip()).name)
+    raise FileNotFoundError(
+        f'no model: there is no {QUICKSTART}, which "bash tools/quickstart.sh" makes '
+        'in a clone (25 minutes). Or name yours: --config CONFIG --checkpoint FILE'
+    )
+
+
+class Stop:
+    """The first Ctrl-C (or SIGTERM) is noted, the second raises KeyboardInterrupt.
+
+    So what is being written gets finished. mim, if it is around, kills its script a
+    quarter of a second after Ctrl-C; the outputs are such that this does no harm.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __enter__(self) -> 'Stop':
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {n: signal.signal(n, self._note) for n in numbers}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+class Run:
+    """Detects, draws, writes and counts.
+
+    Args:
+        detector: The detector.
+        writers: Each gets every image with what was found on it.
+        args: The command line.
+        bar: Progress.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        writers: Sequence[DrawnFiles | ResultFile],
+        args: argparse.Namespace,
+        bar: tqdm,
+    ) -> None:
+        self.detector = detector
+        self.writers = writers
+        self.args = args
+        self.bar = bar
+        self.images = self.faces = self.left_out = 0
+
+    def __call__(self, window: list[Frame]) -> bool:
+        """Do a few images; no name keeps them while the next ones are read.
+
+        Args:
+            window: The images.
+
+        Returns:
+            bool: Whether there was any.
+        """
+        for frame, faces in self._detect(window):
+            for writer in self.writers:
+                writer.write(frame, faces)
+            self.images += 1
+            self.faces += len(faces)
+        self.bar.update(len(window))
+        return bool(window)
+
+    def leave_out(self, source: Source, message: str) -> None:
+        """Count an input that cannot be used, or not to its end, and name it."""
+        self.left_out += 1
+        self.bar.update(source.kind == 'image')
+        self.bar.write(f'left out: {message}', file=sys.stderr)
+
+    def _detect(self, window: list[Frame]) -> list[tuple[Frame, FaceDetections]]:
+        try:
+            found = self.detector.detect(
+                [frame.image for frame in window],
+                batch_size=self.args.batch_size,
+                max_size=self.args.max_size or None,
+                multi_scale=self.args.multi_scale,
+            )
+        except ImageError as error:
+            if len(window) > 1:  # it is one of them
+                return [pair for frame in window for pair in self._detect([frame])]
+            self.leave_out(window[0].source, f'{window[0].source}: {error}')
+            return []
+        return list(zip(window, found, strict=True))
+
+
+def set_up(args: argparse.Namespace) -> tuple[FaceDetector, list[Source]]:
+    """Find and load what the command line names.
+
+    Args:
+        args: The command line.
+
+    Returns:
+        The detector, and what to run it on.
+
+    Raises:
+        OSError: If a file of the model or an input is missing, or the folder cannot
+            be made.
+        ValueError: If an argument cannot be used.
+        ImportError: If onnxruntime is needed and missing.
+    """
+    sources = find_sources(args.inputs, args.out)
+    config, checkpoint = choose_model(args.config, args.checkpoint)
+    allow_full_checkpoints()
+    detector = FaceDetector(
+        config, checkpoint, device=args.device, score_thr=args.score_thr
+    )
+    if args.multi_scale and not detector.has_multi_scale:
+        raise ValueError(f'--multi-scale: {config or checkpoint} has no tta_model')
+    args.out.mkdir(parents=True, exist_ok=True)
+    return detector, sources
+
+
+def run(
+    detector: FaceDetector, sources: Sequence[Source], args: argparse.Namespace
+) -> int:
+    """Detect on all sources.
+
+    Args:
+        detector: The detector.
+        sources: The sources.
+        args: The command line.
+
+    Returns:
+        int: Exit status.
+
+    Raises:
+        OSError: If something cannot be written.
+    """
+    inputs = [source.location for source in sources if source.kind != 'webcam']
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stop())
+        writers: list[DrawnFiles | ResultFile] = [
+            stack.enter_context(closing(FORMATS[name](args.out, inputs)))
+            for name in args.formats
+        ]
+        if args.draw:
+            writers.append(stack.enter_context(closing(DrawnFiles(args.out, inputs))))
+        # Silent where nobody looks: None is for "if stderr is a terminal".
+        bar = tqdm(total=count_frames(sources), unit='image', disable=None)
+        work = Run(detector, writers, args, stack.enter_context(closing(bar)))
+        images = frames(sources, detector.read, work.leave_out)
+        while not stop.signal and work(list(islice(images, args.batch_size))):
+            pass
+    print(f'{work.images} images, {work.faces} faces: {args.out}')
+    if work.left_out:
+        print(f'{work.left_out} inputs left out, see above', file=sys.stderr)
+    if stop.signal:
+        print('stopped; what was finished is there', file=sys.stderr)
+        return 128 + stop.signal
+    return 3 if work.left_out else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments; None for the process's own.
+
+    Returns:
+        int: Exit status.
+    """
+    args = parse_args(argv)
+    try:
+        detector, sources = set_up(args)
+    except (OSError, ValueError, ImportError) as error:
+        print(f'detect: {error}', file=sys.stderr)
+        return 1
+    try:
+        return run(detector, sources, args)
+    except OSError as error:
+        print(f'detect: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == '__main__':
+    sys.exit(main())

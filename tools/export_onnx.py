@@ -1,0 +1,149 @@
+"""Export a trained SRN to ONNX, for batches and images of any size.
+
+    python tools/export_onnx.py CONFIG CHECKPOINT OUT.onnx
+
+The file takes `images`, uint8 (batch, height, width, 3) in OpenCV's channel order,
+BGR, and normalises them itself. By default it gives the faces after NMS:
+
+    boxes   float32 (batch, K, 4), x1 y1 x2 y2 in pixels of the image, best first
+    scores  float32 (batch, K)
+    counts  int64 (batch), how many of the K rows are faces; the others are padding,
+            boxes of 0 with a score of -1
+
+With --form boxes these are the candidates before NMS; with --form raw the file gives
+the maps of the network instead, both steps'. Thresholds are the config's test_cfg,
+which --cfg-options changes:
+
+    --cfg-options model.test_cfg.score_thr=0.05 model.test_cfg.max_per_img=100
+
+tools/detect_onnx.py and mmdet_srn.FaceDetector run such a file. It needs
+`pip install "mmdet_srn[onnx]"`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+from mmengine.config import DictAction
+
+from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.deploy.onnx_export import OPSET, export_onnx
+from mmdet_srn.deploy.onnx_runner import OnnxRunner
+from mmdet_srn.deploy.parity import BOX_TOLERANCE, SCORE_TOLERANCE, compare_detections
+from mmdet_srn.deploy.srn_graph import FORMS
+from mmdet_srn.deploy.torch_detector import load_detector, run_detector
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        argv (Sequence[str], optional): Defaults to None, the process's own.
+
+    Returns:
+        argparse.Namespace: What it says.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', metavar='CONFIG')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT')
+    parser.add_argument('out', metavar='OUT.onnx', help='file to write')
+    parser.add_argument(
+        '--form', choices=FORMS, default='detections', help='(default: %(default)s)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings of the config to replace',
+    )
+    parser.add_argument(
+        '--verify',
+        nargs='+',
+        metavar='IMAGE',
+        help='run the file and the model on these images, and fail if a box differs by '
+        f'more than {BOX_TOLERANCE} pixels or a score by more than {SCORE_TOLERANCE}; '
+        'not with --form raw',
+    )
+    args = parser.parse_args(argv)
+    if args.verify and args.form == 'raw':
+        parser.error('--verify compares boxes, which --form raw has not')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export, and compare if asked to.
+
+    Args:
+        argv (Sequence[str], optional): Defaults to None, the process's own.
+
+    Returns:
+        int: Exit status: 1 if it failed, or if the file finds other boxes.
+    """
+    args = parse_args(argv)
+    allow_full_checkpoints()
+    try:
+        metadata = export_onnx(
+            args.config, args.checkpoint, args.out, args.form, args.cfg_options
+        )
+        size = Path(args.out).stat().st_size / 1e6
+        print(f'wrote {args.out}: form {args.form}, opset {OPSET}, {size:.1f} MB')
+        print_resize(metadata)
+        return 1 if args.verify and not verify(args) else 0
+    except (OSError, ValueError, ImportError) as error:
+        print(f'export_onnx: {error}', file=sys.stderr)
+        return 1
+
+
+def print_resize(metadata: dict) -> None:
+    """Say so where the config's test resizes, as the file does not.
+
+    Args:
+        metadata (dict): The file's.
+    """
+    steps = [step for step in metadata['resize'] if step.get('scale_factor') != 1]
+    if steps:
+        print(
+            f"the config's test protocol, {metadata['protocol']}, resizes the image, "
+            f'the file does not: {steps}'
+        )
+
+
+def verify(args: argparse.Namespace) -> bool:
+    """Compare the file with the model, and print a table.
+
+    Args:
+        args (argparse.Namespace): The command line.
+
+    Returns:
+        bool: Whether they find the same boxes on all images.
+
+    Raises:
+        OSError: If an image cannot be read.
+    """
+    detector = load_detector(args.config, args.checkpoint, args.cfg_options)[1]
+    runner = OnnxRunner(args.out)
+    print(f'{"faces of model":>14} {"of file":>8} {"pixels":>8} {"score":>8}  image')
+    all_same = True
+    for name in args.verify:
+        image = cv2.imread(name)
+        if image is None:
+            raise OSError(f'{name} is no image or cannot be read')
+        parity = compare_detections(
+            run_detector(detector, [image])[0], runner([image])[0]
+        )
+        print(
+            f'{parity.numbers[0]:14} {parity.numbers[1]:8} {parity.box_diff:8.0e} '
+            f'{parity.score_diff:8.0e}  {name}'
+            + ('' if parity.same else f'  DIFFERS: only {parity.pairs} are the same')
+        )
+        all_same &= parity.same
+    return all_same
+
+
+if __name__ == '__main__':
+    sys.exit(main())
