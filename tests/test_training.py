@@ -12,6 +12,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
@@ -131,6 +132,7 @@ def test_every_parameter_learns(repo_root, stc, str_):
 
 def test_one_image_is_learned(repo_root, mosaic):
     """The loss falls and the faces are found, by the default placements."""
+    init_default_scope('mmdet')
     cfg = config(repo_root, mosaic, mosaic)
     model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
     model.init_weights()
