@@ -185,9 +185,7 @@ def test_missing_package(missing, monkeypatch):
 
 def test_old_torch(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.8.1+cu126')
-    with pytest.raises(
-        ImportError, match=r'torch >= 2\.9, this is 2\.8\.1'
-    ):
+    with pytest.raises(ImportError, match=r'torch >= 2\.9, this is 2\.8\.1'):
         importlib.reload(nms_op)
 
 
