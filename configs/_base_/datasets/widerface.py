@@ -48,7 +48,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=4,  # on each of 8 GPUs: the paper's batch of 32
     num_workers=4,
-    persistent_workers=True,
+    persistent_workers=False,  # EpochSeedHook seeds workers when they start
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,

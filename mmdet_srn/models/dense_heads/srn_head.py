@@ -13,6 +13,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from mmengine.config import ConfigDict
+from mmengine.dist import get_world_size
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -313,7 +314,7 @@ class SRNHead(AnchorHead):
         The first step is matched on the anchors of the levels that it works
         on, the second on all, where STR levels are matched on their refined
         boxes. Each loss is divided by the positives of its step (of all levels
-        and images), averaged over the processes and at least 1.
+        and images), averaged over the processes and at least 1 in all of them.
 
         Args:
             first_cls_scores (list[Tensor]): See ``forward``.
@@ -359,8 +360,9 @@ class SRNHead(AnchorHead):
         second_positive = (second.labels < self.num_classes) & keep
         num_pos_first = first_positive.sum().float()
         num_pos_second = second_positive.sum().float()
-        first_avg_factor = reduce_mean(num_pos_first).clamp(min=1)
-        second_avg_factor = reduce_mean(num_pos_second).clamp(min=1)
+        least = 1 / get_world_size()  # 1 in all processes together
+        first_avg_factor = reduce_mean(num_pos_first).clamp(min=least)
+        second_avg_factor = reduce_mean(num_pos_second).clamp(min=least)
 
         loss_cls_first, loss_cls_second = self.loss_cls(
             first_logits.flatten(0, 1),
