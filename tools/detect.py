@@ -22,7 +22,7 @@ Images are read one after the other, so memory does not grow with the length of 
 video. Ctrl-C stops after the images at hand, a second Ctrl-C at once; what was
 finished until then is on the disk and whole. Exit status: 0 if all was done, 1 after
 an error, 2 for wrong arguments, 3 if inputs were left out (each is named on stderr)
-and all others done, 130 after Ctrl-C, 143 if terminated.
+and all others done, 130 after Ctrl-C, 143 if terminated; mim makes 1 of all but 0.
 """
 
 import argparse
@@ -228,7 +228,7 @@ class Run:
                 writer.write(frame, faces)
             self.images += 1
             self.faces += len(faces)
-        self.bar.update(len(window))
+            self.bar.update()
         return bool(window)
 
     def leave_out(self, source: Source, message: str) -> None:

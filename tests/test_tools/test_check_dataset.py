@@ -259,7 +259,12 @@ def test_goes_on_after_an_interruption(repo_root, slow, tmp_path, sent):
     command += ['--ann-file', 'list.txt', '--images', 'WIDER_train/images']
     command += ['--cache', cache, '--workers', '2']
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs, as CI may be, hand down an ignored SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _wait(lambda: cache.exists() and cache.read_bytes().count(b'\n') > 1)
     children = _children(process.pid)

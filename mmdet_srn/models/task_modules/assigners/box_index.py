@@ -8,6 +8,9 @@ from torch import Tensor
 Reach = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """One of the functions of ``reach``."""
 
+CHUNK_SIZE = 1 << 16
+"""Pairs at a time, our choice: more are no faster on a CPU."""
+
 # Our choices; they change the speed only. Two bins of size per octave; the factor
 # keeps powers of two, and what rounds to either side of them, in one bin.
 BIN_FACTOR, BINS = 0.77, 128

@@ -10,8 +10,9 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .box_index import CHUNK_SIZE
 from .dense_overlaps import DenseOverlaps
-from .ignored_priors import CHUNK_SIZE, find_ignored
+from .ignored_priors import find_ignored
 from .near_overlaps import NearOverlaps
 from .reach import bounds_hold
 

@@ -6,11 +6,8 @@ import torch
 from mmdet.models.task_modules.assigners import BboxOverlaps2D
 from torch import Tensor
 
-from .box_index import BoxIndex, candidate_rows
+from .box_index import CHUNK_SIZE, BoxIndex, candidate_rows
 from .reach import bounds_hold, covered_reach, iof_reach
-
-CHUNK_SIZE = 1 << 16
-"""Pairs at a time; our choice, see ``tools/benchmark_assign.py``."""
 
 
 def find_ignored(
