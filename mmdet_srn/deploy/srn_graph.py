@@ -50,9 +50,9 @@ class SRNGraph(nn.Module):
         _check_detector(detector)
         self.detector = detector
         self.form = form
-        self.selection = (
-            None if form == 'raw' else Selection.from_test_cfg(detector.test_cfg)
-        )
+        self.selection = None
+        if form != 'raw':
+            self.selection = Selection.from_test_cfg(detector.bbox_head.test_cfg)
 
     @property
     def output_names(self) -> list[str]:

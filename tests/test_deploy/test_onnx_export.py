@@ -1,5 +1,6 @@
 """Exported files, through the real onnxruntime, against the package's prediction."""
 
+import copy
 import importlib
 import json
 import sys
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from mmdet_srn.deploy import nms_op
-from mmdet_srn.deploy.onnx_export import OPSET, export_onnx
+from mmdet_srn.deploy.onnx_export import EXAMPLE, OPSET, export_onnx
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.deploy.srn_graph import SRNGraph
@@ -91,6 +92,42 @@ def test_file(form):
     operators = {node.op_type for node in model.graph.node}
     assert ('NonMaxSuppression' in operators) is (form == 'detections')
     assert 'Resize' in operators
+
+
+class Prepared(torch.nn.Module):
+    """The graph's first part; the exporter refuses weights that nothing reads."""
+
+    def __init__(self, data_preprocessor):
+        super().__init__()
+        self.detector = torch.nn.Module()
+        self.detector.data_preprocessor = data_preprocessor
+
+    def forward(self, images):
+        return SRNGraph.preprocess(self, images)
+
+
+def test_padding_to_a_divisor():
+    """Which the detectors above have not: that part of the graph alone."""
+    data_preprocessor = copy.deepcopy(small_srn.detector('raw').data_preprocessor)
+    data_preprocessor.pad_size_divisor = 32
+    data_preprocessor.pad_value = 7
+    prepared = Prepared(data_preprocessor)
+    axes = {axis: torch.export.Dim.DYNAMIC for axis in range(3)}
+    program = torch.export.export(
+        prepared, (torch.zeros(EXAMPLE, dtype=torch.uint8),), dynamic_shapes=(axes,)
+    )
+    model = torch.onnx.export(
+        program, dynamo=True, verbose=False, opset_version=OPSET, input_names=['images']
+    ).model_proto
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=['CPUExecutionProvider']
+    )
+    for number, height, width in ((1, 33, 64), (2, 96, 128), (1, 1, 31), (3, 65, 7)):
+        batch = np.stack(small_srn.images(number, height, width))
+        [got] = session.run(None, {'images': batch})
+        expected = prepared(torch.from_numpy(batch))
+        assert got.shape[2:] == (-(-height // 32) * 32, -(-width // 32) * 32)
+        np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def axes(value):

@@ -53,7 +53,7 @@ def detector(whole):
 
 
 def set_test_cfg(detector, test_cfg):
-    detector.test_cfg = detector.bbox_head.test_cfg = ConfigDict(test_cfg)
+    detector.bbox_head.test_cfg = ConfigDict(test_cfg)
 
 
 def run_graph(detector, batch, form='detections'):
@@ -105,7 +105,7 @@ def test_placements(config, stc, str_levels):
 
 def test_every_setting_matters(detector):
     """Those of the config that is exported; else comparisons would show little."""
-    settings = dict(detector.test_cfg, max_per_img=10_000)
+    settings = dict(detector.bbox_head.test_cfg, max_per_img=10_000)
     batches = [small_srn.images(1, *size) for size in [(192, 192), *SIZES, (52, 52)]]
     number = {}
     for name, changed in {
@@ -117,7 +117,7 @@ def test_every_setting_matters(detector):
         'max_before_nms': dict(max_before_nms=-1),
         'iou_threshold': dict(nms=dict(settings['nms'], iou_threshold=0.4)),
         'offset': dict(nms=dict(settings['nms'], offset=0)),
-        'max_per_img': dict(max_per_img=detector.test_cfg['max_per_img']),
+        'max_per_img': dict(max_per_img=60),
         'theta': {},
     }.items():
         detector.bbox_head.theta = 1.0 if name == 'theta' else 0.7

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..losses.two_stage_focal_loss import TwoStageFocalLoss, survives
 from ..task_modules.assigners import find_ignored
-from ..utils.deferred_map import DeferredMap, all_dense, to_dense
+from ..utils.deferred_map import DeferredMap, to_dense
 from ..utils.partial_map import SparseModule, partial_maps
 from .level_outputs import LevelOutputs, Reader, map_readers, partial_readers
 
@@ -261,22 +261,25 @@ class SRNHead(AnchorHead):
             - cls_scores: one per level, (N, A * num_classes, H, W).
             - bbox_preds: one per level, (N, A * 4, H, W).
         """
-        first_maps, second_maps = self._split_steps(all_dense(x))
+        first_maps, second_maps = self._split_steps(x)
         first_cls_scores, first_bbox_preds, cls_scores, bbox_preds = [], [], [], []
         for level, (first, second) in enumerate(
             zip(first_maps, second_maps, strict=True)
         ):
+            one_map = first is second
+            second = to_dense(second)
+            first = second if one_map else to_dense(first)
             cls_feat = self.cls_subnet(second)
             reg_feat = self.reg_subnet(second)
             cls_scores.append(self.conv_cls(cls_feat))
             bbox_preds.append(self.conv_reg(reg_feat))
             # On shared maps both steps have the same features.
             if level in self.stc_levels:
-                if first is not second:
+                if not one_map:
                     cls_feat = self.cls_subnet(first)
                 first_cls_scores.append(self._first_predictor(cls_feat))
             if level in self.str_levels:
-                if first is not second:
+                if not one_map:
                     reg_feat = self.reg_subnet(first)
                 first_bbox_preds.append(self.conv_reg(reg_feat))
         return first_cls_scores, first_bbox_preds, cls_scores, bbox_preds

@@ -1,6 +1,5 @@
 """A feature map whose last convolution is left to who reads the map."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -28,12 +27,3 @@ def to_dense(feature_map: Tensor | DeferredMap) -> Tensor:
     if isinstance(feature_map, DeferredMap):
         return feature_map.dense()
     return feature_map
-
-
-def all_dense(feature_maps: Sequence[Tensor | DeferredMap]) -> list[Tensor]:
-    """Return the maps, each computed once, however often it is among them."""
-    made: dict[int, Tensor] = {}
-    for feature_map in feature_maps:
-        if id(feature_map) not in made:
-            made[id(feature_map)] = to_dense(feature_map)
-    return [made[id(feature_map)] for feature_map in feature_maps]
