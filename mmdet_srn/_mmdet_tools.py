@@ -28,6 +28,7 @@ def run_mmdet_tool(name: str) -> None:
     allow_full_checkpoints()
     join_processes_without_gpu()
     runpy.run_path(str(script), run_name='__main__')
+    leave_processes()
 
 
 def find_mmdet_tool(name: str) -> Path:
@@ -99,3 +100,16 @@ def join_processes_without_gpu() -> None:
     )
     sys.argv += ['--cfg-options']
     sys.argv += [f'model_wrapper_cfg.{name}={value}' for name, value in wrapper.items()]
+
+
+def leave_processes() -> None:
+    """Leaves the joined processes, all of them together.
+
+    mmengine does not. gloo's threads may then release tensors while the interpreter
+    ends, which aborts a process whose training has succeeded.
+    """
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()

@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmdet_srn._mmdet_tools import join_processes_without_gpu
+from mmdet_srn._mmdet_tools import join_processes_without_gpu, leave_processes
 from tests.ddp_worker import CASES, PROCESSES, run
 from tests.test_install.environment import Environment, copy_sources
 from tests.training import ROOT, SIZE, logged, small_config, write_data_set
@@ -185,4 +185,13 @@ def test_only_launched_processes_are_joined(monkeypatch, arguments, rank):
         os.environ.pop('RANK', None)
     join_processes_without_gpu()
     assert sys.argv == words
+    assert not torch.distributed.is_initialized()
+
+
+def test_processes_are_left(tmp_path):
+    leave_processes()  # nothing to leave
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    leave_processes()
     assert not torch.distributed.is_initialized()

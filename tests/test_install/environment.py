@@ -84,7 +84,7 @@ class Environment:
         Args:
             *arguments: Python's arguments.
             cwd: The working folder, by default the environment's own.
-            check: Whether to raise on a non-zero exit status, with all output.
+            check: Whether to raise on a non-zero exit status, with the output's end.
             **variables: Environment variables to set.
         """
         environ = {
@@ -104,8 +104,9 @@ class Environment:
         )
         if check and result.returncode != 0:
             command = ' '.join(map(str, arguments))
+            end = '\n'.join(result.stdout.splitlines()[-60:])
             raise AssertionError(
-                f'python {command}: exit status {result.returncode}\n{result.stdout}'
+                f'python {command}: exit status {result.returncode}, at its end:\n{end}'
             )
         return result
 
