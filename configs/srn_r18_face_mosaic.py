@@ -14,7 +14,10 @@ model = dict(
         init_cfg=None,
     ),
     neck=dict(
-        in_channels=[32, 64, 128, 256], out_channels=64, extra_channels=(128, 64)
+        in_channels=[32, 64, 128, 256],
+        out_channels=64,
+        extra_channels=(128, 64),
+        deferred_levels=(),  # the head's GN sees whole maps
     ),
     bbox_head=dict(
         in_channels=64,

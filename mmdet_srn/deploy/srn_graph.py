@@ -6,6 +6,7 @@ from mmdet.models import DetDataPreprocessor, SingleStageDetector
 from mmdet.models.task_modules import DeltaXYWHBBoxCoder
 from torch import Tensor, nn
 
+from ..models.data_preprocessors import ChannelsLastPreprocessor
 from ..models.dense_heads import SRNHead
 from ..models.losses.two_stage_focal_loss import survives
 from .nms_op import nms_keep
@@ -188,9 +189,10 @@ def _check_detector(detector: nn.Module) -> None:
             f'only a detector of one class can be exported, not of {head.num_classes}'
         )
     preprocessor = type(detector.data_preprocessor)
-    if preprocessor is not DetDataPreprocessor:
+    if preprocessor not in (DetDataPreprocessor, ChannelsLastPreprocessor):
         raise ValueError(
-            f'only DetDataPreprocessor can be exported, not {preprocessor.__name__}'
+            'only DetDataPreprocessor or ChannelsLastPreprocessor can be exported, not '
+            f'{preprocessor.__name__}'
         )
     coder = head.bbox_coder
     if type(coder) is not DeltaXYWHBBoxCoder or coder.use_box_type:

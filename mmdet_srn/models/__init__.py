@@ -1,5 +1,6 @@
 """Modules of SRN's network, each registered in ``mmdet.registry``."""
 
+from .data_preprocessors import ChannelsLastPreprocessor
 from .dense_heads import SRNHead
 from .losses import TwoStageFocalLoss
 from .necks import RFE, SRNFPN
@@ -10,6 +11,7 @@ from .utils import PretrainedBackbone
 __all__ = [
     'RFE',
     'SRNFPN',
+    'ChannelsLastPreprocessor',
     'PretrainedBackbone',
     'SRNAnchorGenerator',
     'SRNHead',

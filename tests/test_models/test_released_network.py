@@ -15,6 +15,7 @@ from mmengine.config import Config
 from scipy.spatial import cKDTree
 
 import mmdet_srn  # noqa: F401
+from mmdet_srn.models.utils.deferred_map import to_dense
 from tests.reference import released_network
 
 REPO = Path(__file__).resolve().parents[2]
@@ -137,7 +138,7 @@ def test_every_stage(detector, case, number):
     images, plain = case
     with torch.no_grad():
         data = detector.data_preprocessor(batch(images[:number]))
-        maps = detector.extract_feat(data['inputs'])
+        maps = [to_dense(m) for m in detector.extract_feat(data['inputs'])]
         first_cls, first_reg, cls, reg = detector.bbox_head(maps)
     stc, str_ = released_network.STC_LEVELS, released_network.STR_LEVELS
     for i in range(number):

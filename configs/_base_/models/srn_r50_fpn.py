@@ -3,7 +3,7 @@
 model = dict(
     type='SingleStageDetector',
     data_preprocessor=dict(
-        type='DetDataPreprocessor',
+        type='ChannelsLastPreprocessor',  # mmdet's; on a CPU, tests are faster
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,  # released: RGB, ImageNet's mean and std
@@ -34,6 +34,8 @@ model = dict(
         upsample_cfg=dict(
             mode='bilinear', align_corners=True
         ),  # paper: nearest, as FPN
+        # P2 to P4: at test, computed where the first step leaves something
+        deferred_levels=(0, 1, 2),
     ),
     # New layers: Xavier, by the modules' defaults (paper). Released: N(0, 0.01), i.e.
     # init_cfg=dict(type='Normal', layer='Conv2d', std=0.01), for the head with

@@ -1,6 +1,7 @@
 """SRN's head: selective two-step classification and regression."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from inspect import signature
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import AnchorHead
 from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.models.task_modules.prior_generators import anchor_inside_flags
+from mmdet.models.task_modules.samplers import PseudoSampler
 from mmdet.models.utils import filter_scores_and_topk
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
@@ -77,8 +79,12 @@ class SRNHead(AnchorHead):
 
     Args:
         num_classes (int): Number of classes without background.
-        in_channels (int): Channels of the input maps.
+        in_channels (int): Channels of the input maps, the same on all levels.
         feat_channels (int): Channels of the subnets. Defaults to 256.
+        stacked_convs (int): 3x3 convolutions of each subnet, as in mmdet's
+            ``RetinaHead``; the block of ``rfe_cfg`` takes the place of the middle
+            two, and of at least 3. Without any the predictors read the maps
+            themselves. Defaults to 4: 3x3, RFE, 3x3 (released code).
         stc_levels (Sequence[int]): Levels, 0 the finest, classified in two
             steps. Defaults to (0, 1, 2), P2 to P4 (paper).
         str_levels (Sequence[int]): Levels regressed in two steps. Defaults to
@@ -89,10 +95,10 @@ class SRNHead(AnchorHead):
         share_cls_predictor (bool): Whether both steps use one last
             classification layer (released code) or each its own. Defaults to
             False.
-        rfe_cfg (dict, optional): The block in the middle of each subnet,
-            between two 3x3 convolutions; gets ``in_channels`` and
-            ``norm_cfg``. None is RetinaNet's subnet of four 3x3 convolutions
-            (paper's baseline). Defaults to ``dict(type='RFE')``.
+        rfe_cfg (dict, optional): The block in the middle of each subnet; gets
+            ``in_channels`` and ``norm_cfg``. None is RetinaNet's subnet of 3x3
+            convolutions alone (paper's baseline). Defaults to
+            ``dict(type='RFE')``.
         norm_cfg (dict, optional): Normalisation inside the subnets, whose
             statistics both steps and all levels share. Defaults to None.
         anchor_generator (dict): Defaults to ``SRNAnchorGenerator``.
@@ -109,10 +115,13 @@ class SRNHead(AnchorHead):
 
     Raises:
         ValueError: If a placement names a level twice or one that the anchor
-            generator has not, if the levels differ in anchors per cell, if
-            ``loss_cls`` is another loss or has another theta, if one of the
-            two keys for small maps is missing, or if ``second_step`` is none
-            of the three.
+            generator has not, if the levels differ in anchors per cell or in
+            channels, if ``rfe_cfg`` has other channels or too few
+            ``stacked_convs``, if ``loss_cls`` is another loss or has another
+            theta, if an assigner or the sampler cannot serve here, if one of
+            the two keys for small maps is missing, or if ``second_step`` is
+            none of the three. When maps come in: if their number, channels or
+            sizes are not those that the arguments name.
     """
 
     def __init__(
@@ -120,6 +129,7 @@ class SRNHead(AnchorHead):
         num_classes: int,
         in_channels: int,
         feat_channels: int = 256,
+        stacked_convs: int = 4,
         stc_levels: Sequence[int] = (0, 1, 2),
         str_levels: Sequence[int] = (3, 4, 5),
         theta: float = 0.99,
@@ -135,8 +145,9 @@ class SRNHead(AnchorHead):
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        self.stc_levels = tuple(sorted(stc_levels))
-        self.str_levels = tuple(sorted(str_levels))
+        self.stc_levels = self._placement('stc_levels', stc_levels)
+        self.str_levels = self._placement('str_levels', str_levels)
+        self.stacked_convs = stacked_convs
         self.theta = theta
         self.share_cls_predictor = share_cls_predictor
         self.rfe_cfg = rfe_cfg
@@ -146,7 +157,8 @@ class SRNHead(AnchorHead):
             loss_type = MODELS.get(loss_type)
         if loss_type is None or not issubclass(loss_type, TwoStageFocalLoss):
             raise ValueError(
-                f'SRNHead needs a TwoStageFocalLoss as loss_cls, got {loss_cls["type"]}'
+                "SRNHead needs loss_cls=dict(type='TwoStageFocalLoss'), which takes "
+                f"FocalLoss' arguments, got {loss_cls['type']}"
             )
         if test_cfg and ('small_map_cells' in test_cfg) != (
             'small_map_score_thr' in test_cfg
@@ -195,19 +207,21 @@ class SRNHead(AnchorHead):
             self.first_assigner = TASK_UTILS.build(
                 train_cfg.get('first_assigner', PAPER_FIRST_ASSIGNER)
             )
+            self._check_matching()
 
-    # ------------------------------------------------------------------ layers
+    # ------------------------------------------------------------------ checks
 
-    def _init_layers(self) -> None:
-        self._check_levels()
-        self.cls_subnet = self._build_subnet()
-        self.reg_subnet = self._build_subnet()
-        num_scores = self.num_base_priors * self.cls_out_channels
-        num_deltas = self.num_base_priors * self.bbox_coder.encode_size
-        self.conv_cls = nn.Conv2d(self.feat_channels, num_scores, 1)
-        if self.stc_levels and not self.share_cls_predictor:
-            self.conv_cls_first = nn.Conv2d(self.feat_channels, num_scores, 1)
-        self.conv_reg = nn.Conv2d(self.feat_channels, num_deltas, 1)
+    @staticmethod
+    def _placement(name: str, levels: Iterable[int]) -> tuple[int, ...]:
+        """Sort the levels of an argument."""
+        if not isinstance(levels, Iterable) or not all(
+            isinstance(level, int) for level in levels
+        ):
+            raise ValueError(
+                f'{name}={levels!r} must be a tuple of levels, 0 the finest, such as '
+                '(0, 1), or () for none'
+            )
+        return tuple(sorted(levels))
 
     def _check_levels(self) -> None:
         num_levels = self.prior_generator.num_levels
@@ -217,14 +231,96 @@ class SRNHead(AnchorHead):
             if outside or len(set(levels)) != len(levels):
                 raise ValueError(
                     f'{name}={levels} must be distinct levels from 0 to '
-                    f'{num_levels - 1}: the anchor generator has {num_levels} strides'
+                    f'{num_levels - 1}, or () for none: the anchor generator has '
+                    f'{num_levels} strides'
                 )
         if len(set(self.prior_generator.num_base_priors)) > 1:
             raise ValueError(
                 'SRNHead shares its predictors between the levels and so needs as '
                 'many anchors per cell on each, got '
-                f'{self.prior_generator.num_base_priors}'
+                f'{self.prior_generator.num_base_priors}; give each level of the '
+                'anchor generator as many ratios and scales'
             )
+
+    def _check_channels(self) -> None:
+        if not isinstance(self.in_channels, int):
+            raise ValueError(
+                'SRNHead shares its subnets between the levels and so needs one '
+                f'number of channels, got in_channels={self.in_channels}; end the '
+                "neck with dict(type='ChannelMapper', in_channels=..., "
+                'out_channels=..., num_outs=...)'
+            )
+        if self.rfe_cfg is None:
+            return
+        if self.stacked_convs < 3:
+            raise ValueError(
+                f'stacked_convs={self.stacked_convs}: the block of rfe_cfg takes the '
+                'place of the middle two of at least 3 convolutions; rfe_cfg=None '
+                'leaves it out'
+            )
+        if self.rfe_cfg.get('in_channels', self.feat_channels) != self.feat_channels:
+            raise ValueError(
+                f'rfe_cfg.in_channels={self.rfe_cfg["in_channels"]} must be '
+                f'feat_channels={self.feat_channels}, which it is where left out'
+            )
+
+    def _check_matching(self) -> None:
+        for name in ('first_assigner', 'assigner'):
+            assigner = getattr(self, name)
+            given = dict.fromkeys(signature(BaseAssigner.assign).parameters)
+            for other in ('self', 'kwargs'):
+                given.pop(other)
+            try:
+                signature(assigner.assign).bind(**given)
+            except TypeError as error:
+                raise ValueError(
+                    f'train_cfg.{name}: {type(assigner).__name__} needs more than the '
+                    f'priors of a step and the ground truth ({error}); take '
+                    'GridMaxIoUAssigner or MaxIoUAssigner'
+                ) from error
+        if not isinstance(self.sampler, PseudoSampler):
+            raise ValueError(
+                f'train_cfg.sampler={type(self.sampler).__name__}: SRNHead samples '
+                'nothing, its loss is a focal one; leave the sampler out'
+            )
+
+    def _check_sizes(
+        self, sizes: list[torch.Size], batch_img_metas: list[dict]
+    ) -> None:
+        """See that the maps have the strides of their anchors.
+
+        Two cells are left to backbones that round or do not pad. Where the input's
+        size is not in the meta information nothing can be said.
+        """
+        shape = batch_img_metas[0].get('batch_input_shape')
+        if shape is None:
+            return
+        for level, (size, (stride_w, stride_h)) in enumerate(
+            zip(sizes, self.prior_generator.strides, strict=True)
+        ):
+            expected = shape[0] / stride_h, shape[1] / stride_w
+            if any(abs(a - b) > 2 for a, b in zip(size, expected, strict=True)):
+                raise ValueError(
+                    f'level {level}: a map of {tuple(size)} cells of an input of '
+                    f'{tuple(shape)} pixels (h, w) has not the stride '
+                    f'{stride_h} of its anchors; set '
+                    "bbox_head.anchor_generator.strides to those of the neck's maps"
+                )
+
+    # ------------------------------------------------------------------ layers
+
+    def _init_layers(self) -> None:
+        self._check_levels()
+        self._check_channels()
+        self.cls_subnet = self._build_subnet()
+        self.reg_subnet = self._build_subnet()
+        channels = self.feat_channels if self.stacked_convs else self.in_channels
+        num_scores = self.num_base_priors * self.cls_out_channels
+        num_deltas = self.num_base_priors * self.bbox_coder.encode_size
+        self.conv_cls = nn.Conv2d(channels, num_scores, 1)
+        if self.stc_levels and not self.share_cls_predictor:
+            self.conv_cls_first = nn.Conv2d(channels, num_scores, 1)
+        self.conv_reg = nn.Conv2d(channels, num_deltas, 1)
 
     def _build_subnet(self) -> nn.Sequential:
         """Build the layers before a predictor, shared by levels and steps."""
@@ -234,12 +330,17 @@ class SRNHead(AnchorHead):
                 channels, self.feat_channels, 3, padding=1, norm_cfg=self.norm_cfg
             )
 
+        channels = [self.in_channels, *[self.feat_channels] * (self.stacked_convs - 1)]
+        channels = channels[: self.stacked_convs]
         if self.rfe_cfg is None:
-            middle = [conv(self.feat_channels), conv(self.feat_channels)]
-        else:
-            rfe_cfg = dict(in_channels=self.feat_channels, norm_cfg=self.norm_cfg)
-            middle = [MODELS.build({**rfe_cfg, **self.rfe_cfg})]
-        return nn.Sequential(conv(self.in_channels), *middle, conv(self.feat_channels))
+            return nn.Sequential(*map(conv, channels))
+        before = (self.stacked_convs - 1) // 2
+        rfe_cfg = dict(in_channels=self.feat_channels, norm_cfg=self.norm_cfg)
+        return nn.Sequential(
+            *map(conv, channels[:before]),
+            MODELS.build({**rfe_cfg, **self.rfe_cfg}),
+            *map(conv, channels[before + 2 :]),
+        )
 
     # ----------------------------------------------------------------- forward
 
@@ -290,15 +391,34 @@ class SRNHead(AnchorHead):
 
     def _split_steps(self, x: Sequence) -> tuple[Sequence, Sequence]:
         num_levels = self.prior_generator.num_levels
+        for number, feature_map in enumerate(x):
+            if isinstance(feature_map, Tensor) and (
+                feature_map.shape[1] != self.in_channels
+            ):
+                raise ValueError(
+                    f'map {number} of the neck has {feature_map.shape[1]} channels, '
+                    f'but SRNHead was built for in_channels={self.in_channels}; set '
+                    "bbox_head.in_channels to the neck's out_channels"
+                )
         if len(x) == num_levels:
             return x, x
-        if len(x) == 2 * num_levels:
-            return x[:num_levels], x[num_levels:]
-        raise ValueError(
-            f'SRNHead has {num_levels} strides and so takes {num_levels} maps, for '
-            f'both steps, or {2 * num_levels}, first those of the first step; the '
-            f'neck gave {len(x)}'
-        )
+        if len(x) != 2 * num_levels:
+            raise ValueError(
+                f'SRNHead has {num_levels} strides and so takes {num_levels} maps, for '
+                f'both steps, or {2 * num_levels}, first those of the first step; the '
+                f'neck gave {len(x)}. Change the strides of the anchor generator or '
+                'num_outs of the neck'
+            )
+        first, second = x[:num_levels], x[num_levels:]
+        for level in {*self.stc_levels, *self.str_levels}:
+            # no harm to trained weights, which have been read that way
+            if self.training and first[level] is second[level]:
+                raise ValueError(
+                    f'the neck made no map of level {level} for the first step, '
+                    f'which has stc_levels={self.stc_levels} and '
+                    f'str_levels={self.str_levels}; add it to neck.first_levels'
+                )
+        return first, second
 
     # -------------------------------------------------------------------- loss
 
@@ -344,6 +464,7 @@ class SRNHead(AnchorHead):
         first_deltas = self._flatten(
             first_bbox_preds, self.bbox_coder.encode_size, deltas
         )
+        self._check_sizes([scores.shape[-2:] for scores in cls_scores], batch_img_metas)
         anchors, valid, level_of = self._training_grid(cls_scores, batch_img_metas)
         on_stc = torch.isin(level_of, level_of.new_tensor(self.stc_levels))
         on_str = torch.isin(level_of, level_of.new_tensor(self.str_levels))

@@ -8,6 +8,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..utils.deferred_map import to_dense
+
 
 @MODELS.register_module()
 class RFE(BaseModule):
@@ -49,6 +51,7 @@ class RFE(BaseModule):
         super().__init__(init_cfg=init_cfg)
         if any(side % 2 == 0 for kernel in kernel_sizes for side in kernel):
             raise ValueError(f'RFE needs odd kernel sides, got {kernel_sizes}')
+        self.in_channels = in_channels
         width = in_channels // len(kernel_sizes)
         if width == 0:
             raise ValueError(
@@ -83,7 +86,15 @@ class RFE(BaseModule):
 
         Returns:
             Tensor | tuple[Tensor, ...]: Same shapes as the input.
+
+        Raises:
+            ValueError: If a map has other than ``in_channels`` channels.
         """
         if not isinstance(x, Tensor):
-            return tuple(self(level) for level in x)
+            return tuple(self(to_dense(level)) for level in x)
+        if x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'RFE(in_channels={self.in_channels}) got a map of {x.shape[1]} '
+                'channels; as a neck it needs the out_channels of the one before it'
+            )
         return x + self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))

@@ -78,6 +78,7 @@ class SRNFPN(BaseModule):
         ),
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.in_channels = tuple(in_channels)
         if len(in_channels) + len(extra_channels) != num_outs:
             raise ValueError(
                 f'SRNFPN: {len(in_channels)} backbone stages and '
@@ -133,10 +134,22 @@ class SRNFPN(BaseModule):
             tuple[Tensor | DeferredMap, ...]: The first step's ``num_outs``
             maps, then the second step's, finest first, each
             (N, out_channels, H_i, W_i).
+
+        Raises:
+            ValueError: If the maps are not as many as ``in_channels``, or have
+                other channels.
         """
+        channels = tuple(stage.shape[1] for stage in inputs)
+        if channels != self.in_channels:
+            raise ValueError(
+                f'the backbone gave {len(channels)} maps of {channels} channels to '
+                f'SRNFPN(in_channels={self.in_channels}); set neck.in_channels, or '
+                'out_indices of the backbone'
+            )
         stages = list(inputs)
         for conv in self.extra_convs:
-            stages.append(conv(stages[-1]))
+            # C6's weights, 75 MB, would be laid out as a map of a few cells is
+            stages.append(conv(stages[-1].contiguous()))
         second = self.fpn(inputs)
         first = list(second)
         for level, reduce in self.reducers.items():

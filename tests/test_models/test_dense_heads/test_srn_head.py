@@ -564,36 +564,3 @@ def test_boxes_are_not_clipped_and_are_rescaled():
     torch.testing.assert_close(
         scaled.bboxes, plain.bboxes / torch.tensor([2.0, 0.5, 2.0, 0.5])
     )
-
-
-@pytest.mark.parametrize(
-    ('kwargs', 'message'),
-    [
-        (dict(stc_levels=(3,)), r'stc_levels=\(3,\).*0 to 2'),
-        (dict(str_levels=(-1,)), 'str_levels'),
-        (dict(str_levels=(1, 1)), 'distinct'),
-        (dict(theta=0.9, loss_cls=dict(type='TwoStageFocalLoss', theta=0.5)), 'theta'),
-        (dict(loss_cls=dict(type='FocalLoss', use_sigmoid=True)), 'TwoStageFocalLoss'),
-        (dict(test_cfg=ConfigDict(small_map_cells=120)), 'small_map_score_thr'),
-        (
-            dict(
-                anchor_generator=dict(
-                    type='SSDAnchorGenerator',
-                    strides=[4, 8, 16],
-                    ratios=[[2], [2, 3], [2]],
-                    min_sizes=[8, 16, 32],
-                    max_sizes=[16, 32, 64],
-                )
-            ),
-            'anchors per cell',
-        ),
-    ],
-)
-def test_wrong_arguments(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        build(**kwargs)
-
-
-def test_wrong_number_of_maps():
-    with pytest.raises(ValueError, match='the neck gave 4'):
-        build()(maps()[:4])

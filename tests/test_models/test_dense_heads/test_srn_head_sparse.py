@@ -413,15 +413,16 @@ def test_losses_and_outputs_are_dense():
     ]
     losses, expected = head.loss(x, samples), head.loss(plain, samples)
     assert losses == expected
-    twice = [x[3], *x[1:]]  # the very map of the second step in place of the first's
     with FlopCounterMode(display=False) as counter:
-        head(twice)
+        head(x[3:])  # the same maps for both steps
     shared = counter.get_total_flops()
     with FlopCounterMode(display=False) as counter:
         head(x)
-    predictor = 2 * head.conv_cls_first.weight.numel() * 40 * 51
-    subnet = dense_flops(head, 40 * 51, 'cls') - predictor
-    assert counter.get_total_flops() - shared == 2 * subnet
+    predictor = 2 * head.conv_cls_first.weight.numel()
+    subnets = (dense_flops(head, 1, 'cls') - predictor) * (40 * 51 + 20 * 26)
+    predictor = 2 * head.conv_reg.weight.numel()
+    subnets += (dense_flops(head, 1, 'reg') - predictor) * 10 * 13
+    assert counter.get_total_flops() - shared == 2 * subnets
 
 
 def test_no_state_between_calls():

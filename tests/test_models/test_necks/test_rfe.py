@@ -95,3 +95,10 @@ def test_other_kernels_and_norm():
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(dict(type='RFE', **kwargs))
+
+
+def test_wrong_channels():
+    """As a neck after one with other channels."""
+    rfe = build(in_channels=8)
+    with pytest.raises(ValueError, match=r'in_channels=8.* of 16 channels'):
+        rfe((torch.zeros(1, 8, 4, 4), torch.zeros(1, 16, 2, 2)))

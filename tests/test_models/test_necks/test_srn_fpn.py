@@ -168,3 +168,9 @@ def test_deferred_level_that_no_step_reads_twice():
 def test_wrong_deferred_levels(kwargs):
     with pytest.raises(ValueError, match='deferred_levels'):
         build(**kwargs)
+
+
+@pytest.mark.parametrize('channels', [(8, 16, 32), (8, 16, 32, 128), (16, 32, 64)])
+def test_maps_of_another_backbone(channels):
+    with pytest.raises(ValueError, match=r'in_channels=\(8, 16, 32, 64\).*out_indices'):
+        build()(stages(64, 64, channels))

@@ -1,0 +1,77 @@
+"""The same detector in another precision, memory format or form."""
+
+import copy
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from mmcv.cnn.utils import fuse_conv_bn
+from mmdet.models import SingleStageDetector
+from torch import Tensor
+
+PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+FORMATS = {
+    'contiguous': torch.contiguous_format,
+    'channels_last': torch.channels_last,
+}
+VARIANTS = (*PRECISIONS, *FORMATS, 'fused', 'compiled')
+"""Autocast to bf16 or fp16; the memory format of images and weights, whatever the
+config says; batch norms of the backbone folded into its convolutions; backbone and
+neck through ``torch.compile``."""
+
+
+def make_variant(
+    detector: SingleStageDetector, names: Iterable[str]
+) -> tuple[SingleStageDetector, Callable[[], AbstractContextManager]]:
+    """Make a copy of a detector, changed.
+
+    Args:
+        detector (SingleStageDetector): In evaluation mode; left as it is.
+        names (Iterable[str]): Of ``VARIANTS``; none is the detector itself.
+
+    Returns:
+        tuple: The detector, and what makes the context in which it is to be called.
+
+    Raises:
+        ValueError: If a name is unknown, there are two formats or precisions, or fp16
+            is asked for on a CPU (autocast there knows bf16 alone).
+    """
+    names = list(dict.fromkeys(names))
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise ValueError(f'{unknown[0]!r} is none of {", ".join(VARIANTS)}')
+    for group in (PRECISIONS, FORMATS):
+        if len(both := [name for name in names if name in group]) > 1:
+            raise ValueError(f'{both[0]} and {both[1]} exclude each other')
+    device = next(detector.parameters()).device
+    if 'fp16' in names and device.type == 'cpu':
+        raise ValueError("fp16 is for GPUs; bf16 is the CPU's")
+    if not names:
+        return detector, nullcontext
+    detector = copy.deepcopy(detector)
+    context = nullcontext
+    if 'fused' in names:
+        detector.backbone = fuse_conv_bn(detector.backbone)
+    for name in names:
+        if name in FORMATS:
+            detector = detector.to(memory_format=FORMATS[name])
+            _lay_out_images(detector, FORMATS[name])
+        if name in PRECISIONS:
+            dtype = PRECISIONS[name]
+
+            def context(dtype: torch.dtype = dtype) -> AbstractContextManager:
+                return torch.autocast(device.type, dtype=dtype)
+
+    if 'compiled' in names:
+        detector.backbone = torch.compile(detector.backbone)
+        detector.neck = torch.compile(detector.neck)
+    return detector, context
+
+
+def _lay_out_images(
+    detector: SingleStageDetector, memory_format: torch.memory_format
+) -> None:
+    def lay_out(module: object, args: tuple, output: dict) -> dict:
+        inputs: Tensor = output['inputs']
+        return {**output, 'inputs': inputs.contiguous(memory_format=memory_format)}
+
+    detector.data_preprocessor.register_forward_hook(lay_out)

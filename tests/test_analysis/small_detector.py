@@ -1,0 +1,56 @@
+"""SRN with all its parts and few channels, whose first step leaves a part."""
+
+from pathlib import Path
+
+import torch
+from mmdet.models import SingleStageDetector
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import nn
+
+import mmdet_srn  # noqa: F401
+from tests.conftest import REPO_ROOT
+
+CONFIG = f"""
+_base_ = '{(REPO_ROOT / 'configs' / 'srn_r50_fpn_widerface.py').as_posix()}'
+model = dict(
+    backbone=dict(depth=18, base_channels=4, init_cfg=None),
+    neck=dict(in_channels=[4, 8, 16, 32], out_channels=8, extra_channels=(16, 8)),
+    bbox_head=dict(in_channels=8, feat_channels=8))
+"""
+
+
+def write_config(folder: Path, more: str = '') -> Path:
+    path = folder / 'small.py'
+    path.write_text(CONFIG + more)
+    return path
+
+
+def build(folder: Path, second_step: str = 'auto', **head) -> SingleStageDetector:
+    cfg = Config.fromfile(write_config(folder)).model
+    cfg.bbox_head.update(head)
+    cfg.test_cfg.second_step = second_step
+    torch.manual_seed(0)
+    model = MODELS.build(dict(cfg, _scope_='mmdet'))
+    model.init_weights()
+    with torch.no_grad():
+        if model.bbox_head.stc_levels:
+            model.bbox_head.conv_cls_first.weight *= 30
+        model.bbox_head.conv_cls.weight *= 4
+        model.bbox_head.conv_reg.weight *= 0.1
+    return model.eval()
+
+
+def weights_of(*modules: nn.Module) -> int:
+    """Multiply-adds per cell of convolutions of stride 1."""
+    return sum(
+        conv.weight.numel()
+        for module in modules
+        for conv in module.modules()
+        if isinstance(conv, nn.Conv2d)
+    )
+
+
+#: Cells of the maps of an image of 160x128 pixels.
+SIZE = (128, 160)
+CELLS = [32 * 40, 16 * 20, 8 * 10, 4 * 5, 2 * 3, 1 * 2]

@@ -1,0 +1,201 @@
+"""What somebody can get wrong with SRNHead in a detector of their own."""
+
+import re
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+import mmdet_srn  # noqa: F401
+
+ASSIGNER = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4)
+SIZE = (64, 96)
+
+
+def build(strides=(8, 16, 32), train_cfg=None, **kwargs):
+    config = dict(
+        type='SRNHead',
+        num_classes=3,
+        in_channels=8,
+        feat_channels=8,
+        stc_levels=(0,),
+        str_levels=(1, 2),
+        anchor_generator=dict(type='SRNAnchorGenerator', strides=strides),
+        train_cfg=ConfigDict({'assigner': ASSIGNER, **(train_cfg or {})}),
+        test_cfg=ConfigDict(),
+    )
+    return MODELS.build({**config, **kwargs})
+
+
+def maps(channels=8, strides=(8, 16, 32), steps=1):
+    return [
+        torch.zeros(1, channels, SIZE[0] // s, SIZE[1] // s) for s in strides * steps
+    ]
+
+
+def ssd_anchors(ratios):
+    return dict(
+        type='SSDAnchorGenerator',
+        strides=[8, 16, 32],
+        ratios=ratios,
+        min_sizes=[10, 20, 40],
+        max_sizes=[20, 40, 80],
+    )
+
+
+ATSS = dict(type='ATSSAssigner', topk=9)
+RANDOM = dict(type='RandomSampler', num=8, pos_fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(stc_levels=(0, 3)), 'stc_levels=(0, 3) must be distinct levels from 0'),
+        (dict(str_levels=(-1,)), 'the anchor generator has 3 strides'),
+        (dict(str_levels=(1, 1)), 'str_levels=(1, 1) must be distinct'),
+        # str_levels' default is for six levels
+        (dict(str_levels=(3, 4, 5)), 'from 0 to 2, or () for none'),
+        (dict(stc_levels=0), 'stc_levels=0 must be a tuple of levels'),
+        (dict(stc_levels=None), 'such as (0, 1), or () for none'),
+        (dict(str_levels='12'), "str_levels='12' must be a tuple"),
+        (dict(str_levels=(1.5,)), 'str_levels=(1.5,) must be a tuple'),
+        (
+            dict(anchor_generator=ssd_anchors([[2], [2, 3], [2, 3]])),
+            'as many anchors per cell on each, got [4, 6, 6]; give each level',
+        ),
+        (dict(in_channels=(8, 16, 32)), "dict(type='ChannelMapper'"),
+        (dict(rfe_cfg=dict(type='RFE', in_channels=16)), 'must be feat_channels=8'),
+        (dict(feat_channels=3, rfe_cfg=dict(type='RFE')), 'one channel a branch'),
+        (dict(stacked_convs=2), 'rfe_cfg=None leaves it out'),
+        (
+            dict(loss_cls=dict(type='FocalLoss', use_sigmoid=True)),
+            "loss_cls=dict(type='TwoStageFocalLoss')",
+        ),
+        (
+            dict(train_cfg=dict(assigner=ATSS)),
+            'train_cfg.assigner: ATSSAssigner needs more',
+        ),
+        (
+            dict(train_cfg=dict(first_assigner=ATSS)),
+            'train_cfg.first_assigner: ATSSAssigner needs more',
+        ),
+        (dict(train_cfg=dict(sampler=RANDOM)), 'leave the sampler out'),
+    ],
+)
+def test_at_build_time(kwargs, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build(**kwargs)
+
+
+def test_what_is_right_builds():
+    """The same arguments, as they should be."""
+    build(stc_levels=[2, 0], str_levels=())
+    build(anchor_generator=ssd_anchors([[2, 3]] * 3))
+    build(rfe_cfg=dict(type='RFE', in_channels=8))
+    build(stacked_convs=3)
+    build(stacked_convs=0, rfe_cfg=None)
+    build(train_cfg=dict(sampler=dict(type='PseudoSampler'), first_assigner=ASSIGNER))
+
+
+@pytest.mark.parametrize('call', ['forward', 'predict'])
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (maps()[:2], 'takes 3 maps, for both steps, or 6'),
+        (maps() * 3, 'the neck gave 9. Change the strides'),
+        (maps(16), 'map 0 of the neck has 16 channels'),
+        ([*maps()[:2], *maps(4)[2:]], 'map 2 of the neck has 4 channels'),
+        (maps(16, steps=2), "set bbox_head.in_channels to the neck's out_channels"),
+    ],
+)
+def test_when_the_first_maps_come(call, given, message):
+    head = build().eval()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        head(given) if call == 'forward' else head.predict(given, [])
+
+
+def test_a_level_that_the_neck_did_not_make():
+    """As SRNFPN with other ``first_levels`` than the head's placements."""
+    first, second = maps(), maps()
+    head = build(stc_levels=(0,), str_levels=(2,))
+    assert len(head((first[0], second[1], first[2], *second))) == 4
+    for made in ((0, 1), (1, 2)):
+        given = [first[i] if i in made else second[i] for i in range(3)]
+        (missing,) = {0, 2} - set(made)
+        with pytest.raises(ValueError, match=f'no map of level {missing} .*first_lev'):
+            head((*given, *second))
+
+
+def losses(head, feature_maps, **meta):
+    faces = InstanceData(
+        bboxes=torch.tensor([[8.0, 8.0, 30.0, 40.0]]), labels=torch.tensor([1])
+    )
+    meta = dict(img_shape=SIZE, pad_shape=SIZE, **meta)
+    return head.loss_by_feat(*head(feature_maps), [faces], [meta])
+
+
+@pytest.mark.parametrize(
+    ('strides', 'level'), [((4, 8, 16), 0), ((8, 16, 64), None), ((8, 32, 64), 1)]
+)
+def test_strides_that_are_not_the_maps(strides, level):
+    """Of an input of 64x96 pixels with maps of stride 8, 16 and 32."""
+    head = build(strides)
+    if level is None:  # 2x3 cells where 1x1.5 would be: near enough
+        losses(head, maps(), batch_input_shape=SIZE)
+        return
+    message = f'level {level}: a map of .* input of (64, 96).*strides'
+    with pytest.raises(ValueError, match=message.replace('(64, 96)', r'\(64, 96\)')):
+        losses(head, maps(), batch_input_shape=SIZE)
+    losses(head, maps())  # nothing says of what size the input is
+
+
+@pytest.mark.parametrize('size', [(64, 96), (63, 95), (65, 97), (70, 100), (49, 81)])
+def test_sizes_that_are_rounded(size):
+    """A neck's maps are rounded up, some backbones round down or do not pad."""
+    head = build()
+    for rounded in (0, 0.999, -1):
+        shapes = [
+            [max(int(side / stride + rounded), 1) for side in size]
+            for stride in (8, 16, 32)
+        ]
+        given = [torch.zeros(1, 8, *shape) for shape in shapes]
+        assert losses(head, given, batch_input_shape=size)['loss_cls_second'] > 0
+
+
+@pytest.mark.parametrize('number', range(6))
+@pytest.mark.parametrize('rfe', [False, True])
+def test_stacked_convs(number, rfe):
+    """That many 3x3 convolutions, RFE in the place of the middle two."""
+    if rfe and number < 3:
+        return
+    head = build(
+        in_channels=12,
+        feat_channels=8,
+        stacked_convs=number,
+        rfe_cfg=dict(type='RFE') if rfe else None,
+    )
+    names = [type(layer).__name__ for layer in head.cls_subnet]
+    if rfe:
+        assert names.count('RFE') == 1 and len(names) == number - 1
+        assert abs(2 * names.index('RFE') + 2 - number) <= 1
+    else:
+        assert names == ['ConvModule'] * number
+    head.init_weights()
+    given = [torch.randn_like(m) for m in maps(12)]
+    assert [m.shape[1] for m in head(given)[2]] == [6] * 3
+    head.eval()
+    sample = DetDataSample(metainfo=dict(img_shape=SIZE, scale_factor=(1.0, 1.0)))
+    found = []
+    for second_step in ('dense', 'sparse'):
+        head.test_cfg = ConfigDict(
+            second_step=second_step,
+            nms=dict(type='nms', iou_threshold=0.5),
+            max_per_img=10,
+        )
+        with torch.no_grad():
+            found += head.predict(given, [sample])
+    assert len(found[0]) == len(found[1]) > 0
+    torch.testing.assert_close(found[0].scores, found[1].scores)
