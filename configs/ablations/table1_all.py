@@ -1,0 +1,6 @@
+# Table 1, "+ STC + STR + RFE": SRN itself, so nothing changes.
+_base_ = '../srn_r50_fpn_widerface.py'
+
+model = dict(
+    bbox_head=dict(stc_levels=(0, 1, 2), str_levels=(3, 4, 5), rfe_cfg=dict(type='RFE'))
+)

@@ -1,0 +1,1 @@
+"""Tables of the paper from configs: which cells, running them, reading them."""

@@ -1,0 +1,158 @@
+"""Figure 1a: positives and negatives before and after the first step.
+
+    python -m mmdet_srn.ablation.anchor_ratio CONFIG CHECKPOINT OUT.json
+
+Looks at training batches with a trained model, in eval mode, and trains nothing. On
+STC levels, "after" are the anchors that the first step leaves, positives that it drops
+not among them (training keeps those unless ``filter_positives``). On STR levels, it
+are the boxes that the first step makes of the anchors, matched anew. "Before" are all
+anchors. Positive and negative is what the second step's matching says.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from torch import Tensor
+
+from ..models.dense_heads import SRNHead
+from ..models.losses.two_stage_focal_loss import survives
+
+
+@torch.no_grad()
+def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Tensor]:
+    """Count the anchors of one batch.
+
+    Args:
+        model: A single-stage detector with an ``SRNHead``, in eval mode.
+        data: A batch as its data preprocessor returns it, with ground truth.
+
+    Returns:
+        'positive' and 'negative', each (2, levels): before and after the first step.
+    """
+    head: SRNHead = model.bbox_head
+    gts, ignored, metas = unpack_gt_instances(data['data_samples'])
+    first_scores, first_deltas, scores, deltas = head(
+        model.extract_feat(data['inputs'])
+    )
+    anchors, valid, level_of = head._training_grid(scores, metas)
+    on_stc, on_str = (
+        torch.isin(level_of, level_of.new_tensor(levels))
+        for levels in (head.stc_levels, head.str_levels)
+    )
+    refined, left = anchors.clone(), torch.ones_like(valid)
+    if head.str_levels:
+        moved = head._flatten(first_deltas, head.bbox_coder.encode_size)
+        refined[:, on_str] = head._refine(anchors[:, on_str], moved).to(refined)
+    if head.stc_levels:
+        logits = head._flatten(first_scores, head.cls_out_channels)
+        left[:, on_stc] = survives(logits, head.theta)
+
+    counts: dict[str, list[Tensor]] = dict(positive=[], negative=[])
+    for boxes, kept in ((anchors, torch.ones_like(valid)), (refined, left)):
+        targets = head._get_step_targets(head.assigner, boxes, valid, gts, ignored)
+        matters = kept & (targets.label_weights > 0)
+        positive = targets.labels < head.num_classes
+        for name, chosen in (('positive', positive), ('negative', ~positive)):
+            found = level_of.expand_as(chosen)[chosen & matters]
+            counts[name].append(
+                torch.bincount(found, minlength=head.prior_generator.num_levels)
+            )
+    return {name: torch.stack(rows).cpu() for name, rows in counts.items()}
+
+
+def summarize(
+    counts: dict[str, Tensor], stc_levels: tuple[int, ...], str_levels: tuple[int, ...]
+) -> dict[str, Any]:
+    """Sum up counts over the levels that a step works on.
+
+    Args:
+        counts: As :func:`count_anchors` returns them, of any number of batches.
+        stc_levels: Levels classified in two steps, from 0.
+        str_levels: Levels regressed in two steps.
+
+    Returns:
+        ``stc`` and ``str``, where there are such levels: positives and negatives
+        before and after, ``gain``, by which the ratio of the two has grown (None
+        where there are none of either), and ``positives_kept``; and the counts of
+        each level.
+    """
+    result: dict[str, Any] = {name: rows.tolist() for name, rows in counts.items()}
+    for name, levels in (('stc', stc_levels), ('str', str_levels)):
+        if not levels:
+            continue
+        positive, negative = (
+            counts[sign][:, list(levels)].sum(dim=1).tolist()
+            for sign in ('positive', 'negative')
+        )
+        defined = positive[0] and negative[0] and negative[1]
+        result[name] = dict(
+            positive=positive,
+            negative=negative,
+            gain=positive[1] * negative[0] / (negative[1] * positive[0])
+            if defined
+            else None,
+            positives_kept=positive[1] / positive[0] if positive[0] else None,
+        )
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Count and write.
+
+    Args:
+        argv: The arguments; None for the process's own.
+
+    Returns:
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--batches', type=int, default=50)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    args = parser.parse_args(argv)
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    set_random_seed(args.seed)
+    cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
+    total: dict[str, Tensor] = {}
+    batches = images = 0
+    for batch in loader:
+        data = model.data_preprocessor(batch, training=True)
+        images += len(data['data_samples'])
+        for name, rows in count_anchors(model, data).items():
+            total[name] = total[name] + rows if name in total else rows
+        batches += 1
+        if batches == args.batches:
+            break
+    head = model.bbox_head
+    result = dict(
+        asked=args.batches,
+        batches=batches,
+        images=images,
+        theta=head.theta,
+        **summarize(total, head.stc_levels, head.str_levels),
+    )
+    args.out.write_text(f'{json.dumps(result, indent=1)}\n', encoding='utf-8')
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

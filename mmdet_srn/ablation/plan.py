@@ -1,0 +1,252 @@
+"""Which runs the tables need, each once."""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from .identity import differences, digest, settings
+from .rebase import rebase
+from .tables import Table
+
+#: Name of the cell that is the base config itself.
+BASE = 'base'
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell with one seed.
+
+    Attributes:
+        name: The cell's, and its folder's.
+        seed: The seed.
+        text: Of the cell's config.
+        cfg: The whole config, options and seed merged.
+        settings: All that the run is made of.
+        folder: Where it goes, or where the same run of another cell went.
+        labels: Which places in which tables it fills, such as '1: + STC'.
+    """
+
+    name: str
+    seed: int
+    text: str
+    cfg: Config
+    settings: dict[str, Any]
+    folder: Path
+    labels: list[str]
+
+    @property
+    def digest(self) -> str:
+        """Name of the settings."""
+        return digest(self.settings)
+
+    @property
+    def config(self) -> Path:
+        """The cell's config: base and ablation, without seed and options."""
+        return self.folder.parent / f'{self.name}.py'
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of some tables.
+
+    Attributes:
+        runs: Each needed run once, in the order of the tables.
+        run_of: (table, row, seed) -> its run.
+        same: Rows of one table that the base makes the same, in words.
+    """
+
+    runs: list[Run]
+    run_of: dict[tuple[str, int, int], Run]
+    same: dict[str, list[str]]
+
+
+def make_plan(
+    tables: Mapping[str, Table],
+    base: Path,
+    ablations: Path,
+    seeds: Sequence[int],
+    options: Sequence[str],
+    work_dir: Path,
+    processes: int = 1,
+    tta: bool = False,
+) -> Plan:
+    """Resolve every cell of some tables; cells that are the same are one run.
+
+    Args:
+        tables: Name -> table.
+        base: The base config.
+        ablations: Folder of the ablations' configs.
+        seeds: Seeds.
+        options: As ``--cfg-options`` takes them.
+        work_dir: Folder of the cells' folders.
+        processes: Processes of a run, each with a batch of its own.
+        tta: Whether the test is the multi-scale one, instead of the validation.
+
+    Returns:
+        The plan.
+
+    Raises:
+        FileNotFoundError: If the base or an ablation is not there.
+        ValueError: If options set the seed, make cells of a table the same, or leave
+            validation and test unlike each other.
+    """
+    if not base.is_file():
+        raise FileNotFoundError(f'{base}: no such config (--base)')
+    parsed = parse_options(options)
+    if 'randomness.seed' in parsed:
+        raise ValueError('randomness.seed is set by --seeds, not by --cfg-options')
+    names = list(
+        dict.fromkeys(cell.config for table in tables.values() for cell in table.cells)
+    )
+    resolved = _resolve(names, base, ablations, parsed)
+    folded = _folded_by_options(tables, resolved)
+    if folded:
+        raise ValueError(f'--cfg-options undo what the cells differ in: {folded}')
+
+    for name, (_, cfg) in resolved.items():
+        _check_test(name or BASE, cfg, tta)
+    there = _there(work_dir)
+    runs: dict[str, Run] = {}
+    run_of: dict[tuple[str, int, int], Run] = {}
+    for table_name, table in tables.items():
+        for row, cell in enumerate(table.cells):
+            for seed in seeds:
+                cfg = Config(resolved[cell.config][1].to_dict())
+                cfg.merge_from_dict({'randomness.seed': seed})
+                whole = settings(cfg.to_dict(), processes=processes, tta=tta)
+                key = digest(whole)
+                if key not in runs:
+                    name = cell.config or BASE
+                    folder = there.get(key, work_dir / name / f'seed_{seed}')
+                    text = rebase(_path(ablations, cell.config), base, folder.parent)
+                    runs[key] = Run(
+                        folder.parent.name, seed, text, cfg, whole, folder, []
+                    )
+                run = runs[key]
+                run_of[table_name, row, seed] = run
+                label = f'{table_name}: {cell.label}'
+                if label not in run.labels:
+                    run.labels.append(label)
+    same = {
+        name: _same_rows(table, {n: resolved[n][1] for n in resolved})
+        for name, table in tables.items()
+    }
+    return Plan(list(runs.values()), run_of, same)
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """``--cfg-options`` as mmengine reads them: dotted name -> value."""
+    if not options:
+        return {}
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args(['--cfg-options', *options]).cfg_options
+
+
+def _check_test(name: str, cfg: Config, tta: bool) -> None:
+    """See that a run's metrics can be had, and by one definition alone."""
+    for part in ('val_evaluator', 'test_evaluator'):
+        if not isinstance(cfg.get(part), dict):
+            raise ValueError(f'{name}: {part} must be one WIDERFaceMetric')
+    if tta:
+        if 'tta_model' not in cfg:
+            raise ValueError(f'{name}: the base has no tta_model (--tta)')
+        return
+    for one, other in (
+        ('val_evaluator', 'test_evaluator'),
+        ('val_dataloader.dataset', 'test_dataloader.dataset'),
+    ):
+        parts = [settings(_part(cfg, key)) for key in (one, other)]
+        if parts[0] != parts[1]:
+            raise ValueError(
+                f'{name}: {one} and {other} differ, so validation, which a run is '
+                'judged by, and test are not one figure; set both the same '
+                f'(theirs -> the other):\n{explain(*parts)}'
+            )
+
+
+def _part(cfg: Config, name: str) -> Any:
+    """A dict of the config, by its name with dots."""
+    for key in name.split('.'):
+        cfg = cfg[key]
+    return cfg
+
+
+def _there(work_dir: Path) -> dict[str, Path]:
+    """Digest of what has been run, perhaps under another cell's name -> its folder."""
+    found = {}
+    for path in sorted(work_dir.glob('*/seed_*/settings.json')):
+        found[digest(json.loads(path.read_text(encoding='utf-8')))] = path.parent
+    return found
+
+
+def _path(ablations: Path, name: str | None) -> Path | None:
+    return None if name is None else ablations / f'{name}.py'
+
+
+def _resolve(
+    names: Sequence[str | None],
+    base: Path,
+    ablations: Path,
+    options: Mapping[str, Any],
+) -> dict[str | None, tuple[Config, Config]]:
+    """The whole config of each cell, without and with the options."""
+    resolved = {}
+    with tempfile.TemporaryDirectory() as folder:
+        # Once: what 'mmdet::' stands for takes mmengine long to find.
+        whole = Path(folder) / 'whole.json'
+        whole.write_text(json.dumps(_load(base).to_dict()), encoding='utf-8')
+        for name in names:
+            path = _path(ablations, name)
+            if path is not None and not path.is_file():
+                raise FileNotFoundError(f'{path}: no such ablation')
+            file = Path(folder) / f'{name or BASE}.py'
+            file.write_text(rebase(path, whole, Path(folder)), encoding='utf-8')
+            plain = _load(file)
+            merged = Config(plain.to_dict())
+            merged.merge_from_dict(dict(options))
+            resolved[name] = plain, merged
+    return resolved
+
+
+def _load(path: Path) -> Config:
+    return Config.fromfile(path, import_custom_modules=False)
+
+
+def _same_rows(table: Table, resolved: Mapping[str | None, Config]) -> list[str]:
+    """Pairs of rows with the same config, as '"A" is "B"'."""
+    wholes = [settings(resolved[cell.config].to_dict()) for cell in table.cells]
+    pairs = []
+    for row, whole in enumerate(wholes):
+        if (first := wholes.index(whole)) != row:
+            pairs.append(f'"{table.cells[row].label}" is "{table.cells[first].label}"')
+    return pairs
+
+
+def _folded_by_options(
+    tables: Mapping[str, Table], resolved: Mapping[str | None, tuple[Config, Config]]
+) -> str:
+    """Rows that only the options make the same; empty if there are none."""
+    folded = []
+    for name, table in tables.items():
+        before, after = (
+            _same_rows(table, {key: both[i] for key, both in resolved.items()})
+            for i in range(2)
+        )
+        folded += [f'table {name}: {pair}' for pair in after if pair not in before]
+    return ', '.join(folded)
+
+
+def explain(old: Mapping[str, Any], new: Mapping[str, Any], limit: int = 5) -> str:
+    """What differs between the settings of two runs, in a few lines."""
+    lines = differences(old, new)
+    left = len(lines) - limit
+    return '\n'.join(
+        f'    {line}' for line in [*lines[:limit], *([f'... {left} more'] * (left > 0))]
+    )

@@ -1,0 +1,145 @@
+"""Which configs make up which table, and what the paper prints there.
+
+The paper's AP are of WIDER FACE val in percent, by its multi-scale test, after 130
+epochs. Where a table has none, the paper leaves the choice open.
+"""
+
+from typing import Literal, NamedTuple
+
+#: What a table shows of each trained cell: AP; false positives at recalls; AP by the
+#: IoU that a match needs; positives and negatives before and after the first step.
+Figures = Literal['ap', 'false_positives', 'ap_by_iou', 'anchor_ratio']
+
+
+class Cell(NamedTuple):
+    """One trained configuration of a table.
+
+    Attributes:
+        config: Name of a file of ``configs/ablations`` without '.py'; None for the
+            base config as it is.
+        label: Name in the table.
+        paper: The paper's figures, as many as the table's ``columns``, or none.
+    """
+
+    config: str | None
+    label: str
+    paper: tuple[float, ...] = ()
+
+
+class Table(NamedTuple):
+    """One table of the paper, or of what it leaves open.
+
+    Attributes:
+        title: What is compared.
+        columns: Names of the paper's figures.
+        cells: The rows, the one that the others are compared with first.
+        figures: What is shown of each cell.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    figures: Figures = 'ap'
+
+
+_SUBSETS = ('easy', 'medium', 'hard')
+_BASELINE = Cell('table1_baseline', 'none', (88.0,))
+_STC_ALONE = (88.9, 88.7, 88.5, 87.8, 88.0, 87.7)  # P2 to P7
+_STR_ALONE = (87.5, 87.7, 87.0, 88.2, 88.2, 88.4)
+_BASE = Cell(None, 'as the base config has it')
+
+
+def _one_level(prefix: str, aps: tuple[float, ...]) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(f'{prefix}_p{level}', f'P{level}', (ap,))
+        for level, ap in enumerate(aps, start=2)
+    )
+
+
+def _open(title: str, *cells: tuple[str, str]) -> Table:
+    """A choice that the paper leaves open, or prints no figure for."""
+    return Table(title, (), (_BASE, *(Cell(*cell) for cell in cells)))
+
+
+#: All tables, by the name that ``tools/ablate.py --table`` takes.
+TABLES: dict[str, Table] = {
+    '1': Table(
+        'Table 1: the modules one after the other',
+        _SUBSETS,
+        (
+            Cell('table1_baseline', 'RetinaNet baseline', (95.1, 93.9, 88.0)),
+            Cell('table1_stc', '+ STC', (95.3, 94.4, 89.4)),
+            Cell('table1_str', '+ STR', (95.9, 94.8, 88.8)),
+            Cell('table1_stc_str', '+ STC + STR', (96.1, 95.0, 90.1)),
+            Cell('table1_all', '+ STC + STR + RFE', (96.4, 95.3, 90.2)),
+        ),
+    ),
+    '2': Table(
+        'Table 2: two-step classification on one level alone',
+        ('hard',),
+        (_BASELINE, *_one_level('table2_stc', _STC_ALONE)),
+    ),
+    '3': Table(
+        'Table 3: false positives at recall',
+        ('10 %', '30 %', '50 %', '80 %', '90 %', '95 %'),
+        (
+            Cell(
+                'table1_baseline',
+                'RetinaNet baseline',
+                (3, 24, 126, 2801, 27644, 466534),
+            ),
+            Cell('table1_stc', '+ STC', (1, 20, 101, 2124, 13163, 103586)),
+        ),
+        'false_positives',
+    ),
+    '4': Table(
+        'Table 4: two-step regression on one level alone',
+        ('hard',),
+        (_BASELINE, *_one_level('table4_str', _STR_ALONE)),
+    ),
+    '5': Table(
+        'Table 5: AP by the IoU that a match needs',
+        ('IoU .5', 'IoU .6', 'IoU .7', 'IoU .8'),
+        (
+            Cell('table1_baseline', 'RetinaNet baseline', (88.1, 76.4, 57.8, 28.5)),
+            Cell('table1_str', '+ STR', (88.8, 83.4, 66.5, 38.2)),
+        ),
+        'ap_by_iou',
+    ),
+    # "about 38 and 3 times", from the caption; the bars have no numbers.
+    'fig1a': Table(
+        'Figure 1a: positives to negatives before and after the first step',
+        ('STC gain', 'STR gain'),
+        (Cell('table1_all', 'SRN', (38, 3)),),
+        'anchor_ratio',
+    ),
+    'theta': _open(
+        'Threshold of the first step; the paper has .99',
+        ('theta_0_9', 'theta .9'),
+        ('theta_0_95', 'theta .95'),
+        ('theta_0_999', 'theta .999'),
+    ),
+    'predictor': _open(
+        'Last classification layer', ('predictor_shared', 'one for both steps')
+    ),
+    'matching': _open(
+        "Each face's best anchor", ('low_quality_matching', 'learns it at any IoU')
+    ),
+    'filter': _open(
+        'What the first step drops in training',
+        ('filter_positives', 'positives too, as the formula reads'),
+    ),
+    'rfe': _open(
+        'Receptive field enhancement',
+        ('rfe_neck', 'as a neck'),
+        ('rfe_none', 'none'),
+    ),
+    'top_down': _open('Top-down upsampling', ('top_down_nearest', 'nearest')),
+    'p6': _open('What P6 is made of', ('p6_from_p5', 'P5')),
+    'anchors': _open('Anchors', ('anchors_exact', 'not rounded')),
+    'smooth_l1': _open(
+        'Smooth L1',
+        ('smooth_l1_beta_1_9', 'beta 1/9'),
+        ('smooth_l1_per_coordinate', 'divided by coordinates'),
+    ),
+}

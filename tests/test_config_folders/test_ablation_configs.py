@@ -1,0 +1,182 @@
+"""Each ablation changes what its name says, and trains, on any SRN with P2 to P7."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+
+import mmdet_srn  # noqa: F401
+from tests.test_config_folders.image_batch import image_batch
+from tests.training import SMALL_MODEL
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+BASE = CONFIGS / 'srn_r50_fpn_widerface.py'
+MOSAIC = CONFIGS / 'srn_r18_face_mosaic.py'
+# What starts with base_ is one for tools/ablate.py, no ablation.
+ABLATIONS = {
+    path.stem: path
+    for path in (CONFIGS / 'ablations').glob('*.py')
+    if not path.stem.startswith('base_')
+}
+LEVELS = range(6)
+GONE = object()
+
+HEAD, NECK, TRAIN = 'model.bbox_head', 'model.neck', 'model.train_cfg'
+STC, STR, RFE = f'{HEAD}.stc_levels', f'{HEAD}.str_levels', f'{HEAD}.rfe_cfg'
+FIRST = f'{NECK}.first_levels'
+
+EXPECTED: dict[str, dict[str, Any]] = {
+    'table1_baseline': {STC: (), STR: (), FIRST: (), RFE: None},
+    'table1_stc': {STR: (), FIRST: (0, 1, 2), RFE: None},
+    'table1_str': {STC: (), FIRST: (3, 4, 5), RFE: None},
+    'table1_stc_str': {RFE: None},
+    'table1_all': {},
+    **{
+        f'table2_stc_p{level + 2}': {
+            STC: (level,),
+            STR: (),
+            FIRST: (level,),
+            RFE: None,
+        }
+        for level in LEVELS
+    },
+    **{
+        f'table4_str_p{level + 2}': {
+            STC: (),
+            STR: (level,),
+            FIRST: (level,),
+            RFE: None,
+        }
+        for level in LEVELS
+    },
+    'theta_0_9': {f'{HEAD}.theta': 0.9},
+    'theta_0_95': {f'{HEAD}.theta': 0.95},
+    'theta_0_999': {f'{HEAD}.theta': 0.999},
+    'predictor_shared': {f'{HEAD}.share_cls_predictor': True},
+    'low_quality_matching': {
+        f'{TRAIN}.first_assigner.match_low_quality': True,
+        f'{TRAIN}.assigner.match_low_quality': True,
+    },
+    'filter_positives': {f'{HEAD}.loss_cls.filter_positives': True},
+    'rfe_none': {RFE: None},
+    'rfe_neck': {
+        RFE: None,
+        NECK: [
+            Config.fromfile(BASE).model.neck.to_dict(),
+            dict(type='RFE', in_channels=256, norm_cfg=None),
+        ],
+    },
+    'top_down_nearest': {
+        f'{NECK}.upsample_cfg.mode': 'nearest',
+        f'{NECK}.upsample_cfg.align_corners': GONE,
+    },
+    'p6_from_p5': {f'{NECK}.add_extra_convs': 'on_output'},
+    'anchors_exact': {
+        f'{HEAD}.anchor_generator.type': 'AnchorGenerator',
+        f'{HEAD}.anchor_generator.center_offset': 0.5,
+    },
+    'smooth_l1_beta_1_9': {f'{HEAD}.loss_bbox.beta': 1 / 9},
+    'smooth_l1_per_coordinate': {f'{HEAD}.loss_bbox.loss_weight': 0.25},
+}
+
+
+def difference(base: Any, other: Any, path: str = '') -> dict[str, Any]:
+    """Keys, joined by dots, that differ, with what the other one has there."""
+    if not (isinstance(base, dict) and isinstance(other, dict)):
+        return {} if base == other else {path: other}
+    found = {}
+    for key in base.keys() | other.keys():
+        values = base.get(key, GONE), other.get(key, GONE)
+        found |= difference(*values, f'{path}.{key}' if path else key)
+    return found
+
+
+def resolved(path: Path, folder: Path) -> Path:
+    """Write a config without its bases, which take most of the time to load."""
+    file = folder / path.name
+    cfg = Config.fromfile(path)
+    Config(cfg.to_dict(), format_python_code=False).dump(file)
+    return file
+
+
+def rebased(name: str, base: Path, folder: Path) -> Config:
+    """Load an ablation with another ``_base_``."""
+    source = ABLATIONS[name].read_text()
+    assert source.count(f"_base_ = '../{BASE.name}'") == 1
+    file = folder / f'{name}.py'
+    file.write_text(source.replace(f"'../{BASE.name}'", repr(base.as_posix())))
+    return Config.fromfile(file)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp('bases')
+
+
+@pytest.fixture(scope='module')
+def base() -> dict[str, Any]:
+    return Config.fromfile(BASE).to_dict()
+
+
+@pytest.fixture(scope='module')
+def mosaic(folder) -> Path:
+    return resolved(MOSAIC, folder)
+
+
+@pytest.fixture(scope='module')
+def small(folder) -> Path:
+    """The base with few channels."""
+    cfg = Config({})
+    cfg.merge_from_dict({**SMALL_MODEL, 'model.test_cfg.max_per_img': 20})
+    file = folder / 'small_with_bases.py'
+    file.write_text(f'_base_ = {BASE.as_posix()!r}\n{cfg.pretty_text}')
+    return resolved(file, folder)
+
+
+def test_every_ablation_is_tested():
+    assert ABLATIONS.keys() == EXPECTED.keys()
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_changes_what_its_name_says(name, base):
+    ablation = Config.fromfile(ABLATIONS[name]).to_dict()
+    assert difference(base, ablation) == EXPECTED[name]
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_changes_no_more_on_the_mosaics_base(name, mosaic, tmp_path):
+    """There it may change less: the mosaic's SRN has some of it already."""
+    changed = difference(
+        Config.fromfile(mosaic).to_dict(), rebased(name, mosaic, tmp_path).to_dict()
+    )
+    assert changed.keys() <= EXPECTED[name].keys()
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_trains_two_steps_and_detects(name, small, tmp_path):
+    model = MODELS.build(dict(rebased(name, small, tmp_path).model, _scope_='mmdet'))
+    model.init_weights()
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), 1e-3))
+    head = model.bbox_head
+    expected = {'loss', 'loss_cls_second', 'loss_bbox_second', 'num_pos_second'}
+    if head.stc_levels:
+        expected |= {'loss_cls_first', 'stc_survivors', 'num_pos_first'}
+    if head.str_levels:
+        expected |= {'loss_bbox_first', 'num_pos_first'}
+    unread = {key for key, p in model.named_parameters() if p.requires_grad}
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(lambda _, key=key: unread.discard(key))
+    for _ in range(2):
+        losses = model.train_step(image_batch(1, 96), optimizer)
+        assert losses.keys() == expected
+        assert all(value.isfinite() for value in losses.values())
+    assert unread == set()  # which would stop distributed training
+    model.eval()
+    (found,) = model.test_step(image_batch(1, 96))
+    assert 0 < len(found.pred_instances) <= 20
+    assert found.pred_instances.bboxes.isfinite().all()

@@ -1,0 +1,411 @@
+"""tools/ablate.py: what it runs, what it leaves alone, what it prints."""
+
+import csv
+import fcntl
+import importlib.util
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from mmdet_srn.ablation import anchor_ratio
+from mmdet_srn.ablation.process import Processes
+from mmdet_srn.ablation.tables import Cell, Table
+from tests.training import SMALL_MODEL, write_data_set
+
+SIZE = 128  # pixels, see tests.training
+
+
+@pytest.fixture
+def tool(repo_root, monkeypatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        'ablate', repo_root / 'tools/ablate.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv('PYTHONPATH', str(repo_root))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    return module
+
+
+@pytest.fixture(scope='module')
+def base(repo_root_of_module, tmp_path_factory) -> Path:
+    """A config of the paper's model made small, on data made here."""
+    folder = tmp_path_factory.mktemp('base')
+    data = write_data_set(folder / 'noise', [2, 3, 4, 5])
+    lines = [f"_base_ = '{repo_root_of_module}/configs/srn_r50_fpn_widerface.py'"]
+    settings: dict[str, object] = {
+        **SMALL_MODEL,
+        'train_cfg.max_epochs': 1,
+        'train_cfg.val_interval': 1,
+        'default_hooks.logger.interval': 1,
+        'train_dataloader.batch_size': 2,
+        'train_dataloader.dataset.pipeline': [
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='LoadSquareCrop', size=(SIZE, SIZE)),
+            dict(type='PlaceInSquare'),
+            dict(type='PackDetInputs'),
+        ],
+    }
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        settings[f'{loader}.num_workers'] = 0
+        settings[f'{loader}.persistent_workers'] = False
+        settings[f'{loader}.dataset.data_root'] = f'{data}/'
+    nested: dict = {}
+    for name, value in settings.items():
+        *parents, last = name.split('.')
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    lines += [f'{name} = {value!r}' for name, value in nested.items()]
+    path = folder / 'tiny.py'
+    path.write_text('\n'.join(lines) + '\n')
+    return path
+
+
+@pytest.fixture(scope='module')
+def repo_root_of_module() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+FAKE_TRAIN = """
+import json, os, pathlib, shutil, sys, time
+here = pathlib.Path(__file__).parent
+arguments = sys.argv[1:]
+work_dir = pathlib.Path(arguments[arguments.index('--work-dir') + 1])
+rest = arguments[arguments.index('--cfg-options') + 1:]
+options = dict(a.split('=', 1) for a in rest)
+config = pathlib.Path(arguments[0])
+assert config.is_file()
+call = config.stem, options['randomness.seed'], '--resume' in arguments
+with (here / 'calls.txt').open('a') as file:
+    file.write('{} {} {}\\n'.format(*call))
+print('training', config.stem)
+if config.stem in os.environ.get('FAKE_FAIL', '').split():
+    print('Traceback: the disk is full')
+    sys.exit(3)
+time.sleep(float(os.environ.get('FAKE_SECONDS', 0)))
+shutil.copy(here / 'epoch_1.pth', work_dir)
+(work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
+seed = int(options['randomness.seed'])
+ap = {'table1_baseline': .4, 'table1_stc': .5}.get(config.stem, .3) + seed / 100
+prefix = pathlib.Path(options['val_evaluator.outfile_prefix'])
+prefix.with_suffix('.json').write_text(json.dumps(
+    dict(images=2, protocol='original', AP=ap, AP_lt16=ap / 2)))
+"""
+
+
+@pytest.fixture
+def fake(tool, tmp_path, monkeypatch) -> Path:
+    """Tools whose train.py trains nothing and says how it was called."""
+    folder = tmp_path / 'tools'
+    folder.mkdir()
+    (folder / 'train.py').write_text(FAKE_TRAIN)
+    torch.save(dict(meta=dict(iter=2, epoch=1)), folder / 'epoch_1.pth')
+    monkeypatch.setattr(tool, 'TOOLS', folder)
+    return folder
+
+
+def calls(fake: Path) -> list[str]:
+    path = fake / 'calls.txt'
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def test_paper_beside_ours_and_cells_run_once(tool, fake, base, tmp_path, capsys):
+    arguments = ['--base', str(base), '--work-dir', str(tmp_path / 'w')]
+    assert tool.main(['--table', '1', '--seeds', '0', '1', *arguments]) == 0
+    assert len(calls(fake)) == 10
+    text = (tmp_path / 'w/tables/table1.md').read_text()
+    assert text in capsys.readouterr().out
+    rows = [line.split(' | ') for line in text.splitlines() if line.startswith('| ')]
+    head, first, stc = rows[0], rows[2], rows[3]
+    assert head[1:5] == [
+        'paper: easy',
+        'paper: medium',
+        'paper: hard',
+        'paper: change, hard',
+    ]
+    assert first[:5] == ['| RetinaNet baseline', '95.1', '93.9', '88.0', '']
+    assert first[5] == '40.5 ± 0.7'
+    # seed by seed, 50 - 40 and 51 - 41
+    assert stc[:5] == ['| + STC', '95.3', '94.4', '89.4', '+1.4']
+    assert stc[-1] == '+10.0 ± 0.0 |'
+    assert '2 iterations of 2 images (4 images, epochs: 1)' in text
+    assert 'protocol original' in text and 'seeds 0, 1' in text
+    assert "Ours are not WIDER FACE's figures" in text
+    with (tmp_path / 'w/tables/table1.csv').open() as file:
+        stored = list(csv.DictReader(file))
+    assert (
+        dict(
+            table='1',
+            cell='+ STC',
+            config='table1_stc',
+            source='ours',
+            seed='1',
+            figure='AP, all faces',
+            value='51',
+        )
+        in stored
+    )
+    assert sum(row['source'] == 'paper' for row in stored) == 15
+    assert (tmp_path / 'w/tables/table1.png').read_bytes()[:4] == b'\x89PNG'
+
+    # The first row of tables 2 and 4 is that of table 1; the others are not there.
+    assert tool.main(['--table', '2', '4', *arguments]) == 0
+    new = calls(fake)[10:]
+    assert len(new) == 12 and not any('table1' in call for call in new)
+    # Nothing is left to do.
+    assert tool.main(['--table', '1', '2', '4', '--seeds', '0', *arguments]) == 0
+    assert len(calls(fake)) == 22
+    assert '17 runs, 17 of them finished already' in capsys.readouterr().out
+
+
+def test_same_config_in_one_call_is_one_run(tool, fake, base, tmp_path, capsys):
+    """Table 1's last cell changes nothing, so it is the base of the open choices."""
+    work = tmp_path / 'w'
+    code = tool.main(
+        ['--table', 'theta', 'p6', '--base', str(base), '--work-dir', str(work)]
+    )
+    assert code == 0
+    assert sorted(calls(fake)) == [
+        'base 0 True',
+        'p6_from_p5 0 True',
+        'theta_0_9 0 True',
+        'theta_0_95 0 True',
+        'theta_0_999 0 True',
+    ]
+    out = capsys.readouterr().out
+    assert 'The paper prints no figure for this choice.' in out
+
+
+def test_finished_under_another_name_is_found(tool, fake, base, tmp_path):
+    """'all' of table 1 and the base are one config, by whichever name it was run."""
+    arguments = ['--base', str(base), '--work-dir', str(tmp_path / 'w')]
+    assert tool.main(['--table', 'p6', *arguments]) == 0
+    assert tool.main(['--table', '1', *arguments]) == 0
+    assert [call for call in calls(fake) if 'all' in call] == []
+    assert '| 30.0 |' in (tmp_path / 'w/tables/table1.md').read_text()
+
+
+def test_other_budget_is_refused_or_redone(tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    more = ['--cfg-options', 'train_cfg.max_epochs=2']
+    assert tool.main(arguments) == 0
+    assert len(calls(fake)) == 2
+    assert tool.main([*arguments, *more]) == 2
+    error = capsys.readouterr().err
+    assert '2 of 2 runs are there with other settings' in error
+    assert 'train_cfg.max_epochs: 1 -> 2' in error
+    assert len(calls(fake)) == 2
+    assert tool.main([*arguments, *more, '--redo']) == 0
+    assert len(calls(fake)) == 4
+    assert tool.main([*arguments, *more]) == 0
+    assert len(calls(fake)) == 4
+
+
+def test_failing_cell_is_reported_and_the_others_run(
+    tool, fake, base, tmp_path, capsys, monkeypatch
+):
+    arguments = ['--table', '5', '1', '--base', str(base), '--work-dir', str(tmp_path)]
+    monkeypatch.setenv('FAKE_FAIL', 'table1_stc table1_stc_str')
+    assert tool.main([*arguments[:1], '1', *arguments[3:], '--jobs', '2']) == 1
+    captured = capsys.readouterr()
+    assert 'Traceback: the disk is full' in captured.out
+    assert 'training ended with status 3' in captured.out
+    assert 'FAILED: table1_stc seed 0' in captured.err
+    assert len(calls(fake)) == 5
+    text = (tmp_path / 'tables/table1.md').read_text()
+    assert 'Not there: + STC seed 0, + STC + STR seed 0.' in text
+    (row,) = [line for line in text.splitlines() if line.startswith('| + STC |')]
+    assert row.split(' | ')[5:] == ['-', '-', '- |']
+
+    monkeypatch.delenv('FAKE_FAIL')
+    assert tool.main([*arguments[:1], '1', *arguments[3:]]) == 0
+    assert calls(fake)[5:] == ['table1_stc 0 True', 'table1_stc_str 0 True']
+
+
+def test_options_that_undo_the_cells_are_refused(tool, fake, base, tmp_path, capsys):
+    code = tool.main(
+        ['--table', 'theta', '--base', str(base), '--work-dir', str(tmp_path)]
+        + ['--cfg-options', 'model.bbox_head.theta=0.5']
+    )
+    assert code == 2
+    assert '--cfg-options undo what the cells differ in' in capsys.readouterr().err
+    assert calls(fake) == []
+
+
+def test_rows_that_the_base_makes_the_same_are_said(
+    tool, fake, repo_root, tmp_path, capsys
+):
+    """The mosaic's base matches best anchors and has beta 1/9 by itself."""
+    base = repo_root / 'configs/srn_r18_face_mosaic.py'
+    arguments = ['--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(['--table', 'smooth_l1', 'matching', *arguments]) == 0
+    assert sorted(calls(fake)) == ['base 0 True', 'smooth_l1_per_coordinate 0 True']
+    out = capsys.readouterr().out
+    assert '"learns it at any IoU" is "as the base config has it"' in out
+    assert '"beta 1/9" is "as the base config has it"' in out
+
+
+def test_missing_base_and_seed_among_options(tool, fake, base, tmp_path, capsys):
+    assert tool.main(['--table', '1', '--base', str(tmp_path / 'no.py')]) == 2
+    assert 'no.py: no such config' in capsys.readouterr().err
+    assert (
+        tool.main(
+            ['--table', '1', '--base', str(base), '--cfg-options', 'randomness.seed=1']
+        )
+        == 2
+    )
+    assert '--seeds' in capsys.readouterr().err
+    assert calls(fake) == []
+
+
+def test_validation_and_test_that_differ_are_refused(
+    tool, fake, base, tmp_path, capsys
+):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    options = ['--cfg-options', 'val_evaluator.iou_thr=0.4']
+    assert tool.main([*arguments, *options]) == 2
+    assert 'val_evaluator and test_evaluator differ' in capsys.readouterr().err
+    assert calls(fake) == []
+    assert tool.main([*arguments, *options, 'test_evaluator.iou_thr=0.4']) == 0
+
+
+def test_dry_run_prints_commands_of_what_is_left(tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    launch = ['--launcher', 'pytorch', '--gpus', '8']
+    assert tool.main([*arguments, *launch, '--dry-run']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = [line for line in lines if not line.startswith('#')]
+    assert len(commands) == 2
+    assert all('torch.distributed.run --nproc_per_node=8' in c for c in commands)
+    assert all('--launcher pytorch' in command for command in commands)
+    assert (tmp_path / 'p6_from_p5/p6_from_p5.py').is_file()
+    assert calls(fake) == []
+    assert tool.main(arguments) == 0
+    assert tool.main([*arguments, '--dry-run']) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line for line in out if 'train.py' in line] == []
+    # On 8 GPUs it is another batch size, so another run.
+    assert tool.main([*arguments, *launch]) == 2
+    assert 'processes: 1 -> 8' in capsys.readouterr().err
+
+
+def test_report_only_starts_nothing(tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', '4', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main([*arguments, '--report-only']) == 0
+    assert calls(fake) == []
+    assert 'None of the runs is finished yet.' in capsys.readouterr().out
+
+
+def test_a_folder_at_work_is_left_alone(tool, fake, base, tmp_path, capsys):
+    folder = tmp_path / 'p6_from_p5'
+    folder.mkdir()
+    with (folder / '.seed_0.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code = tool.main(
+            ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+        )
+    assert code == 1
+    assert 'another process is at work' in capsys.readouterr().err
+    assert calls(fake) == ['base 0 True']
+
+
+def test_interrupted_ends_its_processes_and_goes_on(
+    tool, fake, base, tmp_path, monkeypatch, capsys
+):
+    """As by Ctrl-C: the training ends as well, and is run again with --resume."""
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    monkeypatch.setenv('FAKE_SECONDS', '100')
+
+    def interrupt() -> None:
+        while not calls(fake):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert tool.main(arguments) == 130
+    assert 'the same command goes on' in capsys.readouterr().err
+    assert calls(fake) == ['base 0 True']
+    with (tmp_path / 'base/.seed_0.lock').open('w') as file:
+        # raises if the training, which inherited the lock, were still there
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    monkeypatch.delenv('FAKE_SECONDS')
+    assert tool.main(arguments) == 0
+    assert calls(fake) == ['base 0 True', 'base 0 True', 'p6_from_p5 0 True']
+    result = json.loads((tmp_path / 'base/seed_0/result.json').read_text())
+    assert result['resumed'] is True
+
+
+def test_trains_tests_counts_and_resumes(tool, base, tmp_path, monkeypatch, capsys):
+    """The real thing: one cell, two iterations, all kinds of figures."""
+    cell = Cell('table1_all', 'SRN', (88.0, 76.4, 57.8, 28.5))
+    columns = ('IoU .5', 'IoU .6', 'IoU .7', 'IoU .8')
+    tables = {
+        'x': Table('AP', (), (Cell('table1_all', 'SRN'),)),
+        '5': Table('IoU', columns, (cell,), 'ap_by_iou'),
+        '3': Table('Recall', (), (cell,), 'false_positives'),
+        'fig1a': Table(
+            'Ratio',
+            ('STC gain', 'STR gain'),
+            (Cell('table1_all', 'SRN', (38, 3)),),
+            'anchor_ratio',
+        ),
+    }
+    monkeypatch.setattr(tool, 'TABLES', tables)
+    run_process = Processes.run
+
+    def run_here(self, command, log, env, keep=()):
+        # As a process of its own it would import everything for seconds.
+        if '-m' not in command:
+            return run_process(self, command, log, env, keep)
+        counted.append(command)
+        return anchor_ratio.main(command[command.index('-m') + 2 :])
+
+    counted: list[list[str]] = []
+    monkeypatch.setattr(Processes, 'run', run_here)
+    arguments = ['--table', *tables, '--base', str(base), '--work-dir', str(tmp_path)]
+    arguments += ['--fig1a-batches', '2']
+    status = tool.main(arguments)
+    folder = tmp_path / 'table1_all/seed_0'
+    assert status == 0, (folder / 'log.txt').read_text()
+    out = capsys.readouterr().out
+    result = json.loads((folder / 'result.json').read_text())
+    assert (result['iterations'], result['epochs'], result['batch']) == (2, 1, 2)
+    assert result['test_images'] == 2 and result['metrics']['faces'] == 6
+    assert 0 <= result['survivors'] <= 1
+    assert counted[0][1:3] == ['-m', anchor_ratio.__name__]
+    counts = json.loads((folder / 'anchor_ratio.json').read_text())
+    assert counts['images'] == 4
+    # one anchor box at a time: 2 anchors a cell, maps of 128 / stride
+    for level, stride in enumerate((4, 8, 16, 32, 64, 128)):
+        seen = counts['positive'][0][level] + counts['negative'][0][level]
+        assert 0 < seen <= 4 * 2 * (SIZE // stride) ** 2
+    table5 = (tmp_path / 'tables/table5.md').read_text()
+    (row,) = [line for line in table5.splitlines() if line.startswith('| SRN')]
+    assert row.split(' | ')[1:5] == ['88.0', '76.4', '57.8', '28.5']
+    # at IoU .5 it is the metric's own AP
+    assert row.split(' | ')[5] == f'{100 * result["metrics"]["AP"]:.1f}'
+    assert 'STC 1 to .. before' in out
+
+    # Killed between the last checkpoint and its validation: the test makes up for it.
+    before = (folder / 'detections.json').read_text()
+    (folder / 'result.json').unlink()
+    (folder / 'detections.json').unlink()
+    assert tool.main(arguments) == 0, (folder / 'log.txt').read_text()
+    assert json.loads((folder / 'detections.json').read_text()) == json.loads(before)
+    again = json.loads((folder / 'result.json').read_text())
+    assert again['resumed'] is True
+    assert again['metrics'] == result['metrics']
+    log = (folder / 'log.txt').read_text()
+    commands = [line for line in log.splitlines() if line.startswith('$ ')]
+    tools = [Path(line.split()[2]).name for line in commands]
+    assert tools == ['train.py', 'train.py', 'test.py']
+    assert len(counted) == 1  # the counts were there
