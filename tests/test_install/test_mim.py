@@ -2,9 +2,11 @@
 
 Which mim that is depends on the environment: onedl-mim with the onedl stack, openmim
 with open-mmlab's (tools/check_openmim.sh). Each cell makes a mosaic of a few images,
-trains one epoch of srn_r18_face_mosaic on it, resumes for a second one, and tests.
+trains one epoch of srn_r18_face_mosaic on it, resumes for a second one, tests, and
+looks for faces in two images.
 """
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,6 +106,22 @@ def test_test(cell: SimpleNamespace, trained: str) -> None:
     assert 'Testing finished successfully' in output
     assert re.search(r'Epoch\(test\) \[2/2\]', output)
     assert (cell.folder / 'detections.pkl').is_file()
+
+
+def test_detect(cell: SimpleNamespace, trained: str) -> None:
+    images = cell.folder / 'mosaic/WIDER_val/images'
+    output = cell.mim(
+        *('run', '-y', 'mmdet_srn', 'detect', str(images), '--config', CONFIG),
+        *('--checkpoint', 'run/epoch_1.pth', '--device', 'cpu'),
+    )
+    assert re.search(r'^2 images, \d+ faces: detections$', output, re.MULTILINE)
+    results = cell.folder / 'detections/faces.jsonl'
+    records = [json.loads(line) for line in results.read_text().splitlines()]
+    found = {Path(record['image']) for record in records}
+    assert found == set(images.glob('*/*.jpg')) and len(records) == 2
+    for path in images.glob('*/*.jpg'):
+        name = path.relative_to(images).with_name(f'{path.stem}_faces.jpg')
+        assert (cell.folder / 'detections' / name).is_file()
 
 
 def test_search_lists_the_models(cell: SimpleNamespace, sources: Path) -> None:

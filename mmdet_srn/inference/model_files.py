@@ -1,0 +1,53 @@
+"""Which config and checkpoint a command means."""
+
+from pathlib import Path
+
+#: Where tools/quickstart.sh leaves its model, below the working folder or the clone.
+QUICKSTART = Path('work_dirs', 'quickstart')
+
+
+def find_model(
+    config: str | None, checkpoint: str | None, root: Path
+) -> tuple[str | None, str]:
+    """Finds the files of the model.
+
+    Args:
+        config: From the command line: a file, or the name of one below
+            ``root/configs``.
+        checkpoint: From the command line; None for the quickstart's.
+        root: The clone, or where ``configs`` and ``tools`` are installed.
+
+    Returns:
+        Config (None for ONNX) and checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no such model; the message says what to do.
+    """
+    if checkpoint is None:
+        if config is not None:
+            raise FileNotFoundError('--config needs --checkpoint, the weights')
+        checkpoint = str(_quickstart_checkpoint(root))
+    if checkpoint.endswith('.onnx'):
+        return config, checkpoint
+    if config is None:
+        beside = sorted(Path(checkpoint).parent.glob('*.py'))
+        if len(beside) != 1:
+            raise FileNotFoundError(
+                f'{len(beside)} configs beside {checkpoint}: name one with --config'
+            )
+        return str(beside[0]), checkpoint
+    shipped = root / 'configs' / config
+    if not Path(config).is_file() and shipped.is_file():
+        return str(shipped), checkpoint
+    return config, checkpoint
+
+
+def _quickstart_checkpoint(root: Path) -> Path:
+    for place in (Path(), root):
+        last = place / QUICKSTART / 'last_checkpoint'
+        if last.is_file():
+            return last.with_name(Path(last.read_text().strip()).name)
+    raise FileNotFoundError(
+        f'no model: there is no {QUICKSTART}, which "bash tools/quickstart.sh" makes '
+        'in a clone (25 minutes). Or name yours: --config CONFIG --checkpoint FILE'
+    )

@@ -1,0 +1,180 @@
+"""tools/webdemo.py as it is called; the page: tests/test_inference/test_web_*.py."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from tests.test_inference.tiny_model import make_tiny_model
+from tests.test_inference.web_client import free_port
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'webdemo.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('webdemo', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory) -> str:
+    """Its config lies beside it."""
+    return str(make_tiny_model(tmp_path_factory.mktemp('model'))[1])
+
+
+@pytest.fixture
+def needs_gradio():
+    pytest.importorskip('gradio', reason='needs gradio (extra "web" or "dev")')
+
+
+def test_serves_until_a_signal_comes(needs_gradio, checkpoint, tmp_path):
+    """Two at once, as each takes seconds to start."""
+    pages = {
+        number: start(checkpoint, tmp_path / number.name)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        for number, (process, port, folder) in pages.items():
+            log = folder / 'log'
+            end = time.monotonic() + 300
+            while 'stop with Ctrl-C' not in log.read_text():
+                assert process.poll() is None and time.monotonic() < end, (
+                    log.read_text()
+                )
+                time.sleep(0.05)
+            address = f'http://127.0.0.1:{port}/'
+            assert f'\n{address} (stop with Ctrl-C)\n' in f'\n{log.read_text()}'
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert b'tiny, tiny.pth' in answer.read()
+            assert len(list(folder.glob('mmdet_srn_web_*'))) == 1
+            process.send_signal(number)
+        for number, (process, _, folder) in pages.items():
+            status = process.wait(timeout=300)
+            assert status == (0 if number == signal.SIGINT else 143)
+            assert not list(folder.glob('mmdet_srn_web_*'))
+            assert 'Traceback' not in (folder / 'log').read_text()
+    finally:
+        for process, *_ in pages.values():
+            process.kill()
+
+
+def start(checkpoint: str, folder: Path) -> tuple[subprocess.Popen, int, Path]:
+    """The command, its port, and the folder of its output and temporary files."""
+    folder.mkdir()
+    port = free_port()
+    command = [sys.executable, '-W', 'ignore', TOOL, '--checkpoint', checkpoint]
+    command += ['--device', 'cpu', '--port', str(port)]
+    environment = {
+        **os.environ,
+        'PYTHONPATH': str(TOOL.parents[1]),
+        'OMP_NUM_THREADS': '1',
+        'TMPDIR': str(folder),
+    }
+    with (folder / 'log').open('w') as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    return process, port, folder
+
+
+def test_what_the_command_line_says(tool, needs_gradio, checkpoint, monkeypatch):
+    """Gets to the page: an exported file, the sizes, the address."""
+    asked = {}
+
+    class Stopped(Exception):
+        pass
+
+    class Page:
+        def __init__(self, results, model, score_thr):
+            asked.update(max_size=results.max_size, model=model, score_thr=score_thr)
+            assert results.detector.score_thr == tool.LEAST_SCORE
+
+        def serve(self, *arguments):
+            asked['serve'] = arguments
+            raise Stopped
+
+    monkeypatch.setattr(tool, 'WebPage', Page)
+    arguments = ['--checkpoint', checkpoint, '--device', 'cpu']
+    with pytest.raises(Stopped):
+        tool.serve(tool.parse_args(arguments))
+    assert asked == dict(
+        max_size=2048,
+        model='tiny, tiny.pth',
+        score_thr=0.5,
+        serve=('127.0.0.1', None, 20),
+    )
+    arguments += ['--host', '0.0.0.0', '--port', '9', '--max-upload', '3']
+    arguments += ['--max-size', '0', '--score-thr', '0.25']
+    with pytest.raises(Stopped):
+        tool.serve(tool.parse_args(arguments))
+    assert asked == dict(
+        max_size=None,
+        model='tiny, tiny.pth',
+        score_thr=0.25,
+        serve=('0.0.0.0', 9, 3),
+    )
+
+
+def test_missing_gradio_is_said_before_the_model_is_loaded(tool, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'gradio', None)
+    assert tool.main(['--checkpoint', 'absent.pth']) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('webdemo: ') and 'pip install "mmdet_srn[web]"' in error
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], r'bash tools/quickstart\.sh.*--checkpoint FILE'),
+        (['--config', 'some.py'], '--config needs --checkpoint'),
+        (['--config', 'some.py', '--checkpoint', 'absent.pth'], 'no config some.py'),
+        (['--checkpoint', 'absent.onnx'], r'absent\.onnx'),
+    ],
+)
+def test_errors(tool, needs_gradio, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tool, 'ROOT', tmp_path)
+    assert tool.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('webdemo: ') and re.search(message, error)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--max-size', '-1'],
+        ['--max-upload', '0'],
+        ['--score-thr', '0.01'],
+        ['--score-thr', '2'],
+        ['photo.jpg'],
+    ],
+)
+def test_wrong_arguments(tool, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_mim_runs_it(needs_gradio, tmp_path):
+    try:
+        metadata.distribution('mmdet_srn')
+    except metadata.PackageNotFoundError:
+        pytest.skip('mmdet_srn is not installed, mim does not see it')
+    command = [sys.executable, '-W', 'ignore', '-m', 'mim', 'run', '-y', 'mmdet_srn']
+    command += ['webdemo', '--checkpoint', 'absent.onnx']
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert 'webdemo: ' in done.stderr and 'absent.onnx' in done.stderr

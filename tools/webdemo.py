@@ -1,0 +1,149 @@
+"""Serve a page on which to drop a picture and see its faces.
+
+    pip install "mmdet_srn[web]"
+    python tools/webdemo.py
+
+Prints the page's address, http://127.0.0.1:7860/ if that port is free. Boxes and
+scores are shown for any least score without running the network again; the drawn
+picture, JSON and CSV can be downloaded, as tools/detect.py writes them. Without
+--checkpoint the model is that of tools/quickstart.sh.
+
+Only this machine can open the page unless --host says otherwise: there is no password.
+Pictures are done one after the other. What is uploaded lies in a temporary folder, is
+deleted after an hour or a little more, and when the page is stopped with Ctrl-C.
+
+Exit status: 0 after Ctrl-C, 1 after an error, 2 for wrong arguments, 143 if
+terminated; mim makes 1 of all but 0.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from mmdet_srn import FaceDetector
+from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.inference.model_files import find_model
+from mmdet_srn.inference.web_page import WebPage, load_gradio
+from mmdet_srn.inference.web_results import WebResults
+
+ROOT = Path(__file__).resolve().parents[1]
+# Where the slider of the least score begins, our choice: below it SRN's boxes are
+# nearly all background.
+LEAST_SCORE = 0.05
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--config',
+        help="the model's config, or the name of one that is shipped (default: the "
+        'one beside the checkpoint)',
+    )
+    parser.add_argument(
+        '--checkpoint', help='its weights, or an exported .onnx file without --config'
+    )
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.5,
+        help='least score of a face at first (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--max-size',
+        type=int,
+        default=2048,
+        help='longest side for the detector in pixels, 0: any (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--max-upload',
+        type=int,
+        default=20,
+        help='largest file in megabytes (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen at; 0.0.0.0: for the network (default: %(default)s)',
+    )
+    parser.add_argument('--port', type=int, help='(default: a free one from 7860)')
+    args = parser.parse_args(argv)
+    if args.max_size < 0 or args.max_upload < 1:
+        parser.error('--max-size must be 0 or more, --max-upload 1 or more')
+    if not LEAST_SCORE <= args.score_thr <= 1:
+        parser.error(f'--score-thr must be from {LEAST_SCORE} to 1')
+    return args
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Load the model and serve the page until a signal comes.
+
+    Args:
+        args: The command line.
+
+    Raises:
+        OSError: If a file of the model is missing, or the port is taken.
+        ValueError: If config and checkpoint are not a pair.
+        ImportError: If Gradio, or onnxruntime if needed, is missing.
+    """
+    load_gradio()  # before the seconds that the model takes
+    config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
+    allow_full_checkpoints()
+    detector = FaceDetector(
+        config, checkpoint, device=args.device, score_thr=LEAST_SCORE
+    )
+    with tempfile.TemporaryDirectory(prefix='mmdet_srn_web_') as folder:
+        results = WebResults(detector, Path(folder), args.max_size or None)
+        page = WebPage(results, _name(config, checkpoint), args.score_thr)
+        with page.serve(args.host, args.port, args.max_upload) as address:
+            print(f'{address} (stop with Ctrl-C)', flush=True)
+            try:
+                threading.Event().wait()
+            finally:
+                # First of all: mim kills a quarter of a second after Ctrl-C.
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name(config: str | None, checkpoint: str) -> str:
+    name = Path(checkpoint).name
+    return name if config is None else f'{Path(config).stem}, {name}'
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments; None for the process's own.
+
+    Returns:
+        int: Exit status.
+    """
+    args = parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)  # so that the folder goes then, too
+    try:
+        serve(args)
+    except (OSError, ValueError, ImportError) as error:
+        print(f'webdemo: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
