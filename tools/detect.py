@@ -40,6 +40,7 @@ from mmdet_srn import FaceDetector
 from mmdet_srn._mmdet_tools import allow_full_checkpoints
 from mmdet_srn.inference import FaceDetections, ImageError
 from mmdet_srn.inference.drawn_files import DrawnFiles
+from mmdet_srn.inference.model_files import find_model
 from mmdet_srn.inference.result_files import FORMATS, ResultFile
 from mmdet_srn.inference.sources import (
     Frame,
@@ -50,7 +51,6 @@ from mmdet_srn.inference.sources import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICKSTART = Path('work_dirs', 'quickstart')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -121,49 +121,6 @@ def _formats(text: str) -> list[str]:
             f'{unknown[0]!r} is none of {", ".join(FORMATS)}'
         )
     return names
-
-
-def choose_model(config: str | None, checkpoint: str | None) -> tuple[str | None, str]:
-    """Find the files of the model.
-
-    Args:
-        config: From the command line.
-        checkpoint: From the command line.
-
-    Returns:
-        Config (None for ONNX) and checkpoint.
-
-    Raises:
-        FileNotFoundError: If there is no such model; the message says what to do.
-    """
-    if checkpoint is None:
-        if config is not None:
-            raise FileNotFoundError('--config needs --checkpoint, the weights')
-        checkpoint = str(_quickstart_checkpoint())
-    if checkpoint.endswith('.onnx'):
-        return config, checkpoint
-    if config is None:
-        beside = sorted(Path(checkpoint).parent.glob('*.py'))
-        if len(beside) != 1:
-            raise FileNotFoundError(
-                f'{len(beside)} configs beside {checkpoint}: name one with --config'
-            )
-        return str(beside[0]), checkpoint
-    shipped = ROOT / 'configs' / config
-    if not Path(config).is_file() and shipped.is_file():
-        return str(shipped), checkpoint
-    return config, checkpoint
-
-
-def _quickstart_checkpoint() -> Path:
-    for root in (Path(), ROOT):
-        last = root / QUICKSTART / 'last_checkpoint'
-        if last.is_file():
-            return last.with_name(Path(last.read_text().strip()).name)
-    raise FileNotFoundError(
-        f'no model: there is no {QUICKSTART}, which "bash tools/quickstart.sh" makes '
-        'in a clone (25 minutes). Or name yours: --config CONFIG --checkpoint FILE'
-    )
 
 
 class Stop:
@@ -269,7 +226,7 @@ def set_up(args: argparse.Namespace) -> tuple[FaceDetector, list[Source]]:
         ImportError: If onnxruntime is needed and missing.
     """
     sources = find_sources(args.inputs, args.out)
-    config, checkpoint = choose_model(args.config, args.checkpoint)
+    config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
     allow_full_checkpoints()
     detector = FaceDetector(
         config, checkpoint, device=args.device, score_thr=args.score_thr

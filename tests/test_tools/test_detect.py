@@ -477,35 +477,11 @@ def test_second_interrupt_stops_at_once(run, tool, folder, monkeypatch):
 
 
 def test_quickstarts_model_is_the_default(tool, folder, tmp_path, monkeypatch, capsys):
+    """Which model it is: test_model_files.py."""
     monkeypatch.setattr(tool, 'ROOT', tmp_path / 'clone')
     assert tool.main(['photos']) == 1
     error = capsys.readouterr().err
     assert 'bash tools/quickstart.sh' in error and '--checkpoint FILE' in error
-    for root in (tmp_path / 'clone', tmp_path):
-        place = root / 'work_dirs' / 'quickstart'
-        place.mkdir(parents=True)
-        # As mmengine writes it: relative to the folder that it was run in.
-        (place / 'last_checkpoint').write_text('work_dirs/quickstart/epoch_3.pth')
-        (place / 'srn_r18_face_mosaic.py').touch()
-        config, checkpoint = tool.choose_model(None, None)
-        assert Path(config).resolve() == place / 'srn_r18_face_mosaic.py'
-        assert Path(checkpoint).resolve() == place / 'epoch_3.pth'
-
-
-def test_which_config(tool, folder, repo_root):
-    with pytest.raises(FileNotFoundError, match='0 configs beside x/y.pth: name one'):
-        tool.choose_model(None, 'x/y.pth')
-    with pytest.raises(FileNotFoundError, match='--config needs --checkpoint'):
-        tool.choose_model('some.py', None)
-    assert tool.choose_model(None, 'x.onnx') == (None, 'x.onnx')
-    name = 'srn_r50_fpn_widerface.py'
-    assert tool.choose_model(name, 'x.pth')[0] == str(repo_root / 'configs' / name)
-    Path(name).touch()
-    assert tool.choose_model(name, 'x.pth') == (name, 'x.pth')
-    assert tool.choose_model(None, 'x.pth') == (name, 'x.pth')
-    Path('other.py').touch()
-    with pytest.raises(FileNotFoundError, match=r'2 configs beside x\.pth'):
-        tool.choose_model(None, 'x.pth')
 
 
 def test_help_says_where_boxes_are_and_what_the_exit_status_is(tool, capsys):
