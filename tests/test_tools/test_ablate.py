@@ -319,11 +319,14 @@ def test_a_folder_at_work_is_left_alone(tool, fake, base, tmp_path, capsys):
 
 
 def test_interrupted_ends_its_processes_and_goes_on(
-    tool, fake, base, tmp_path, monkeypatch, capsys
+    tool, fake, base, tmp_path, monkeypatch, capsys, request
 ):
     """As by Ctrl-C: the training ends as well, and is run again with --resume."""
     arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
     monkeypatch.setenv('FAKE_SECONDS', '100')
+    # A shell's background job, which these tests may be, starts with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupt() -> None:
         while not calls(fake):
