@@ -83,7 +83,12 @@ def start(checkpoint: str, folder: Path) -> tuple[subprocess.Popen, int, Path]:
     }
     with (folder / 'log').open('w') as output:
         process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # a shell's background jobs, as CI may be, hand down an ignored SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     return process, port, folder
 

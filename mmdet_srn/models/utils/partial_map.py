@@ -14,7 +14,7 @@ to 10x8 cells, a share of 0 to 0.9 of the cells in clusters of 3 to 9. On the la
 sparse was the faster up to 0.73 of the dense multiply-adds, 0.4 to 0.5 of the cells.
 The choice by these two was at most 1.05 times slower than the better one, and 1.02
 times slower than the dense one; it takes 0.7 to 1 ms. In bf16 the two came out as 1.31
-and 0.16e9.
+and 0.16e9. Fitted once, on a machine with other work, and not since.
 """
 
 OTHER_SPARSE_COST = (2.0, 20e9)
