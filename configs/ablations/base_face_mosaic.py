@@ -1,7 +1,7 @@
-# A base for tools/ablate.py: srn_r18_face_mosaic.py with a twelfth of its images, about
-# two minutes a cell on one CPU core. Batches of 2 make enough iterations of them; of
-# the learning rates .001, .002 and .004 the last got furthest in 300. See README.md for
-# the command and for what such figures are good for.
+# A base for tools/ablate.py: srn_r18_face_mosaic.py with a quarter of its images, seen
+# once instead of three times: about two minutes a cell on one CPU core. Batches of 2
+# make enough iterations of them; of the learning rates .001, .002 and .004 the last got
+# furthest in 300. See README.md for the command and for what such figures are good for.
 _base_ = '../srn_r18_face_mosaic.py'
 
 max_epochs = 1

@@ -6,10 +6,8 @@ seeded, and the predictors scaled so that scores and boxes are spread.
 """
 
 import functools
-import importlib.util
 import tempfile
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -19,6 +17,7 @@ from mmengine.config import Config
 
 import mmdet_srn  # noqa: F401
 from mmdet_srn.deploy.srn_graph import SRNGraph
+from tests.tool_loader import load_tool
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = f"""
@@ -52,13 +51,6 @@ def folder() -> Path:
 @functools.cache
 def _temporary() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix='mmdet_srn_onnx_')
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, REPO / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def images(number: int, height: int, width: int) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from mmdet_srn.deploy.srn_graph import SRNGraph
 from mmdet_srn.deploy.torch_detector import load_detector, run_detector
 from mmdet_srn.version import __version__
 from tests.test_deploy import small_srn
+from tests.tool_loader import load_tool
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -194,7 +195,7 @@ def test_trained_detector(repo_root, shared_data):
         pytest.skip(
             f'needs the checkpoint that tools/quickstart.sh leaves in {work_dir}'
         )
-    tool = small_srn.load_tool('export_onnx')
+    tool = load_tool('export_onnx')
     config = repo_root / 'configs' / 'srn_r18_face_mosaic.py'
     arguments = [config, checkpoints[-1], small_srn.folder() / 'trained.onnx']
     arguments += ['--verify', *photographs[:2]]

@@ -1,7 +1,6 @@
 """The package with converted weights is the released network, stage by stage."""
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from scipy.spatial import cKDTree
 import mmdet_srn  # noqa: F401
 from mmdet_srn.models.utils.deferred_map import to_dense
 from tests.reference import released_network
+from tests.tool_loader import load_tool
 
 REPO = Path(__file__).resolve().parents[2]
 SIZES = [(256, 320), (203, 317), (64, 96)]
@@ -52,11 +52,7 @@ def reference():
 
 @pytest.fixture(scope='module')
 def converter():
-    path = REPO / 'tools' / 'convert_srn_official.py'
-    spec = importlib.util.spec_from_file_location('convert_srn_official', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('convert_srn_official')
 
 
 @pytest.fixture(scope='module')

@@ -2,7 +2,6 @@
 
 import csv
 import fcntl
-import importlib.util
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ import torch
 from mmdet_srn.ablation import anchor_ratio
 from mmdet_srn.ablation.process import Processes
 from mmdet_srn.ablation.tables import Cell, Table
+from tests.tool_loader import load_tool
 from tests.training import SMALL_MODEL, write_data_set
 
 SIZE = 128  # pixels, see tests.training
@@ -24,11 +24,7 @@ SIZE = 128  # pixels, see tests.training
 
 @pytest.fixture
 def tool(repo_root, monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        'ablate', repo_root / 'tools/ablate.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('ablate')
     monkeypatch.setenv('PYTHONPATH', str(repo_root))
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     return module

@@ -1,6 +1,5 @@
 """The tool end to end on a small network; the parts have tests of their own."""
 
-import importlib.util
 import json
 
 import pytest
@@ -8,18 +7,13 @@ import torch
 from mmengine.config import Config
 
 from mmdet_srn.analysis.made_photographs import write_photograph
-from tests.conftest import REPO_ROOT
 from tests.test_analysis.small_detector import build, write_config
-
-PATH = REPO_ROOT / 'tools' / 'benchmark.py'
+from tests.tool_loader import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('benchmark', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('benchmark')
 
 
 @pytest.fixture

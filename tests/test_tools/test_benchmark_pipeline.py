@@ -1,18 +1,14 @@
-import importlib.util
-
 import cv2
 import pytest
 import torch
 
 from tests.reference.naive_pipeline import photograph, write
+from tests.tool_loader import load_tool
 
 
 @pytest.fixture
-def tool(repo_root):
-    path = repo_root / 'tools/benchmark_pipeline.py'
-    spec = importlib.util.spec_from_file_location('benchmark_pipeline', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def tool():
+    module = load_tool('benchmark_pipeline')
     threads = torch.get_num_threads(), cv2.getNumThreads()
     yield module
     torch.set_num_threads(threads[0])

@@ -1,8 +1,8 @@
-import importlib.util
-
 import cv2
 import numpy as np
 import pytest
+
+from tests.tool_loader import load_tool
 
 CONFIG = """
 custom_imports = dict(imports=['mmdet_srn'])
@@ -23,12 +23,8 @@ train_dataloader = dict(
 
 
 @pytest.fixture(scope='module')
-def tool(repo_root):
-    path = repo_root / 'tools/browse_dataset.py'
-    spec = importlib.util.spec_from_file_location('browse_dataset', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool('browse_dataset')
 
 
 @pytest.fixture

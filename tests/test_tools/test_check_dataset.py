@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import signal
@@ -10,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.tool_loader import load_tool
+
 REST = '0 0 0 0 0 0'
 SPLITS = {
     'train': f'0--A/a.jpg\n2\n10 5 20 25 {REST}\n1 1 0 9 {REST}\n'
@@ -19,13 +20,9 @@ SPLITS = {
 
 
 @pytest.fixture
-def tool(repo_root, tmp_path, monkeypatch):
+def tool(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    path = repo_root / 'tools/check_dataset.py'
-    spec = importlib.util.spec_from_file_location('check_dataset', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('check_dataset')
 
 
 @pytest.fixture

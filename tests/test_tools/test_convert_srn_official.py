@@ -1,5 +1,4 @@
 import collections
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -16,6 +15,7 @@ from mmengine.runner import load_checkpoint
 
 import mmdet_srn  # noqa: F401
 from tests.reference import released_network
+from tests.tool_loader import load_tool
 
 REPO = Path(__file__).resolve().parents[2]
 TOOL = REPO / 'tools' / 'convert_srn_official.py'
@@ -31,10 +31,7 @@ model = dict(
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('convert_srn_official', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('convert_srn_official')
 
 
 @pytest.fixture(scope='module')

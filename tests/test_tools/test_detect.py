@@ -3,7 +3,6 @@
 import csv
 import gc
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -25,16 +24,14 @@ from mmdet_srn.evaluation import read_results
 from mmdet_srn.inference.sources import Frame
 from tests.test_inference.tiny_model import make_tiny_model
 from tests.test_inference.videos import read_video, write_video
+from tests.tool_loader import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'detect.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('detect', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('detect')
 
 
 @pytest.fixture(scope='module')

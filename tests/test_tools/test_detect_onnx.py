@@ -8,6 +8,7 @@ import pytest
 
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from tests.test_deploy import small_srn
+from tests.tool_loader import load_tool
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -65,7 +66,7 @@ def test_passes_over_what_it_cannot_read(image, tmp_path):
 
 @pytest.mark.parametrize('form', ['raw', None])
 def test_errors(form, image, capsys):
-    tool = small_srn.load_tool('detect_onnx')
+    tool = load_tool('detect_onnx')
     model = small_srn.exported(form) if form else image.with_name('none.onnx')
     assert tool.main([str(model), str(image)]) == 1
     assert capsys.readouterr().err.startswith('detect_onnx: ')

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from tests.test_evaluation.mat_writer import write_ground_truth
+from tests.tool_loader import load_tool
 
 IMAGES = {
     '0--Parade/a': [(0, 0, 9, 9), (50, 50, 20, 20)],
@@ -29,12 +29,8 @@ RESULT = """a
 
 
 @pytest.fixture
-def tool(repo_root):
-    path = repo_root / 'tools/eval_widerface.py'
-    spec = importlib.util.spec_from_file_location('eval_widerface', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool('eval_widerface')
 
 
 @pytest.fixture

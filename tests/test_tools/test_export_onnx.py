@@ -6,6 +6,7 @@ import pytest
 
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from tests.test_deploy import small_srn
+from tests.tool_loader import load_tool
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -14,7 +15,7 @@ pytest.importorskip('onnxscript')
 
 @pytest.fixture(scope='module')
 def tool():
-    return small_srn.load_tool('export_onnx')
+    return load_tool('export_onnx')
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_missing_extra(tool, tmp_path, capsys, monkeypatch):
 
 
 def test_benchmark(capsys):
-    benchmark = small_srn.load_tool('benchmark_onnx')
+    benchmark = load_tool('benchmark_onnx')
     arguments = [*small_srn.files('detections'), small_srn.exported('detections')]
     arguments += ['--sizes', '64x48', '33x70', '--batch-sizes', '1', '2', '--runs', '2']
     assert benchmark.main([str(argument) for argument in arguments]) == 0
@@ -138,7 +139,7 @@ def test_benchmark(capsys):
 
 def test_benchmark_takes_turns():
     calls = []
-    benchmark = small_srn.load_tool('benchmark_onnx')
+    benchmark = load_tool('benchmark_onnx')
     functions = [lambda: calls.append('a'), lambda: calls.append('b')]
     medians = benchmark.take_turns(functions, 2)
     assert calls == list('ababab') and np.shape(medians) == (2,)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmdet_srn.datasets.wider_face_txt_reader import FACE_FIELDS, read_wider_face_txt
+from tests.tool_loader import load_tool
 
 pytest.importorskip('skimage')
 
@@ -17,12 +18,8 @@ SMALL = dict(num_train=26, num_val=8, size=96, max_face=60)
 
 
 @pytest.fixture(scope='module')
-def tool(request):
-    path = request.config.rootpath / 'tools' / 'make_face_mosaic.py'
-    spec = importlib.util.spec_from_file_location('make_face_mosaic', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool('make_face_mosaic')
 
 
 @pytest.fixture(scope='module')

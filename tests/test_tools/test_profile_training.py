@@ -1,21 +1,17 @@
 """tools/profile_training.py, on a small network and images of noise."""
 
-import importlib.util
 import re
 import sys
 
 import pytest
 
+from tests.tool_loader import load_tool
 from tests.training import small_config, write_data_set
 
 
 @pytest.fixture(scope='module')
-def tool(repo_root):
-    path = repo_root / 'tools/profile_training.py'
-    spec = importlib.util.spec_from_file_location('profile_training', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool():
+    return load_tool('profile_training')
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """tools/webdemo.py as it is called; the page: tests/test_inference/test_web_*.py."""
 
-import importlib.util
 import os
 import re
 import signal
@@ -15,16 +14,14 @@ import pytest
 
 from tests.test_inference.tiny_model import make_tiny_model
 from tests.test_inference.web_client import free_port
+from tests.tool_loader import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'webdemo.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('webdemo', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('webdemo')
 
 
 @pytest.fixture(scope='module')
