@@ -26,12 +26,13 @@ clock; the columns are
 
     input      reading and decoding the file, resizing, normalising
     select     thresholds, selection, decoding of boxes, NMS
-    total      all of it, with the fastest and the slowest call
+    total      all of it, with the fastest and the slowest call; on a GPU in calls of
+               their own, as the parts' times make it wait
     faster     than the first row
     GFLOP      two for each multiply-add of convolutions and matrix products, counted
                while they run
-    MB         most memory during a call, beyond what was held before (CPU: of the
-               process, Linux only)
+    MB         most memory during a second call, beyond what was held before (CPU: of
+               the process, Linux only)
     same       detections with a partner among those of 'dense' (as the config says),
                within 1e-3 px and 1e-5 of score; where some have none, in brackets
                those within 1 px and .01

@@ -8,6 +8,5 @@ model = dict(
         type='SRNFPN',
         in_channels=[512, 1024, 2048],
         extra_channels=(1024, 256),  # C6, C7
-        num_outs=5,
     ),
 )

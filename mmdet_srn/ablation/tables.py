@@ -123,7 +123,9 @@ TABLES: dict[str, Table] = {
         'Last classification layer', ('predictor_shared', 'one for both steps')
     ),
     'matching': _open(
-        "Each face's best anchor", ('low_quality_matching', 'learns it at any IoU')
+        "Each face's best anchor",
+        ('low_quality_matching', 'learns it at any IoU'),
+        ('no_low_quality_matching', 'learns it above the threshold only'),
     ),
     'filter': _open(
         'What the first step drops in training',
@@ -139,6 +141,7 @@ TABLES: dict[str, Table] = {
     'anchors': _open('Anchors', ('anchors_exact', 'not rounded')),
     'smooth_l1': _open(
         'Smooth L1',
+        ('smooth_l1_beta_1', 'beta 1'),
         ('smooth_l1_beta_1_9', 'beta 1/9'),
         ('smooth_l1_per_coordinate', 'divided by coordinates'),
     ),

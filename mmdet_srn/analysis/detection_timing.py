@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Measured:
 
     Attributes:
         parts (list[dict[str, float]]): Seconds of each part, of each timed call.
+        seconds (list[float]): Of each timed call.
         flops (dict[str, int]): Of each part in one call of each batch, on average:
             two for each multiply-add of a convolution or matrix product that was
             computed. Empty where they cannot be counted.
@@ -41,15 +42,11 @@ class Measured:
     """
 
     parts: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     flops: dict[str, float] = field(default_factory=dict)
     memory: int | None = None
     percent: float | None = None
     found: list[Detections] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> list[float]:
-        """Of each timed call."""
-        return [sum(parts.values()) for parts in self.parts]
 
     @property
     def median(self) -> float:
@@ -93,23 +90,23 @@ class Way:
         """Where it computes."""
         return next(self.detector.parameters()).device
 
-    def __call__(self, batch: Batch, meter: PartMeter) -> list[Any]:
+    def __call__(self, batch: Batch, meter: PartMeter | None = None) -> list[Any]:
         """Detect, from files to boxes.
 
         Args:
             batch (Batch): The files.
-            meter (PartMeter): Gets the parts.
+            meter (PartMeter, optional): Gets the parts. Defaults to None.
 
         Returns:
             list[Any]: Data samples, whose ``pred_instances`` are on the device.
         """
-        with (
-            torch.no_grad(),
-            self.context(),
-            step_mode(self.detector, self.mode),
-            metered_parts(self.detector, meter),
-        ):
-            with meter.part('input'):
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(self.context())
+            stack.enter_context(step_mode(self.detector, self.mode))
+            if meter is not None:
+                stack.enter_context(metered_parts(self.detector, meter))
+            with nullcontext() if meter is None else meter.part('input'):
                 packed = [
                     self.pipeline(dict(img_path=str(path), img_id=0, instances=[]))
                     for path in batch
@@ -121,8 +118,8 @@ class Way:
 def measure(ways: Sequence[Way], batches: Sequence[Batch], runs: int) -> list[Measured]:
     """Measure all ways, in turn so that what else the machine does hits all.
 
-    Of each way and batch a call tells the memory and the detections and warms up, a
-    second one the multiplications; ``runs`` more are timed.
+    Of each way and batch one call warms up, a second tells the memory and the
+    detections, a third the multiplications; ``runs`` more are timed.
 
     Args:
         ways (Sequence[Way]): The ways.
@@ -141,10 +138,22 @@ def measure(ways: Sequence[Way], batches: Sequence[Batch], runs: int) -> list[Me
         for batch in batches:
             for way, result in zip(ways, results, strict=True):
                 with _share(way):
-                    meter = PartMeter(_clock(way.device))
-                    way(batch, meter)
-                    result.parts.append(meter.totals)
+                    _time(way, batch, result)
     return results
+
+
+def _time(way: Way, batch: Batch, result: Measured) -> None:
+    clock = _clock(way.device)
+    meter = PartMeter(clock)
+    way(batch, meter)
+    result.parts.append(meter.totals)
+    if way.device.type == 'cpu':
+        result.seconds.append(sum(meter.totals.values()))
+        return
+    # At the ends of parts the clock waits for the device, which it need not otherwise.
+    start = clock()
+    way(batch)
+    result.seconds.append(clock() - start)
 
 
 @contextmanager
@@ -156,10 +165,9 @@ def _share(way: Way, result: Measured | None = None) -> Iterator[None]:
 
 
 def _warm_up(way: Way, batch: Batch, result: Measured, number: int) -> None:
+    way(batch)  # the first one also makes what is kept, by torch and by libraries
     samples: list[Any] = []
-    memory = peak_memory(
-        lambda: samples.extend(way(batch, PartMeter(time.perf_counter))), way.device
-    )
+    memory = peak_memory(lambda: samples.extend(way(batch)), way.device)
     if memory is not None:
         result.memory = max(memory, result.memory or 0)
     for sample in samples:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..models.dense_heads import SRNHead
 from ..models.utils.deferred_map import DeferredMap
-from ..models.utils.partial_map import PartialMap
+from ..models.utils.partial_map import PartialMap, PartialMaps
 from .part_meter import PartMeter
 from .replaced import replaced
 
@@ -20,10 +20,10 @@ PARTS = ('input', 'backbone', 'neck', 'first step', 'second step', 'selection')
 def metered_parts(detector: SingleStageDetector, meter: PartMeter) -> Iterator[None]:
     """Have a detector's calls counted by their parts, all but 'input'.
 
-    What is computed when it is read counts for the step that it belongs to: so a
-    deferred convolution is the second step's where that is computed at the survivors
-    alone, and the neck's where the whole map is made. On a neck with one map for both
-    steps they share the class subnet, which counts for the first.
+    What is computed when it is read counts for the step that reads it: so a deferred
+    convolution is the second step's, and the neck's where ``second_step`` is 'dense'.
+    On a neck with one map for both steps they share the class subnet, which counts for
+    the first.
 
     Args:
         detector (SingleStageDetector): With an ``SRNHead``.
@@ -43,11 +43,14 @@ def metered_parts(detector: SingleStageDetector, meter: PartMeter) -> Iterator[N
         steps.note(maps)
         return maps
 
-    stock_apply, read_level = PartialMap.apply, head._read_when_needed
+    read_level = head._read_when_needed
 
-    def apply(self: PartialMap, *args) -> Tensor:
-        with meter.part(steps.of(self.source)):
-            return stock_apply(self, *args)
+    def metered_by_step(stock: Callable) -> Callable:
+        def apply(self: PartialMap | PartialMaps, *args) -> Tensor:
+            with meter.part(steps.of(self.source)):
+                return stock(self, *args)
+
+        return apply
 
     def read_when_needed(level: int, *args) -> object:
         # dense classification: where there are two, the second is left to ``apply``
@@ -59,7 +62,8 @@ def metered_parts(detector: SingleStageDetector, meter: PartMeter) -> Iterator[N
         for owner, name, function in (
             (detector, 'extract_feat', extract_feat),
             (DeferredMap, 'dense', meter.metered(DeferredMap.dense, 'neck')),
-            (PartialMap, 'apply', apply),
+            (PartialMap, 'apply', metered_by_step(PartialMap.apply)),
+            (PartialMaps, 'apply_to_all', metered_by_step(PartialMaps.apply_to_all)),
             (head, '_read_when_needed', read_when_needed),
             (head, '_survivors', meter.metered(head._survivors, 'selection')),
             (head, 'predict', meter.metered(head.predict, 'selection')),

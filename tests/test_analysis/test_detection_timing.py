@@ -41,7 +41,8 @@ def test_measure(way, images):
     ways = [way('released', 3), way('auto', 3), way('auto')]
     results = measure(ways, [images[:2], images[2:]], runs=2)
     for result in results:
-        assert len(result.parts) == 2 * 2
+        assert len(result.parts) == len(result.seconds) == 2 * 2
+        assert result.seconds == [sum(parts.values()) for parts in result.parts]
         assert all(set(parts) == set(PARTS) for parts in result.parts)
         assert all(seconds > 0 for seconds in result.seconds)
         assert min(result.seconds) <= result.median <= max(result.seconds)
@@ -83,16 +84,32 @@ def test_takes_turns(way, images, monkeypatch):
     called = []
     stock = Way.__call__
 
-    def noted(self, batch, meter):
-        called.append((self.mode, len(batch)))
+    def noted(self, batch, meter=None):
+        called.append((self.mode, len(batch), meter is not None))
         return stock(self, batch, meter)
 
     monkeypatch.setattr(Way, '__call__', noted)
     ways = [way('dense', countable=False), way('auto', countable=False)]
-    measure(ways, [images[:2], images[2:]], runs=1)
-    warm = [('dense', 2), ('dense', 1), ('auto', 2), ('auto', 1)]
-    turns = [('dense', 2), ('auto', 2), ('dense', 1), ('auto', 1)]
+    batches = [images[:2], images[2:]]
+    measure(ways, batches, runs=1)
+    warm = [(mode, n, False) for mode in ('dense', 'auto') for n in (2, 2, 1, 1)]
+    turns = [(mode, n, True) for n in (2, 1) for mode in ('dense', 'auto')]
     assert called == warm + turns
+
+    # where a clock waits for the device, the whole is timed without the parts
+    called.clear()
+    monkeypatch.setattr(Way, 'device', torch.device('meta'))
+    results = measure(ways, batches, runs=1)
+    turns = [
+        (mode, n, metered)
+        for n in (2, 1)
+        for mode in ('dense', 'auto')
+        for metered in (True, False)
+    ]
+    assert called == warm + turns
+    for result in results:
+        assert len(result.seconds) == len(result.parts) == 2
+        assert all(seconds > 0 for seconds in result.seconds)
 
 
 def test_what_cannot_be_counted(way, images):
@@ -101,8 +118,9 @@ def test_what_cannot_be_counted(way, images):
 
 
 def test_medians():
-    result = Measured(parts=[dict(a=1.0, b=3.0), dict(a=5.0), dict(a=2.0, b=1.0)])
-    assert result.seconds == [4, 5, 3] and result.median == 4
+    parts = [dict(a=1.0, b=3.0), dict(a=5.0), dict(a=2.0, b=1.0)]
+    result = Measured(parts=parts, seconds=[4, 5, 3])
+    assert result.median == 4
     assert (result.part('a'), result.part('b'), result.part('c')) == (2, 1, 0)
 
 

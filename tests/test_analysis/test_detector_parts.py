@@ -11,7 +11,7 @@ from mmdet_srn.analysis.step_modes import MODES, step_mode
 from mmdet_srn.analysis.surviving_share import surviving_share
 from mmdet_srn.models.utils import partial_map
 from mmdet_srn.models.utils.deferred_map import DeferredMap
-from mmdet_srn.models.utils.partial_map import PartialMap
+from mmdet_srn.models.utils.partial_map import PartialMap, PartialMaps
 from tests.test_analysis.small_detector import CELLS, SIZE, build, weights_of
 from tests.test_models.test_dense_heads.test_srn_head_sparse import assert_same
 
@@ -130,11 +130,14 @@ def test_same_detections(detector, mode):
 
 
 def test_no_trace(detector):
-    stock = PartialMap.apply, DeferredMap.dense
+    def patched():
+        return PartialMap.apply, PartialMaps.apply_to_all, DeferredMap.dense
+
+    stock = patched()
     before = {name: dict(vars(m)) for name, m in detector.named_modules()}
     for mode in MODES:
         flops_of(detector, mode)
-    assert (PartialMap.apply, DeferredMap.dense) == stock
+    assert patched() == stock
     for name, module in detector.named_modules():
         assert vars(module).keys() == before[name].keys(), name
         assert not module._forward_hooks and not module._forward_pre_hooks

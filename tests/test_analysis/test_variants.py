@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -65,12 +67,14 @@ def test_bf16(detector):
     assert not torch.is_autocast_enabled('cpu')
 
 
-def test_compiled(detector):
-    """Only that the parts are: it takes a compiler, and a minute."""
+def test_compiled(detector, monkeypatch):
+    """Traced and run, without a backend's compiler, which takes a minute."""
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='eager'))
     changed, _ = make_variant(detector, ['compiled'])
     for part in ('backbone', 'neck'):
         assert hasattr(getattr(changed, part), '_orig_mod')
         assert not hasattr(getattr(detector, part), '_orig_mod')
+    assert_same(run(changed), run(detector))
 
 
 def test_none_is_the_detector_itself(detector):

@@ -27,7 +27,7 @@ model = dict(
         base_channels=8, num_stages=2, strides=(1, 2), dilations=(1, 1),
         out_indices=(0, 1)),
     neck=dict(
-        in_channels=[8, 16], out_channels=16, num_outs=3, extra_channels=(16,)),
+        in_channels=[8, 16], out_channels=16, extra_channels=(16,)),
     bbox_head=dict(
         in_channels=16, feat_channels=16, norm_cfg=NORM, stc_levels=(0, 1),
         str_levels=(1, 2), theta=0.7, rfe_cfg=dict(kernel_sizes=((1, 3), (3, 1))),

@@ -244,7 +244,9 @@ def test_rows_that_the_base_makes_the_same_are_said(
     base = repo_root / 'configs/srn_r18_face_mosaic.py'
     arguments = ['--base', str(base), '--work-dir', str(tmp_path)]
     assert tool.main(['--table', 'smooth_l1', 'matching', *arguments]) == 0
-    assert sorted(calls(fake)) == ['base 0 True', 'smooth_l1_per_coordinate 0 True']
+    cells = ['base', 'no_low_quality_matching']
+    cells += ['smooth_l1_beta_1', 'smooth_l1_per_coordinate']
+    assert sorted(calls(fake)) == [f'{cell} 0 True' for cell in cells]
     out = capsys.readouterr().out
     assert '"learns it at any IoU" is "as the base config has it"' in out
     assert '"beta 1/9" is "as the base config has it"' in out

@@ -28,7 +28,6 @@ model = dict(
         type='SRNFPN',
         in_channels=[256, 512, 1024, 2048],
         out_channels=256,
-        num_outs=6,
         extra_channels=(1024, 256),  # released: C6, C7 before their 1x1
         add_extra_convs='on_lateral',  # released; paper: 'on_output', of P5
         upsample_cfg=dict(

@@ -1,12 +1,13 @@
 """What a head says of the cells of a level, computed before or when it is read."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..utils.partial_map import PartialMap, SparseModule
+from ..utils.partial_map import PartialMaps, SparseModule
 
 Reader = Callable[[Tensor], Tensor]
 """From cells (n, ), each y * W + x, to what the head says of them, (n, channels)."""
@@ -42,20 +43,31 @@ def map_readers(outputs: Tensor) -> list[Reader]:
     return [reader(image) for image in outputs]
 
 
-def partial_readers(maps: list[PartialMap], module: SparseModule) -> list[Reader]:
-    """Compute ``module`` on each image's map at the cells that are read."""
+def partial_readers(maps: PartialMaps, module: SparseModule) -> list[Reader]:
+    """Compute ``module`` on each image's map at the cells that are read.
 
-    def reader(feature_map: PartialMap) -> Reader:
+    Where that cannot be faster, compute all cells of all images when the first is
+    read; in any case nothing where none is.
+    """
+    in_part = maps.may_pay(module)
+
+    @cache
+    def whole() -> list[Reader]:
+        return map_readers(maps.apply_to_all(module))
+
+    def reader(image: int) -> Reader:
         def read(cells: Tensor) -> Tensor:
-            source = feature_map.source
+            source = maps.source
             if not len(cells):
                 return source.new_zeros(0, module.out_channels)
+            if not in_part:
+                return whole()[image](cells)
             height, width = source.shape[-2:]
             chosen = source.new_zeros(height * width, dtype=torch.bool)
             chosen[cells] = True
             rows = chosen.cumsum(0)[cells] - 1
-            return feature_map.apply(module, chosen.view(height, width))[rows]
+            return maps.images[image].apply(module, chosen.view(height, width))[rows]
 
         return read
 
-    return [reader(feature_map) for feature_map in maps]
+    return [reader(image) for image in range(len(maps.images))]

@@ -10,7 +10,6 @@ from mmdet.models.dense_heads import AnchorHead
 from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.models.task_modules.samplers import PseudoSampler
-from mmdet.models.utils import filter_scores_and_topk
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from ..losses.two_stage_focal_loss import TwoStageFocalLoss, survives
 from ..task_modules.assigners import find_ignored
 from ..utils.deferred_map import DeferredMap, to_dense
-from ..utils.partial_map import SparseModule, partial_maps
+from ..utils.partial_map import PartialMaps, SparseModule
 from .level_outputs import LevelOutputs, Reader, map_readers, partial_readers
 
 PAPER_FIRST_ASSIGNER = dict(
@@ -74,8 +73,9 @@ class SRNHead(AnchorHead):
     ``second_step``, where ``predict`` computes the second step. 'dense' is
     everywhere. 'sparse' is at the survivors of the first alone, and the box
     subnets where a box is asked for; exact but for rounding. 'auto', the
-    default, chooses for each level and image what takes less time. A norm that
-    sees the whole map, such as ``GN``, or another unknown layer makes it dense.
+    default, chooses for each level and image what takes less time. A subnet with
+    a norm that sees the whole map, such as ``GN``, or another unknown layer is
+    computed on whole maps, and not at all where nothing of them is asked for.
 
     Args:
         num_classes (int): Number of classes without background.
@@ -664,11 +664,11 @@ class SRNHead(AnchorHead):
             list[InstanceData]: See ``predict_by_feat``.
         """
         second_step = self.test_cfg.get('second_step', 'auto')
+        if second_step == 'dense' or self.training:
+            return super().predict(x, batch_data_samples, rescale=rescale)
         always = second_step == 'sparse'
         classify = SparseModule(self.cls_subnet, self.conv_cls, always=always)
         regress = SparseModule(self.reg_subnet, self.conv_reg, always=always)
-        if second_step == 'dense' or not (classify.chain and regress.chain):
-            return super().predict(x, batch_data_samples, rescale=rescale)
         levels = [
             self._read_when_needed(level, first, second, classify, regress)
             for level, (first, second) in enumerate(
@@ -693,12 +693,12 @@ class SRNHead(AnchorHead):
             second = first
         elif level not in self.stc_levels:
             second = to_dense(second)
-        maps = partial_maps(second)
+        maps = PartialMaps(second)
         deltas = first_deltas = partial_readers(maps, regress)
         if level not in self.str_levels:
             first_deltas = None
         elif not one_map:
-            first_deltas = partial_readers(partial_maps(first), regress)
+            first_deltas = partial_readers(PartialMaps(first), regress)
         first_scores = None
         if level not in self.stc_levels:
             logits = map_readers(classify.dense(second))
@@ -817,13 +817,15 @@ class SRNHead(AnchorHead):
             score_thr = cfg.get('score_thr', 0)
             if level.size[0] * level.size[1] < cfg.get('small_map_cells', 0):
                 score_thr = cfg['small_map_score_thr']
-            nms_pre = cfg.get('nms_pre', -1)
-            scores, labels, rows, _ = filter_scores_and_topk(
-                logits.sigmoid(),
-                score_thr,
-                # the stock function reads a negative number as "all but the last"
-                nms_pre if nms_pre > 0 else logits.numel(),
-            )
+            scores = logits.sigmoid()
+            rows, labels = (scores > score_thr).nonzero(as_tuple=True)
+            scores = scores[rows, labels]
+            # No level alone needs more than all of them together.
+            limits = [cfg.get(name, -1) for name in ('nms_pre', 'max_before_nms')]
+            limit = min([each for each in limits if each > 0], default=len(scores))
+            if limit < len(scores):
+                scores, best = scores.topk(limit)
+                rows, labels = rows[best], labels[best]
             priors = keep.flatten().nonzero().squeeze(1)[rows]
             found.append(
                 InstanceData(
@@ -863,7 +865,9 @@ class SRNHead(AnchorHead):
         num_anchors = self.num_base_priors
         deltas = self._full(reader(priors // num_anchors))
         deltas = deltas.reshape(len(priors), num_anchors, self.bbox_coder.encode_size)
-        return deltas[torch.arange(len(priors)), priors % num_anchors]
+        return deltas[
+            torch.arange(len(priors), device=priors.device), priors % num_anchors
+        ]
 
     @staticmethod
     def _full(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..utils.deferred_map import DeferredMap
+from ..utils.matrix_conv import MatrixConv2d
 
 
 class DeferredConv(nn.Module):
@@ -34,10 +35,10 @@ class SRNFPN(BaseModule):
     Args:
         in_channels (Sequence[int]): Channels of the backbone's stages.
         out_channels (int): Channels of every output map. Defaults to 256.
-        num_outs (int): Levels of each pyramid. Defaults to 6.
         extra_channels (Sequence[int]): Channels of the first step's maps that
-            come after the backbone's, C6 and C7, before their reduction.
-            Defaults to (1024, 256), as in the released network.
+            come after the backbone's, C6 and C7, before their reduction; as many
+            levels as there are of both has each pyramid. Defaults to (1024, 256),
+            as in the released network.
         add_extra_convs (bool | str): What P6 is a convolution of, as in
             ``FPN``: 'on_lateral' is the lateral of C5 (released code),
             'on_output' is P5 (paper). Defaults to 'on_lateral'.
@@ -57,17 +58,15 @@ class SRNFPN(BaseModule):
         init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
 
     Raises:
-        ValueError: If ``extra_channels`` does not fill the levels that the
-            backbone lacks, or ``first_levels`` names a level twice or one
-            that there is not, or ``deferred_levels`` one that the backbone
-            has not or that the extra levels are made of.
+        ValueError: If ``first_levels`` names a level twice or one that there
+            is not, or ``deferred_levels`` one that the backbone has not or
+            that the extra levels are made of.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
         out_channels: int = 256,
-        num_outs: int = 6,
         extra_channels: Sequence[int] = (1024, 256),
         add_extra_convs: bool | str = 'on_lateral',
         upsample_cfg: dict = dict(mode='bilinear', align_corners=True),  # noqa: B006
@@ -79,22 +78,17 @@ class SRNFPN(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.in_channels = tuple(in_channels)
-        if len(in_channels) + len(extra_channels) != num_outs:
-            raise ValueError(
-                f'SRNFPN: {len(in_channels)} backbone stages and '
-                f'{len(extra_channels)} extra_channels do not make '
-                f'num_outs={num_outs} levels'
-            )
+        widths = [*in_channels, *extra_channels]
+        num_outs = len(widths)
         levels = range(num_outs) if first_levels is None else tuple(first_levels)
         if not set(levels) <= set(range(num_outs)) or len(set(levels)) != len(levels):
             raise ValueError(
                 f'first_levels={first_levels} must be distinct levels from 0 to '
                 f'{num_outs - 1}'
             )
-        widths = [*in_channels, *extra_channels]
         last = max(levels, default=0)  # C7 is made of C6
         self.extra_convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, stride=2, padding=1)
+            MatrixConv2d(before, after, 3, stride=2, padding=1)
             for before, after in pairwise(widths[len(in_channels) - 1 : last + 1])
         )
         self.reducers = nn.ModuleDict(
@@ -131,8 +125,8 @@ class SRNFPN(BaseModule):
                 (N, in_channels[i], H_i, W_i).
 
         Returns:
-            tuple[Tensor | DeferredMap, ...]: The first step's ``num_outs``
-            maps, then the second step's, finest first, each
+            tuple[Tensor | DeferredMap, ...]: The first step's maps,
+            then the second step's, each finest first and of shape
             (N, out_channels, H_i, W_i).
 
         Raises:

@@ -1,4 +1,6 @@
-"""One image's feature map, computed where it is read and only once."""
+"""Feature maps, computed where they are read and only once."""
+
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -72,21 +74,34 @@ class PartialMap:
         Returns:
             Tensor: (number of cells, C'), from left to right, then down.
         """
-        if module.chain is not None:
+        if self.may_pay(module):
             need = module.chain.reach(cells)
             if module.always or self._sparse_pays(module, need, cells):
                 return module.chain(self._at_least(need), cells).values
         return Rows.of(module.dense(self._dense())[0], cells).values
 
-    def _sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
-        sparse = module.chain.work_at(need, cells)
+    def may_pay(self, module: SparseModule) -> bool:
+        """Whether there is a way to compute some cells that could be the faster one."""
+        if module.chain is None or module.always:
+            return module.chain is not None
+        return self._cost[1] < self._dense_work(module)
+
+    @property
+    def _cost(self) -> tuple[float, float]:
+        return SPARSE_COST.get(self.source.device.type, OTHER_SPARSE_COST)
+
+    def _dense_work(self, module: SparseModule) -> int:
         per_cell = module.chain.work
         if self._map is None:
             per_cell += self.conv.chain.work
-            if not self._has(need):
-                sparse = sparse + self.conv.chain.work_at(need, need)
-        factor, overhead = SPARSE_COST.get(cells.device.type, OTHER_SPARSE_COST)
-        return factor * int(sparse) + overhead < per_cell * cells.numel()
+        return per_cell * self.source[0, 0].numel()
+
+    def _sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
+        sparse = module.chain.work_at(need, cells)
+        if self._map is None and not self._has(need):
+            sparse = sparse + self.conv.chain.work_at(need, need)
+        factor, overhead = self._cost
+        return factor * int(sparse) + overhead < self._dense_work(module)
 
     def _has(self, cells: Tensor) -> bool:
         return self._rows is not None and not (cells & ~self._rows.cells).any()
@@ -105,10 +120,36 @@ class PartialMap:
         return self._rows
 
 
-def partial_maps(feature_map: Tensor | DeferredMap) -> list[PartialMap]:
-    """Split a map (N, C, H, W) into those of its images, to be read in part."""
-    if isinstance(feature_map, DeferredMap):
-        conv = SparseModule(feature_map.conv)
-        if conv.chain is not None:
-            return [PartialMap(image[None], conv) for image in feature_map.source]
-    return [PartialMap(image[None]) for image in to_dense(feature_map)]
+class PartialMaps:
+    """A batch's map, computed where it is read and only once.
+
+    Attributes:
+        source (Tensor): Shape (N, C, H, W): the map, or what it is made of.
+        images (list[PartialMap]): The map of each image.
+
+    Args:
+        feature_map (Tensor | DeferredMap): The map, (N, C', H, W).
+    """
+
+    def __init__(self, feature_map: Tensor | DeferredMap) -> None:
+        conv = None
+        if isinstance(feature_map, DeferredMap):
+            conv = SparseModule(feature_map.conv)
+            if conv.chain is None:
+                feature_map, conv = feature_map.dense(), None
+        self._feature_map = feature_map
+        self.source = feature_map if conv is None else feature_map.source
+        # split: of an image with an index, torch no longer sees the memory format
+        self.images = [PartialMap(image, conv) for image in self.source.split(1)]
+
+    def may_pay(self, module: SparseModule) -> bool:
+        """Whether to compute ``module`` at some cells could be faster than at all."""
+        return all(image.may_pay(module) for image in self.images)
+
+    def apply_to_all(self, module: SparseModule) -> Tensor:
+        """Compute the whole output of all images at once, (N, C'', H, W)."""
+        return module.dense(self._whole)
+
+    @cached_property
+    def _whole(self) -> Tensor:
+        return to_dense(self._feature_map)

@@ -417,7 +417,6 @@ def tower(stc, str_, shared=False):
             type='SRNFPN',
             in_channels=[8, 8],
             out_channels=8,
-            num_outs=3,
             extra_channels=(8,),
         )
     )

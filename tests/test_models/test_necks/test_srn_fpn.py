@@ -13,7 +13,6 @@ def build(**kwargs):
         type='SRNFPN',
         in_channels=[8, 16, 32, 64],
         out_channels=12,
-        num_outs=6,
         extra_channels=(32, 8),
     )
     neck = MODELS.build({**config, **kwargs})
@@ -97,9 +96,14 @@ def test_parameters_of_the_released_network():
     assert sum(p.numel() for p in neck.parameters()) == 27_071_744
 
 
-def test_level_count_is_checked():
-    with pytest.raises(ValueError, match='num_outs=5'):
-        build(num_outs=5)
+@pytest.mark.parametrize('extra', [(), (32,), (32, 16, 8)])
+def test_as_many_levels_as_channels_are_named(extra):
+    neck = build(extra_channels=extra)
+    outs = neck(stages(128, 128))
+    assert len(outs) == 2 * (4 + len(extra))
+    assert [o.shape for o in outs[: 4 + len(extra)]] == [
+        o.shape for o in outs[4 + len(extra) :]
+    ]
 
 
 @pytest.mark.parametrize('levels', [(), (0, 2), (4,), (1, 5)])
@@ -130,9 +134,11 @@ def test_deferred_levels(levels):
     assert neck.state_dict().keys() == plain.state_dict().keys()
     neck.load_state_dict(plain.state_dict())
     inputs = stages(96, 64)
-    expected = plain(inputs)
     late = [to_dense(m) for m in neck.eval()(inputs)]
-    for found in (neck.train()(inputs), late):
+    for found, expected in (
+        (neck.train()(inputs), plain(inputs)),
+        (late, plain.eval()(inputs)),
+    ):
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.equal(ours, theirs)
     deferred = [isinstance(m, DeferredMap) for m in neck.eval()(inputs)]

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmdet_srn.models.necks import RFE
 from mmdet_srn.models.utils import partial_map
 from mmdet_srn.models.utils.deferred_map import DeferredMap, to_dense
-from mmdet_srn.models.utils.partial_map import PartialMap, SparseModule, partial_maps
+from mmdet_srn.models.utils.partial_map import PartialMap, PartialMaps, SparseModule
 
 
 def output_conv(seed=0):
@@ -49,7 +49,7 @@ def test_values_are_those_of_the_whole_map(deferred, share, always, dtype, toler
     x = DeferredMap(source, conv) if deferred else source
     expected = module.dense(to_dense(x)).permute(0, 2, 3, 1)
     cells = some(share)
-    for image, part in enumerate(partial_maps(x)):
+    for image, part in enumerate(PartialMaps(x).images):
         found = part.apply(module, cells)
         torch.testing.assert_close(
             found, expected[image][cells], rtol=tolerance, atol=tolerance
@@ -127,8 +127,36 @@ def test_unknown_layers_are_computed_on_the_whole_map():
     assert torch.equal(PartialMap(x).apply(module, cells), expected)
     # an unknown convolution leaves nothing to defer
     conv = nn.Conv2d(8, 8, 3, padding=1, groups=2)
-    (part,) = partial_maps(DeferredMap(x, conv))
+    (part,) = PartialMaps(DeferredMap(x, conv)).images
     assert part.conv is None and torch.equal(part.source, conv(x))
+
+
+@pytest.mark.parametrize('deferred', [False, True])
+def test_all_images_at_once(deferred):
+    source, conv = torch.randn(3, 6 if deferred else 8, 12, 10), output_conv()
+    x = DeferredMap(source, conv) if deferred else source
+    module, other = reader(), reader(2)
+    maps = PartialMaps(x)
+    work, found = flops(maps.apply_to_all, module)
+    assert torch.equal(found, module.dense(to_dense(x)))
+    # what was deferred is not computed again
+    again = flops(maps.apply_to_all, other)[0]
+    assert work - again == (2 * 3 * 120 * conv.weight.numel() if deferred else 0)
+
+
+@pytest.mark.parametrize('deferred', [False, True])
+def test_whether_a_part_may_pay(deferred, monkeypatch):
+    """Not where all of the cells take less than the overhead of some."""
+    source, conv = torch.randn(2, 6 if deferred else 8, 12, 10), output_conv()
+    maps = PartialMaps(DeferredMap(source, conv) if deferred else source)
+    module = reader()
+    dense = 120 * (module.chain.work + (conv.weight.numel() if deferred else 0))
+    for overhead, pays in ((dense - 1, True), (dense, False)):
+        monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, overhead))
+        assert maps.may_pay(module) == pays
+        assert maps.may_pay(reader(always=True))
+    unknown = nn.Conv2d(8, 4, 3, padding=1, groups=2)
+    assert not maps.may_pay(SparseModule(unknown, always=True))
 
 
 def test_dense_maps():

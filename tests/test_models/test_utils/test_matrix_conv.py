@@ -1,0 +1,115 @@
+import pytest
+import torch
+from torch import nn
+
+from mmdet_srn.models.utils import matrix_conv
+from mmdet_srn.models.utils.matrix_conv import MOST_CELLS, MatrixConv2d
+
+
+def pair(*args, **kwargs) -> tuple[MatrixConv2d, nn.Conv2d]:
+    """Ours and torch's with the same weights, in eval mode."""
+    torch.manual_seed(0)
+    stock = nn.Conv2d(*args, **kwargs)
+    ours = MatrixConv2d(*args, **kwargs)
+    ours.load_state_dict(stock.state_dict())
+    return ours.eval(), stock.eval()
+
+
+@pytest.fixture
+def products(monkeypatch) -> list[tuple[int, ...]]:
+    """Shapes of what was laid out for a product."""
+    found = []
+    unfold = matrix_conv.F.unfold
+
+    def spy(*args, **kwargs):
+        columns = unfold(*args, **kwargs)
+        found.append(tuple(columns.shape))
+        return columns
+
+    monkeypatch.setattr(matrix_conv.F, 'unfold', spy)
+    return found
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(kernel_size=3, stride=2, padding=1),
+        dict(kernel_size=3, stride=2, padding=1, bias=False),
+        dict(kernel_size=(1, 5), padding=(0, 2)),
+        dict(kernel_size=(3, 1), stride=(1, 3), dilation=(2, 1)),
+    ],
+)
+@pytest.mark.parametrize('shape', [(1, 7, 9), (3, 8, 6), (2, 5, 3)])
+@pytest.mark.parametrize('memory', [torch.contiguous_format, torch.channels_last])
+def test_is_the_convolution(kwargs, shape, memory, products):
+    ours, stock = pair(6, 10, **kwargs)
+    number, height, width = shape
+    x = torch.randn(number, 6, height, width).contiguous(memory_format=memory)
+    torch.testing.assert_close(ours(x), stock(x))
+    assert len(products) == 1
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_other_precisions(dtype, products):
+    ours, stock = (conv.to(dtype) for conv in pair(16, 8, 3, stride=2, padding=1))
+    x = torch.randn(2, 16, 6, 7).to(dtype)
+    torch.testing.assert_close(ours(x), stock(x))
+    assert len(products) == 1
+
+
+def test_under_autocast(products):
+    ours, stock = pair(16, 8, 3, stride=2, padding=1)
+    x = torch.randn(2, 16, 6, 7)
+    with torch.autocast('cpu', torch.bfloat16):
+        found, expected = ours(x), stock(x)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected)
+    assert len(products) == 1
+
+
+def test_gradients_in_eval_mode():
+    ours, stock = pair(4, 6, 3, stride=2, padding=1)
+    x = torch.randn(2, 4, 8, 8)
+    for conv in (ours, stock):
+        conv(x).square().sum().backward()
+    for mine, theirs in zip(ours.parameters(), stock.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+@pytest.mark.parametrize(
+    ('number', 'side', 'product'), [(1, 17, True), (2, 17, False), (1, 18, False)]
+)
+def test_only_on_few_cells(number, side, product, products):
+    """The cells of all images count."""
+    assert 17 * 17 <= MOST_CELLS['cpu'] < 18 * 18
+    ours, stock = pair(2, 3, 3, padding=1)
+    x = torch.randn(number, 2, side, side)
+    torch.testing.assert_close(ours(x), stock(x))
+    assert bool(products) == product
+
+
+def test_training_is_torchs(products):
+    ours, stock = pair(4, 6, 3, stride=2, padding=1)
+    x = torch.randn(1, 4, 8, 8)
+    assert torch.equal(ours.train()(x), stock(x))
+    assert not products
+
+
+def test_groups_and_other_padding_are_torchs(products):
+    for kwargs in (dict(groups=2), dict(padding=1, padding_mode='reflect')):
+        ours, stock = pair(4, 6, 3, **kwargs)
+        x = torch.randn(1, 4, 8, 8)
+        assert torch.equal(ours(x), stock(x))
+    assert not products
+
+
+def test_export_is_for_all_sizes():
+    """No size of the example decides for all."""
+    ours, stock = pair(4, 6, 3, stride=2, padding=1)
+    axes = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(
+        ours, (torch.randn(2, 4, 16, 16),), dynamic_shapes=(axes,), strict=False
+    )
+    for shape in ((3, 4, 6, 16), (2, 4, 200, 16)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(program.module()(x), stock(x))
