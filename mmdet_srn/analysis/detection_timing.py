@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..deploy.parity import Detections
 from .detector_parts import metered_parts
+from .device_clock import device_clock
 from .part_meter import PartMeter
 from .peak_memory import peak_memory
 from .step_modes import step_mode
@@ -141,7 +142,7 @@ def measure(ways: Sequence[Way], batches: Sequence[Batch], runs: int) -> list[Me
         for batch in batches:
             for way, result in zip(ways, results, strict=True):
                 with _share(way):
-                    meter = PartMeter(_clock(way.device))
+                    meter = PartMeter(device_clock(way.device))
                     way(batch, meter)
                     result.parts.append(meter.totals)
     return results
@@ -173,17 +174,6 @@ def _warm_up(way: Way, batch: Batch, result: Measured, number: int) -> None:
             way(batch, meter)
         for part, flops in meter.totals.items():
             result.flops[part] = result.flops.get(part, 0) + flops / number
-
-
-def _clock(device: torch.device) -> Callable[[], float]:
-    if device.type != 'cuda':
-        return time.perf_counter
-
-    def now() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return now
 
 
 def above(found: Detections, score_thr: float) -> Detections:
