@@ -61,9 +61,10 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.analysis.arguments import percent, read_size, whole
 from mmdet_srn.analysis.detection_timing import Batch, Measured, Way, above, measure
 from mmdet_srn.analysis.detector_parts import PARTS
-from mmdet_srn.analysis.machine import describe_machine
+from mmdet_srn.analysis.machine import check_device, describe_machine
 from mmdet_srn.analysis.made_photographs import write_photograph
 from mmdet_srn.analysis.step_modes import MODES
 from mmdet_srn.analysis.variants import FORMATS, VARIANTS, make_variant
@@ -73,21 +74,6 @@ from mmdet_srn.models.dense_heads import SRNHead
 
 EXACT, NEAR = (1e-3, 1e-5), (1.0, 0.01)  # pixels, score
 SEED = 0
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Read a size.
-
-    Args:
-        text (str): Such as '640x480', width first.
-
-    Returns:
-        tuple[int, int]: Width and height, at least 1.
-    """
-    width, height = (int(side) for side in text.split('x'))
-    if min(width, height) < 1:
-        raise ValueError(text)
-    return width, height
 
 
 def way_name(text: str) -> tuple[str, tuple[str, ...]]:
@@ -108,25 +94,6 @@ def way_name(text: str) -> tuple[str, tuple[str, ...]]:
                 f'{name!r} is none of {", ".join(VARIANTS)}'
             )
     return mode, tuple(variants)
-
-
-def percent(text: str) -> float:
-    """Read a share in percent."""
-    value = float(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f'{text} is not from 0 to 100')
-    return value
-
-
-def whole(least: int) -> Any:
-    """Make what reads a number of at least ``least``."""
-
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f'{text} is less than {least}')
-        return int(text)
-
-    return number
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -169,7 +136,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--sizes',
         nargs='+',
-        type=image_size,
+        type=read_size,
         metavar='WxH',
         help='photographs are brought to (default: 640x480 1024x1024; with --images '
         "as the config's test does)",
@@ -241,15 +208,6 @@ def build(
     if not isinstance(getattr(detector, 'bbox_head', None), SRNHead):
         raise ValueError(f'the model of {config} has no SRNHead')
     return cfg, detector.to(device)
-
-
-def check_device(device: str) -> None:
-    """Raise a ValueError if torch has not such a device."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'device {device!r} cannot be used ({reason})') from error
 
 
 def find_images(folder: Path, number: int) -> list[Path]:

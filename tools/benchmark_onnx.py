@@ -8,31 +8,18 @@ and their ratio are printed. MODEL.onnx must be an export of this checkpoint.
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 
 from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.analysis.arguments import read_size
+from mmdet_srn.analysis.turns import take_turns
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.torch_detector import load_detector, run_detector
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Reads a size.
-
-    Args:
-        text (str): Such as '640x480', width first.
-
-    Returns:
-        tuple[int, int]: Width and height.
-    """
-    width, height = text.split('x')
-    return int(width), int(height)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--sizes',
         nargs='+',
-        type=image_size,
+        type=read_size,
         default=[(256, 256), (640, 480), (1024, 768)],
         metavar='WxH',
         help='(default: 256x256 640x480 1024x768)',
@@ -69,26 +56,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--threads', type=int, default=1, help='of each (default: %(default)s)'
     )
     return parser.parse_args(argv)
-
-
-def take_turns(calls: Sequence[Callable[[], object]], runs: int) -> list[float]:
-    """Times functions in turn, after one call of each that is not timed.
-
-    Args:
-        calls (Sequence[Callable]): The functions.
-        runs (int): Timed calls of each.
-
-    Returns:
-        list[float]: Median of each, in milliseconds.
-    """
-    times: list[list[float]] = [[] for _ in calls]
-    for run in range(runs + 1):
-        for call, found in zip(calls, times, strict=True):
-            start = time.perf_counter()
-            call()
-            if run:
-                found.append(1e3 * (time.perf_counter() - start))
-    return [statistics.median(found) for found in times]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.runs,
             )
             print(
-                f'{f"{width}x{height}":>11} {batch_size:5} {boxes:6} {slow:8.1f} '
-                f'{fast:8.1f} {slow / fast:6.2f}',
+                f'{f"{width}x{height}":>11} {batch_size:5} {boxes:6} {1e3 * slow:8.1f} '
+                f'{1e3 * fast:8.1f} {slow / fast:6.2f}',
                 flush=True,
             )
     return 0

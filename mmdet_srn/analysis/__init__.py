@@ -1,1 +1,1 @@
-"""What a detector's time, multiplications and memory go to; for tools/benchmark.py."""
+"""What a detector's time, multiplications and memory go to; for tools/benchmark*."""

@@ -1,7 +1,6 @@
 """Times a detector end to end and by its parts, several ways in turn."""
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..deploy.parity import Detections
 from .detector_parts import metered_parts
+from .device_clock import device_clock
 from .part_meter import PartMeter
 from .peak_memory import peak_memory
 from .step_modes import step_mode
@@ -143,7 +143,7 @@ def measure(ways: Sequence[Way], batches: Sequence[Batch], runs: int) -> list[Me
 
 
 def _time(way: Way, batch: Batch, result: Measured) -> None:
-    clock = _clock(way.device)
+    clock = device_clock(way.device)
     meter = PartMeter(clock)
     way(batch, meter)
     result.parts.append(meter.totals)
@@ -181,17 +181,6 @@ def _warm_up(way: Way, batch: Batch, result: Measured, number: int) -> None:
             way(batch, meter)
         for part, flops in meter.totals.items():
             result.flops[part] = result.flops.get(part, 0) + flops / number
-
-
-def _clock(device: torch.device) -> Callable[[], float]:
-    if device.type != 'cuda':
-        return time.perf_counter
-
-    def now() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return now
 
 
 def above(found: Detections, score_thr: float) -> Detections:

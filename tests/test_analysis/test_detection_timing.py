@@ -6,7 +6,6 @@ import torch
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from mmdet_srn.analysis import detection_timing
 from mmdet_srn.analysis.detection_timing import Measured, Way, above, measure
 from mmdet_srn.analysis.detector_parts import PARTS
 from mmdet_srn.analysis.made_photographs import write_photograph
@@ -129,8 +128,3 @@ def test_above():
     found = above((boxes, scores), 0.5)
     assert found[0].tolist() == boxes[:2].tolist()
     assert found[1].tolist() == [0.9, 0.5]
-
-
-def test_clock_of_a_cpu():
-    clock = detection_timing._clock(torch.device('cpu'))
-    assert clock is detection_timing.time.perf_counter

@@ -139,7 +139,7 @@ def test_configs_that_are_none(tool, tmp_path, capsys):
         (['--ways', 'fast'], "'fast' is none of"),
         (['--ways', 'auto+int8'], "'int8' is none of"),
         (['--share', '101'], 'not from 0 to 100'),
-        (['--sizes', '640'], 'invalid image_size'),
+        (['--sizes', '640'], "'640' is no size"),
         (['--batch-sizes', '0'], '0 is less than 1'),
         (['other.py', '--checkpoint=a.pth'], '--checkpoint is for one CONFIG'),
     ],

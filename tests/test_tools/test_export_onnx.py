@@ -1,7 +1,6 @@
 import sys
 
 import cv2
-import numpy as np
 import pytest
 
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
@@ -135,11 +134,3 @@ def test_benchmark(capsys):
         boxes, slow, fast, ratio = map(float, row[2:])
         assert boxes > 0
         assert ratio == pytest.approx(slow / fast, rel=0.2, abs=0.01)
-
-
-def test_benchmark_takes_turns():
-    calls = []
-    benchmark = load_tool('benchmark_onnx')
-    functions = [lambda: calls.append('a'), lambda: calls.append('b')]
-    medians = benchmark.take_turns(functions, 2)
-    assert calls == list('ababab') and np.shape(medians) == (2,)

@@ -1,0 +1,83 @@
+"""Some cells of a map, computed the sparse and the dense way."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ..models.utils.partial_map import PartialMap, SparseModule
+from ..models.utils.sparse_layers import Rows
+
+
+class SparseAndDense:
+    """Both ways in which ``PartialMap`` may compute some cells of one image.
+
+    Attributes:
+        sparse_work (int): Multiply-adds of ``sparse``.
+        dense_work (int): Multiply-adds of ``dense``.
+
+    Args:
+        modules (Sequence[nn.Module]): What reads the map, such as a subnet and its
+            predictor; in evaluation mode.
+        source (Tensor): The map, or what ``conv`` makes it of; (1, C, H, W).
+        cells (Tensor): Boolean (H, W), at least one.
+        conv (nn.Module, optional): Convolution that the neck left to the reader.
+            Defaults to None.
+
+    Raises:
+        ValueError: If a module cannot be computed at some cells only.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        source: Tensor,
+        cells: Tensor,
+        conv: nn.Module | None = None,
+    ) -> None:
+        self.modules = modules
+        self.conv = conv
+        self.cells = cells
+        self.source = source
+        self.renew()
+        used = [self._reader] if conv is None else [self._reader, self._conv]
+        if any(module.chain is None for module in used):
+            raise ValueError('a module cannot be computed at some cells only')
+        need = self._reader.chain.reach(cells)
+        sparse_work = self._reader.chain.work_at(need, cells)
+        if conv is not None:
+            sparse_work = sparse_work + self._conv.chain.work_at(need, need)
+        self.sparse_work = int(sparse_work)
+        self.dense_work = sum(module.chain.work for module in used) * cells.numel()
+
+    def renew(self) -> None:
+        """Forget how the weights were laid out for the sparse computation.
+
+        ``SRNHead.predict`` lays the subnet's out once a batch, where a level is
+        sparse, and those of ``conv`` once a batch and level.
+        """
+        self._reader = SparseModule(*self.modules, always=True)
+        self._conv = None if self.conv is None else SparseModule(self.conv)
+
+    def sparse(self) -> Tensor:
+        """Compute the cells alone, (number of cells, C')."""
+        return self._map().apply(self._reader, self.cells)
+
+    def dense(self) -> Tensor:
+        """Compute the whole map, and read the cells, (number of cells, C')."""
+        feature_map = self.source
+        if self._conv is not None:
+            feature_map = self._conv.dense(feature_map)
+        return Rows.of(self._reader.dense(feature_map)[0], self.cells).values
+
+    def choose(self) -> bool:
+        """Choose as ``PartialMap`` does; whether the sparse way is the cheaper."""
+        chosen = SparseModule(*self.modules)
+        feature_map = self._map()
+        if not feature_map.may_pay(chosen):
+            return False
+        need = chosen.chain.reach(self.cells)
+        return feature_map._sparse_pays(chosen, need, self.cells)
+
+    def _map(self) -> PartialMap:
+        """Make one of which nothing is computed yet."""
+        return PartialMap(self.source, self._conv)
