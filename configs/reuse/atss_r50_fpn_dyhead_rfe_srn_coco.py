@@ -13,6 +13,7 @@ model = dict(
         stacked_convs=0,
         stc_levels=(0, 1),
         str_levels=(2, 3, 4),
+        share_reg_predictor=False,  # both steps read one map
         rfe_cfg=None,
         anchor_generator=_base_.model.bbox_head.anchor_generator,
         bbox_coder=_base_.model.bbox_head.bbox_coder,

@@ -9,6 +9,7 @@ model = dict(
         type='SRNHead',
         stc_levels=(0, 1),
         str_levels=(2, 3, 4),
+        share_reg_predictor=False,  # both steps read the FPN's one map
         loss_cls=dict(type='TwoStageFocalLoss'),
     )
 )

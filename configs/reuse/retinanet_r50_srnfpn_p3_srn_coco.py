@@ -1,4 +1,5 @@
-# The same with SRN's two pyramids, from P3: the first step has C3 to C7 of its own.
+# The same with SRN's two pyramids, from P3: the first step has C3 to C7 of its own, so
+# one box predictor serves both.
 _base_ = 'retinanet_r50_fpn_srn_coco.py'
 
 model = dict(
@@ -9,4 +10,5 @@ model = dict(
         in_channels=[512, 1024, 2048],
         extra_channels=(1024, 256),  # C6, C7
     ),
+    bbox_head=dict(share_reg_predictor=True),
 )

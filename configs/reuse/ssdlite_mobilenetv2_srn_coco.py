@@ -22,6 +22,7 @@ model = dict(
         feat_channels=128,
         stc_levels=(0, 1),
         str_levels=(2, 3, 4, 5),
+        share_reg_predictor=False,  # both steps read one map
         anchor_generator=_base_.model.bbox_head.anchor_generator,
         bbox_coder=_base_.model.bbox_head.bbox_coder,
     ),

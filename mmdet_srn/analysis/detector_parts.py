@@ -120,7 +120,9 @@ def _metered_forward(head: SRNHead, meter: PartMeter, steps: _Steps) -> Callable
             subnets = {head.cls_subnet, head.reg_subnet}
             predictors = {head.conv_cls, head.conv_reg}
             if head.stc_levels:
-                predictors.add(head._first_predictor)
+                predictors.add(head._first_cls_predictor)
+            if head.str_levels:
+                predictors.add(head._first_reg_predictor)
             for module in subnets | predictors:
                 for handle in (
                     module.register_forward_pre_hook(enter),

@@ -64,12 +64,13 @@ def released_forward(
         raise ValueError(
             'mode released needs a neck with a map of its own for each step'
         )
-    first_predictor = head._first_predictor if head.stc_levels else head.conv_cls
+    first_classes = head._first_cls_predictor if head.stc_levels else head.conv_cls
+    first_regression = head._first_reg_predictor if head.str_levels else head.conv_reg
     first_scores, first_deltas, scores, deltas = [], [], [], []
     for level, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
         first, second = to_dense(first), to_dense(second)
-        first_logits = first_predictor(head.cls_subnet(first))
-        first_boxes = head.conv_reg(head.reg_subnet(first))
+        first_logits = first_classes(head.cls_subnet(first))
+        first_boxes = first_regression(head.reg_subnet(first))
         if level in head.stc_levels:
             first_scores.append(first_logits)
         if level in head.str_levels:

@@ -30,7 +30,7 @@ model = dict(
         in_channels=[8, 16], out_channels=16, extra_channels=(16,)),
     bbox_head=dict(
         in_channels=16, feat_channels=16, norm_cfg=NORM, stc_levels=(0, 1),
-        str_levels=(1, 2), theta=0.7, rfe_cfg=dict(kernel_sizes=((1, 3), (3, 1))),
+        str_levels=(1, 2), theta=0.7,
         anchor_generator=dict(strides=[4, 8, 16])),
     test_cfg=dict(
         score_thr=0.3, small_map_cells=150, small_map_score_thr=0.5,

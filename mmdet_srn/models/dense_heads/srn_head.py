@@ -1,13 +1,13 @@
 """SRN's head: selective two-step classification and regression."""
 
+import warnings
 from collections.abc import Iterable, Sequence
-from inspect import signature
 from typing import NamedTuple
 
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import AnchorHead
-from mmdet.models.task_modules.assigners import BaseAssigner
+from mmdet.models.task_modules.assigners import BaseAssigner, MaxIoUAssigner
 from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.models.task_modules.samplers import PseudoSampler
 from mmdet.registry import MODELS, TASK_UTILS
@@ -61,7 +61,9 @@ class SRNHead(AnchorHead):
     The head gets either L maps, which both steps read, so that any FPN will
     do; or 2L maps, as ``SRNFPN`` returns them: the first half for the first
     step, the second half for the second. The steps share the subnets and the
-    box predictor; the class predictor is one per step.
+    box predictor; the class predictor is one per step. On L maps a shared
+    predictor would say the same in both steps, so there the box predictor has
+    to be one per step as well.
 
     ``train_cfg`` holds ``assigner`` for the second step, as any head of mmdet,
     ``first_assigner`` for the first (default: IoU 0.7 / 0.3, no low quality
@@ -95,6 +97,9 @@ class SRNHead(AnchorHead):
         share_cls_predictor (bool): Whether both steps use one last
             classification layer (released code) or each its own. Defaults to
             False.
+        share_reg_predictor (bool): Whether both steps use one last box layer.
+            Defaults to True (released code); for STR on a neck that gives one map
+            a level, False.
         rfe_cfg (dict, optional): The block in the middle of each subnet; gets
             ``in_channels`` and ``norm_cfg``. None is RetinaNet's subnet of 3x3
             convolutions alone (paper's baseline). Defaults to
@@ -121,7 +126,8 @@ class SRNHead(AnchorHead):
             theta, if an assigner or the sampler cannot serve here, if one of
             the two keys for small maps is missing, or if ``second_step`` is
             none of the three. When maps come in: if their number, channels or
-            sizes are not those that the arguments name.
+            sizes are not those that the arguments name, or, in training, if a
+            level's steps read one map by one predictor.
     """
 
     def __init__(
@@ -134,6 +140,7 @@ class SRNHead(AnchorHead):
         str_levels: Sequence[int] = (3, 4, 5),
         theta: float = 0.99,
         share_cls_predictor: bool = False,
+        share_reg_predictor: bool = True,
         rfe_cfg: dict | None = dict(type='RFE'),  # noqa: B006
         norm_cfg: dict | None = None,
         anchor_generator: dict = dict(type='SRNAnchorGenerator'),  # noqa: B006
@@ -150,6 +157,7 @@ class SRNHead(AnchorHead):
         self.stacked_convs = stacked_convs
         self.theta = theta
         self.share_cls_predictor = share_cls_predictor
+        self.share_reg_predictor = share_reg_predictor
         self.rfe_cfg = rfe_cfg
         self.norm_cfg = norm_cfg
         loss_type = loss_cls['type']
@@ -267,17 +275,13 @@ class SRNHead(AnchorHead):
     def _check_matching(self) -> None:
         for name in ('first_assigner', 'assigner'):
             assigner = getattr(self, name)
-            given = dict.fromkeys(signature(BaseAssigner.assign).parameters)
-            for other in ('self', 'kwargs'):
-                given.pop(other)
-            try:
-                signature(assigner.assign).bind(**given)
-            except TypeError as error:
+            # Others want predictions or levels; the second step's priors have moved.
+            if not isinstance(assigner, MaxIoUAssigner):
                 raise ValueError(
-                    f'train_cfg.{name}: {type(assigner).__name__} needs more than the '
-                    f'priors of a step and the ground truth ({error}); take '
-                    'GridMaxIoUAssigner or MaxIoUAssigner'
-                ) from error
+                    f'train_cfg.{name}={type(assigner).__name__}: each step is matched '
+                    'by the IoU of its priors alone; take GridMaxIoUAssigner, '
+                    'MaxIoUAssigner or a class derived from it'
+                )
         if not isinstance(self.sampler, PseudoSampler):
             raise ValueError(
                 f'train_cfg.sampler={type(self.sampler).__name__}: SRNHead samples '
@@ -285,7 +289,7 @@ class SRNHead(AnchorHead):
             )
 
     def _check_sizes(
-        self, sizes: list[torch.Size], batch_img_metas: list[dict]
+        self, sizes: Sequence[tuple[int, int]], batch_img_metas: list[dict]
     ) -> None:
         """See that the maps have the strides of their anchors.
 
@@ -321,6 +325,8 @@ class SRNHead(AnchorHead):
         if self.stc_levels and not self.share_cls_predictor:
             self.conv_cls_first = nn.Conv2d(channels, num_scores, 1)
         self.conv_reg = nn.Conv2d(channels, num_deltas, 1)
+        if self.str_levels and not self.share_reg_predictor:
+            self.conv_reg_first = nn.Conv2d(channels, num_deltas, 1)
 
     def _build_subnet(self) -> nn.Sequential:
         """Build the layers before a predictor, shared by levels and steps."""
@@ -378,16 +384,20 @@ class SRNHead(AnchorHead):
             if level in self.stc_levels:
                 if not one_map:
                     cls_feat = self.cls_subnet(first)
-                first_cls_scores.append(self._first_predictor(cls_feat))
+                first_cls_scores.append(self._first_cls_predictor(cls_feat))
             if level in self.str_levels:
                 if not one_map:
                     reg_feat = self.reg_subnet(first)
-                first_bbox_preds.append(self.conv_reg(reg_feat))
+                first_bbox_preds.append(self._first_reg_predictor(reg_feat))
         return first_cls_scores, first_bbox_preds, cls_scores, bbox_preds
 
     @property
-    def _first_predictor(self) -> nn.Conv2d:
+    def _first_cls_predictor(self) -> nn.Conv2d:
         return self.conv_cls if self.share_cls_predictor else self.conv_cls_first
+
+    @property
+    def _first_reg_predictor(self) -> nn.Conv2d:
+        return self.conv_reg if self.share_reg_predictor else self.conv_reg_first
 
     def _split_steps(self, x: Sequence) -> tuple[Sequence, Sequence]:
         num_levels = self.prior_generator.num_levels
@@ -401,6 +411,7 @@ class SRNHead(AnchorHead):
                     "bbox_head.in_channels to the neck's out_channels"
                 )
         if len(x) == num_levels:
+            self._check_one_map()
             return x, x
         if len(x) != 2 * num_levels:
             raise ValueError(
@@ -410,15 +421,45 @@ class SRNHead(AnchorHead):
                 'num_outs of the neck'
             )
         first, second = x[:num_levels], x[num_levels:]
-        for level in {*self.stc_levels, *self.str_levels}:
-            # no harm to trained weights, which have been read that way
-            if self.training and first[level] is second[level]:
-                raise ValueError(
-                    f'the neck made no map of level {level} for the first step, '
-                    f'which has stc_levels={self.stc_levels} and '
-                    f'str_levels={self.str_levels}; add it to neck.first_levels'
-                )
+        if self.training:  # no harm to trained weights, which have been read that way
+            self._check_first_maps(first, second)
         return first, second
+
+    def _check_first_maps(self, first: Sequence, second: Sequence) -> None:
+        """See that the neck made the maps that the first step reads, and no others."""
+        used = {*self.stc_levels, *self.str_levels}
+        made = {
+            level for level in range(len(first)) if first[level] is not second[level]
+        }
+        placements = f'stc_levels={self.stc_levels} and str_levels={self.str_levels}'
+        if used - made:
+            raise ValueError(
+                f'the neck made no map of level {min(used - made)} for the first step, '
+                f'which has {placements}; add it to neck.first_levels'
+            )
+        if made - used:
+            warnings.warn(
+                f'the neck makes maps of levels {sorted(made - used)} for the first '
+                f'step, which has {placements} and does not read them: work for '
+                'nothing, and parameters without gradient, at which distributed '
+                f'training stops; set neck.first_levels={tuple(sorted(used))}',
+                stacklevel=2,
+            )
+
+    def _check_one_map(self) -> None:
+        """See that steps which read one map can say different things of it."""
+        if not self.training:  # no harm to trained weights, they have learned so
+            return
+        for levels, name, shared in (
+            (self.stc_levels, 'cls', self.share_cls_predictor),
+            (self.str_levels, 'reg', self.share_reg_predictor),
+        ):
+            if levels and shared:
+                raise ValueError(
+                    f'both steps of levels {levels} read one map by one predictor and '
+                    'so would predict the same: with a neck that gives one map a level '
+                    f'set bbox_head.share_{name}_predictor=False'
+                )
 
     # -------------------------------------------------------------------- loss
 
@@ -637,6 +678,9 @@ class SRNHead(AnchorHead):
         self, priors: Tensor, deltas: Tensor, targets: Tensor, avg_factor: Tensor
     ) -> Tensor:
         """Regression loss of one step's positives, each argument (K, 4)."""
+        if not len(deltas):
+            # Losses by IoU would leave the graph here; distributed training needs it.
+            return deltas.sum()
         if self.reg_decoded_bbox:
             deltas = self.bbox_coder.decode(priors, deltas)
         return self.loss_bbox(deltas, targets, avg_factor=avg_factor)
@@ -669,8 +713,15 @@ class SRNHead(AnchorHead):
         always = second_step == 'sparse'
         classify = SparseModule(self.cls_subnet, self.conv_cls, always=always)
         regress = SparseModule(self.reg_subnet, self.conv_reg, always=always)
+        regress_first = regress
+        if self.str_levels and not self.share_reg_predictor:
+            regress_first = SparseModule(
+                self.reg_subnet, self.conv_reg_first, always=always
+            )
         levels = [
-            self._read_when_needed(level, first, second, classify, regress)
+            self._read_when_needed(
+                level, first, second, classify, regress, regress_first
+            )
             for level, (first, second) in enumerate(
                 zip(*self._split_steps(x), strict=True)
             )
@@ -685,6 +736,7 @@ class SRNHead(AnchorHead):
         second: Tensor | DeferredMap,
         classify: SparseModule,
         regress: SparseModule,
+        regress_first: SparseModule,
     ) -> LevelOutputs:
         """Outputs of a level, of which most is computed when it is read."""
         one_map = first is second
@@ -697,14 +749,15 @@ class SRNHead(AnchorHead):
         deltas = first_deltas = partial_readers(maps, regress)
         if level not in self.str_levels:
             first_deltas = None
-        elif not one_map:
-            first_deltas = partial_readers(PartialMaps(first), regress)
+        elif not one_map or regress_first is not regress:
+            first_maps = maps if one_map else PartialMaps(first)
+            first_deltas = partial_readers(first_maps, regress_first)
         first_scores = None
         if level not in self.stc_levels:
             logits = map_readers(classify.dense(second))
         else:
             features = self.cls_subnet(first)
-            first_scores = self._first_predictor(features)
+            first_scores = self._first_cls_predictor(features)
             logits = (
                 map_readers(self.conv_cls(features))
                 if one_map
@@ -779,6 +832,7 @@ class SRNHead(AnchorHead):
         with_nms: bool = True,
     ) -> InstanceList:
         """Select candidates, find their boxes, and leave the best to NMS."""
+        self._check_sizes([level.size for level in levels], batch_img_metas)
         mlvl_anchors = self.prior_generator.grid_priors(
             [level.size for level in levels], device=levels[0].keep.device
         )

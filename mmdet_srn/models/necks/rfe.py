@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from ..utils.deferred_map import to_dense
 
+KERNEL_SIZES = ((1, 5), (5, 1), (1, 3), (3, 1))
+"""Kernel (h, w) of each branch, in the order of the concatenation (released code)."""
+
 
 @MODELS.register_module()
 class RFE(BaseModule):
@@ -27,36 +30,29 @@ class RFE(BaseModule):
 
     Args:
         in_channels (int): Channels of the input and of the output.
-        kernel_sizes (Sequence[tuple[int, int]]): Kernel (h, w) of each branch,
-            both odd, in the order of the concatenation. Defaults to the
-            released code's ((1, 5), (5, 1), (1, 3), (3, 1)).
         norm_cfg (dict, optional): Normalisation after every convolution.
             Defaults to None, as in the released code.
         init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
 
     Raises:
-        ValueError: If a kernel side is even or there are fewer channels than
-            branches.
+        ValueError: If there are fewer channels than branches.
     """
 
     def __init__(
         self,
         in_channels: int,
-        kernel_sizes: Sequence[tuple[int, int]] = ((1, 5), (5, 1), (1, 3), (3, 1)),
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = dict(  # noqa: B006
             type='Xavier', layer='Conv2d', distribution='uniform'
         ),
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if any(side % 2 == 0 for kernel in kernel_sizes for side in kernel):
-            raise ValueError(f'RFE needs odd kernel sides, got {kernel_sizes}')
         self.in_channels = in_channels
-        width = in_channels // len(kernel_sizes)
+        width = in_channels // len(KERNEL_SIZES)
         if width == 0:
             raise ValueError(
                 f'RFE needs at least one channel a branch, got in_channels='
-                f'{in_channels} for {len(kernel_sizes)} branches'
+                f'{in_channels} for {len(KERNEL_SIZES)} branches'
             )
         self.branches = nn.ModuleList(
             nn.Sequential(
@@ -70,12 +66,12 @@ class RFE(BaseModule):
                 ),
                 ConvModule(width, width, 1, norm_cfg=norm_cfg),
             )
-            for height_k, width_k in kernel_sizes
+            for height_k, width_k in KERNEL_SIZES
         )
         # In a Sequential: a ConvModule that is a direct child would draw its
         # own Kaiming weights over init_cfg's.
         self.fuse = nn.Sequential(
-            ConvModule(width * len(kernel_sizes), in_channels, 1, norm_cfg=norm_cfg)
+            ConvModule(width * len(KERNEL_SIZES), in_channels, 1, norm_cfg=norm_cfg)
         )
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
@@ -91,7 +87,10 @@ class RFE(BaseModule):
             ValueError: If a map has other than ``in_channels`` channels.
         """
         if not isinstance(x, Tensor):
-            return tuple(self(to_dense(level)) for level in x)
+            # A map that stands for two levels' steps is enhanced once and stays one.
+            maps = {id(level): level for level in x}
+            enhanced = {key: self(to_dense(level)) for key, level in maps.items()}
+            return tuple(enhanced[id(level)] for level in x)
         if x.shape[1] != self.in_channels:
             raise ValueError(
                 f'RFE(in_channels={self.in_channels}) got a map of {x.shape[1]} '

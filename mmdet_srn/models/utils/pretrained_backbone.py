@@ -76,12 +76,16 @@ class PretrainedBackbone(PretrainedInit):
         # no network, no file, or 'torchvision://' without torchvision
         except (OSError, ModuleNotFoundError) as error:
             name = self.checkpoint.rsplit('/', 1)[-1]
-            raise FileNotFoundError(
-                f'the ImageNet weights {self.checkpoint} cannot be had ({error}). '
+            fetch = (
                 'With network they are fetched once. Without, either copy the file '
-                f'to {torch.hub.get_dir()}/checkpoints/{name}, or name it with '
-                '--cfg-options model.backbone.init_cfg.checkpoint=FILE, or train '
-                'from scratch with --cfg-options model.backbone.init_cfg=None '
-                'model.backbone.frozen_stages=-1'
+                f'to {torch.hub.get_dir()}/checkpoints/{name}, or name it'
+                if '://' in self.checkpoint
+                else 'Either make that file, or name another'
+            )
+            raise FileNotFoundError(
+                f'the backbone weights {self.checkpoint} cannot be had ({error}). '
+                f'{fetch} with --cfg-options model.backbone.init_cfg.checkpoint=FILE, '
+                'or train from scratch with --cfg-options '
+                'model.backbone.init_cfg=None model.backbone.frozen_stages=-1'
             ) from error
         return checkpoint.get('state_dict', checkpoint)

@@ -114,7 +114,12 @@ def split_image(head, outs, image):
 @pytest.mark.parametrize('steps', [1, 2])
 @pytest.mark.parametrize('num_classes', [1, 3])
 def test_shapes(stc, str_, steps, num_classes):
-    head = build(stc_levels=stc, str_levels=str_, num_classes=num_classes)
+    head = build(
+        stc_levels=stc,
+        str_levels=str_,
+        num_classes=num_classes,
+        share_reg_predictor=steps == 2,
+    )
     first_cls, first_reg, cls, reg = head(maps(2, steps=steps))
     sizes = [(12, 16), (6, 8), (3, 4)]
     assert [m.shape for m in cls] == [(2, 2 * num_classes, *s) for s in sizes]
@@ -130,7 +135,8 @@ def test_shapes(stc, str_, steps, num_classes):
 @pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
 @pytest.mark.parametrize('steps', [1, 2])
 def test_unused_branches_are_not_computed(stc, str_, steps):
-    head = build(stc_levels=stc, str_levels=str_)
+    own = steps == 1
+    head = build(stc_levels=stc, str_levels=str_, share_reg_predictor=not own)
     runs = dict(cls=0, reg=0)
 
     def count(name):
@@ -147,6 +153,7 @@ def test_unused_branches_are_not_computed(stc, str_, steps):
     else:
         assert runs == dict(cls=3 + len(stc), reg=3 + len(str_))
     assert hasattr(head, 'conv_cls_first') == bool(stc)
+    assert hasattr(head, 'conv_reg_first') == (bool(str_) and own)
 
 
 @pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
@@ -193,7 +200,12 @@ def test_losses_against_the_reference(stc, str_, num_classes, filter_positives):
 )
 def test_losses_against_the_reference_anywhere(stc, str_, numbers, seed, size, shared):
     head = build(
-        seed, stc_levels=stc, str_levels=str_, share_cls_predictor=shared, theta=0.97
+        seed,
+        stc_levels=stc,
+        str_levels=str_,
+        share_cls_predictor=shared,
+        share_reg_predictor=shared,
+        theta=0.97,
     )
     outs = head(maps(len(numbers), size, seed=seed))
     gts = [faces(n, size, seed=seed + i) for i, n in enumerate(numbers)]
@@ -451,13 +463,15 @@ def test_multiclass_filter_takes_the_best_class():
 
 @pytest.mark.parametrize('shared', [False, True])
 def test_predictors(shared):
-    head = build(share_cls_predictor=shared)
+    head = build(share_cls_predictor=shared, share_reg_predictor=shared).eval()
     with torch.no_grad():
         head.conv_cls.bias.add_(1)
-    x = maps(steps=1)
-    first_cls, _, cls, _ = head(x)
+        head.conv_reg.bias.add_(1)
+    first_cls, first_reg, cls, reg = head(maps(steps=1))
     assert torch.equal(first_cls[0], cls[0]) == shared
-    assert ('conv_cls_first.weight' in head.state_dict()) != shared
+    assert torch.equal(first_reg[0], reg[head.str_levels[0]]) == shared
+    for name in ('conv_cls_first.weight', 'conv_reg_first.weight'):
+        assert (name in head.state_dict()) != shared
 
 
 def test_bias_is_the_prior():
@@ -519,6 +533,21 @@ def test_decoded_regression_loss():
     losses = head.loss_by_feat(*head(maps()), [faces(8)], metas())
     assert 0 < losses['loss_bbox_first'] < 2
     assert 0 < losses['loss_bbox_second'] < 2
+
+
+@pytest.mark.parametrize('share', [False, True])
+def test_every_parameter_has_a_gradient_without_a_positive(share):
+    """Or distributed training stops; mmdet's losses by IoU leave the graph there."""
+    head = build(
+        share_reg_predictor=share,
+        reg_decoded_bbox=True,
+        loss_bbox=dict(type='GIoULoss'),
+    )
+    losses = head.loss_by_feat(*head(maps()), [faces(0)], metas())
+    assert losses['loss_bbox_first'] == losses['loss_bbox_second'] == 0
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
 
 
 def test_candidates_before_nms():

@@ -1,6 +1,7 @@
 """What somebody can get wrong with SRNHead in a detector of their own."""
 
 import re
+import warnings
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ def build(strides=(8, 16, 32), train_cfg=None, **kwargs):
         feat_channels=8,
         stc_levels=(0,),
         str_levels=(1, 2),
+        share_reg_predictor=False,  # one map a level
         anchor_generator=dict(type='SRNAnchorGenerator', strides=strides),
         train_cfg=ConfigDict({'assigner': ASSIGNER, **(train_cfg or {})}),
         test_cfg=ConfigDict(),
@@ -76,11 +78,15 @@ RANDOM = dict(type='RandomSampler', num=8, pos_fraction=0.5)
         ),
         (
             dict(train_cfg=dict(assigner=ATSS)),
-            'train_cfg.assigner: ATSSAssigner needs more',
+            'train_cfg.assigner=ATSSAssigner: each step is matched by the IoU',
         ),
         (
             dict(train_cfg=dict(first_assigner=ATSS)),
-            'train_cfg.first_assigner: ATSSAssigner needs more',
+            'train_cfg.first_assigner=ATSSAssigner: each step is matched',
+        ),
+        (
+            dict(train_cfg=dict(assigner=dict(type='SimOTAAssigner'))),
+            'train_cfg.assigner=SimOTAAssigner: each step is matched',
         ),
         (dict(train_cfg=dict(sampler=RANDOM)), 'leave the sampler out'),
     ],
@@ -129,6 +135,35 @@ def test_a_level_that_the_neck_did_not_make():
             head((*given, *second))
 
 
+@pytest.mark.parametrize(
+    ('kwargs', 'name'),
+    [
+        (dict(stc_levels=(), share_reg_predictor=True), 'share_reg_predictor'),
+        (dict(str_levels=(), share_cls_predictor=True), 'share_cls_predictor'),
+    ],
+)
+def test_one_predictor_on_one_map(kwargs, name):
+    """Both steps would predict the same; trained weights may be read that way."""
+    head = build(**kwargs)
+    with pytest.raises(ValueError, match=f'one map .*set bbox_head.{name}=False'):
+        head(maps())
+    head(maps(steps=2))
+    head.eval()(maps())
+    build(**{**kwargs, name: False})(maps())
+
+
+def test_maps_that_the_first_step_does_not_read():
+    """As SRNFPN makes them without ``first_levels``."""
+    head = build(stc_levels=(0,), str_levels=())
+    with pytest.warns(UserWarning, match=r'\[1, 2\].*set neck.first_levels=\(0,\)'):
+        head(maps(steps=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        head.eval()(maps(steps=2))
+        first, second = maps(), maps()
+        head.train()((first[0], *second[1:], *second))
+
+
 def losses(head, feature_maps, **meta):
     faces = InstanceData(
         bboxes=torch.tensor([[8.0, 8.0, 30.0, 40.0]]), labels=torch.tensor([1])
@@ -149,6 +184,13 @@ def test_strides_that_are_not_the_maps(strides, level):
     message = f'level {level}: a map of .* input of (64, 96).*strides'
     with pytest.raises(ValueError, match=message.replace('(64, 96)', r'\(64, 96\)')):
         losses(head, maps(), batch_input_shape=SIZE)
+    sample = DetDataSample(
+        metainfo=dict(img_shape=SIZE, scale_factor=(1.0, 1.0), batch_input_shape=SIZE)
+    )
+    for second_step in ('dense', 'auto'):
+        head.test_cfg = ConfigDict(second_step=second_step)
+        with pytest.raises(ValueError, match=f'level {level}: a map of'):
+            head.eval().predict(maps(), [sample])
     losses(head, maps())  # nothing says of what size the input is
 
 

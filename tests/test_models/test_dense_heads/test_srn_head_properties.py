@@ -421,7 +421,12 @@ def tower(stc, str_, shared=False):
         )
     )
     neck.init_weights()
-    head = build(stc_levels=stc, str_levels=str_, share_cls_predictor=shared)
+    head = build(
+        stc_levels=stc,
+        str_levels=str_,
+        share_cls_predictor=shared,
+        share_reg_predictor=shared,
+    )
     stages = [torch.randn(1, 8, 12, 16), torch.randn(1, 8, 6, 8)]
     return neck, head, stages
 
@@ -441,10 +446,10 @@ def test_what_each_loss_trains(stc, str_, shared):
     """A loss reaches its own branch and the maps of its levels, nothing else."""
     neck, head, stages = tower(stc, str_, shared)
     losses = head.loss_by_feat(*head(neck(stages)), [faces(12)], metas())
-    first_predictor = 'conv_cls' if shared else 'conv_cls_first'
+    suffix = '' if shared else '_first'
     branches = dict(
-        loss_cls_first=('cls_subnet', first_predictor),
-        loss_bbox_first=('reg_subnet', 'conv_reg'),
+        loss_cls_first=('cls_subnet', f'conv_cls{suffix}'),
+        loss_bbox_first=('reg_subnet', f'conv_reg{suffix}'),
         loss_cls_second=('cls_subnet', 'conv_cls'),
         loss_bbox_second=('reg_subnet', 'conv_reg'),
     )

@@ -56,11 +56,12 @@ def len_of(feature_map):
 
 def leave(head, x, share):
     """Move the first step's bias so that it leaves a share of the STC anchors."""
+    head.eval()
     with torch.no_grad():
         logits = torch.cat([m.flatten() for m in head(x)[0]])
         least = logits.sort(descending=True).values[round(share * len(logits)) - 1]
         move = LOGIT_OF_THETA - least.item() + 1e-4
-        head._first_predictor.bias += {0: -1e4, 1: 1e4}.get(share, move)
+        head._first_cls_predictor.bias += {0: -1e4, 1: 1e4}.get(share, move)
 
 
 def survivors_of(head, x):
@@ -168,6 +169,7 @@ def test_placements(stc, str_, steps, num_classes, shared, by_work):
         str_levels=str_,
         num_classes=num_classes,
         share_cls_predictor=shared,
+        share_reg_predictor=shared,
     )
     x = maps(2, SIZE, steps=steps)
     if stc:
@@ -182,7 +184,6 @@ def test_placements(stc, str_, steps, num_classes, shared, by_work):
     'kwargs',
     [
         dict(rfe_cfg=None),
-        dict(rfe_cfg=dict(type='RFE', kernel_sizes=((7, 1), (3, 3)))),
         dict(norm_cfg=dict(type='BN')),
         dict(
             anchor_generator=dict(
@@ -299,6 +300,7 @@ def test_places(place, levels):
     share=st.sampled_from([0.002, 0.02, 0.2, 0.7, 1]),
     rfe=st.booleans(),
     num_classes=st.sampled_from([1, 2]),
+    share_reg=st.booleans(),
     second_step=st.sampled_from(['auto', 'sparse']),
     factor=st.sampled_from([0.1, 1.0]),
     selection=st.fixed_dictionaries(
@@ -323,6 +325,7 @@ def test_same_detections_anywhere(
     share,
     rfe,
     num_classes,
+    share_reg,
     second_step,
     factor,
     selection,
@@ -333,6 +336,7 @@ def test_same_detections_anywhere(
         stc_levels=stc,
         str_levels=str_,
         num_classes=num_classes,
+        share_reg_predictor=share_reg,
         rfe_cfg=dict(type='RFE') if rfe else None,
     ).double()
     x = [m.double() for m in maps(number, size, steps=steps, seed=seed)]
@@ -449,6 +453,7 @@ def test_losses_and_outputs_are_dense():
     ]
     losses, expected = head.loss(x, samples), head.loss(plain, samples)
     assert losses == expected
+    head.eval()
     with FlopCounterMode(display=False) as counter:
         head(x[3:])  # the same maps for both steps
     shared = counter.get_total_flops()

@@ -62,8 +62,7 @@ KNOWN = {
     'nothing': lambda: nn.Sequential(nn.Identity()),
     'SRN': lambda: subnet([rfe()]),
     'SRN with batch norm': lambda: subnet([rfe(**BN)], **BN),
-    'other branches': lambda: subnet([rfe(kernel_sizes=((3, 3), (1, 7)))]),
-    'two blocks': lambda: subnet([rfe(), rfe(kernel_sizes=((5, 1),))]),
+    'two blocks': lambda: subnet([rfe(), rfe()]),
     'RetinaNet': lambda: subnet([ConvModule(4, 4, 3, padding=1) for _ in range(2)]),
 }
 
