@@ -14,6 +14,7 @@ The checkpoints and logs of mmengine's Runner lie beside them.
 
 import json
 import os
+import threading
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,20 @@ def old_settings(run: Run) -> dict[str, Any] | None:
 def write_settings(run: Run) -> None:
     """Say what the folder's run is made of, and write the cell's config."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    run.config.write_text(run.text, encoding='utf-8')
+    write_config(run)
     _write(run.folder / 'settings.json', run.settings)
+
+
+def write_config(run: Run) -> None:
+    """Write the cell's config, which a run of another seed may read meanwhile."""
+    path = run.config
+    if path.is_file() and path.read_text(encoding='utf-8') == run.text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Another seed may write it as well.
+    part = path.with_name(f'.{path.name}.{os.getpid()}-{threading.get_ident()}.part')
+    part.write_text(run.text, encoding='utf-8')
+    os.replace(part, path)
 
 
 def read_result(run: Run) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -210,7 +211,7 @@ def _failure(run: Run, error: BaseException) -> Failure:
 
 
 class _Progress:
-    """Says what is done and what is left."""
+    """Says what is done and what is left; runs may start and end at the same time."""
 
     def __init__(self, total: int, jobs: int, say: Callable[[str], Any]) -> None:
         self.total, self.jobs, self.say = total, jobs, say
@@ -218,34 +219,44 @@ class _Progress:
         self.seconds: list[float] = []
         self.count = 0
         self.running: dict[str, Run] = {}
+        self.lock = threading.Lock()
         self.live = say is print and sys.stdout.isatty()
 
     def start(self, title: str, run: Run) -> None:
-        self.running[title] = run
-        self._line(f'{title}: started, log in {run.folder / "log.txt"}')
+        with self.lock:
+            self.running[title] = run
+            self._line(f'{title}: started, log in {run.folder / "log.txt"}')
 
     def done(self, title: str, run: Run, seconds: float) -> None:
-        self.running.pop(title)
-        self.seconds.append(seconds)
-        self.count += 1
         result = read_result(run)
         metrics = result['metrics'] if result else {}
         name = 'hard' if 'hard' in metrics else 'AP'
         ap = f', {name} {100 * metrics[name]:.1f}' if name in metrics else ''
-        self._line(f'{title}: done in {duration(seconds)}{ap}; {self._left()}')
+        with self.lock:
+            self.running.pop(title)
+            self.seconds.append(seconds)
+            self.count += 1
+            self._line(f'{title}: done in {duration(seconds)}{ap}; {self._left()}')
 
     def failed(self, failure: Failure) -> None:
         run = failure.run
-        self.count += 1
-        self.running = {t: r for t, r in self.running.items() if r is not run}
         text = f'{run.name} seed {run.seed} FAILED: {failure.reason}'
         if failure.end_of_log:
             text += f'\nend of {run.folder / "log.txt"}:\n{failure.end_of_log.rstrip()}'
-        self._line(f'{text}\n{self._left()}')
+        with self.lock:
+            self.count += 1
+            self.running = {t: r for t, r in self.running.items() if r is not run}
+            self._line(f'{text}\n{self._left()}')
 
     def tick(self) -> None:
         """On a terminal, show how far the running ones are."""
-        if not self.live or not self.running:
+        if not self.live:
+            return
+        with self.lock:
+            self._show()
+
+    def _show(self) -> None:
+        if not self.running:
             return
         title, run = next(iter(self.running.items()))
         found = re.findall(
