@@ -18,12 +18,8 @@ from mmdet_srn.ablation.commands import test_command as test_command_of
 from mmdet_srn.ablation.plan import Plan, Run, explain, make_plan
 from mmdet_srn.ablation.plot import plot
 from mmdet_srn.ablation.report import make_report, to_csv, to_markdown
-from mmdet_srn.ablation.result import (
-    State,
-    old_settings,
-    state_of,
-)
-from mmdet_srn.ablation.run_cells import forget, is_needed, run_all
+from mmdet_srn.ablation.result import State, old_settings, state_of, write_config
+from mmdet_srn.ablation.run_cells import BusyError, forget, is_needed, run_all
 from mmdet_srn.ablation.tables import TABLES
 
 TOOLS = Path(__file__).resolve().parent
@@ -91,6 +87,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--jobs, --gpus and --fig1a-batches must be at least 1')
     if args.launcher == 'none' and args.gpus != 1:
         parser.error('--gpus needs --launcher pytorch')
+    if args.redo and (args.dry_run or args.report_only):
+        parser.error('--redo removes runs, --dry-run and --report-only only look')
     for numbers in (args.seeds, args.table):
         numbers[:] = dict.fromkeys(numbers)
     if not args.base.is_file():  # as mim finds configs, whose names are unique
@@ -131,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
             tta=args.tta,
         )
         check(plan, args.redo)
-    except (OSError, ValueError) as error:
+    except (BusyError, OSError, ValueError) as error:
         print(f'ablate: {error}', file=sys.stderr)
         return 2
     with_ratio = [
@@ -167,6 +165,7 @@ def check(plan: Plan, redo: bool) -> None:
 
     Raises:
         ValueError: If there are some and they are not.
+        BusyError: If a process is still at one that is to be removed.
     """
     stale = [run for run in plan.runs if state_of(run) is State.STALE]
     if redo:
@@ -196,8 +195,7 @@ def print_commands(plan: Plan, launch: Launch, with_ratio: list[Run]) -> None:
         if not is_needed(run, launch, run in with_ratio):
             continue
         if state is not State.FINISHED:
-            run.config.parent.mkdir(parents=True, exist_ok=True)
-            run.config.write_text(run.text, encoding='utf-8')
+            write_config(run)
             print(shlex.join(train_command(run, launch)))
             if launch.tta:
                 print(shlex.join(test_command_of(run, launch)))

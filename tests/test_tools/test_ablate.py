@@ -206,6 +206,29 @@ def test_other_budget_is_refused_or_redone(tool, fake, base, tmp_path, capsys):
     assert len(calls(fake)) == 4
 
 
+@pytest.mark.parametrize('looking', ['--dry-run', '--report-only'])
+def test_looking_removes_nothing(looking, tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(arguments) == 0
+    arguments += ['--cfg-options', 'train_cfg.max_epochs=2', '--redo', looking]
+    with pytest.raises(SystemExit, match='2'):
+        tool.main(arguments)
+    assert '--redo removes runs' in capsys.readouterr().err
+    assert (tmp_path / 'base/seed_0/result.json').is_file()
+
+
+def test_a_folder_at_work_is_not_removed(tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(arguments) == 0
+    arguments += ['--cfg-options', 'train_cfg.max_epochs=2', '--redo']
+    with (tmp_path / 'base/.seed_0.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert tool.main(arguments) == 2
+    assert 'ablate: another process is at work' in capsys.readouterr().err
+    assert (tmp_path / 'base/seed_0/result.json').is_file()
+    assert len(calls(fake)) == 2
+
+
 def test_failing_cell_is_reported_and_the_others_run(
     tool, fake, base, tmp_path, capsys, monkeypatch
 ):
