@@ -15,10 +15,17 @@ from pathlib import Path
 
 from mmdet_srn.ablation.commands import Launch, anchor_ratio_command, train_command
 from mmdet_srn.ablation.commands import test_command as test_command_of
+from mmdet_srn.ablation.identity import training_settings
 from mmdet_srn.ablation.plan import Plan, Run, explain, make_plan
 from mmdet_srn.ablation.plot import plot
 from mmdet_srn.ablation.report import make_report, to_csv, to_markdown
-from mmdet_srn.ablation.result import State, old_settings, state_of, write_config
+from mmdet_srn.ablation.result import (
+    State,
+    last_checkpoint,
+    old_settings,
+    state_of,
+    write_config,
+)
 from mmdet_srn.ablation.run_cells import BusyError, forget, is_needed, run_all
 from mmdet_srn.ablation.tables import TABLES
 
@@ -157,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check(plan: Plan, redo: bool) -> None:
-    """See that no folder holds a run of other settings.
+    """See that no folder holds a training of other settings.
 
     Args:
         plan: The plan.
@@ -174,15 +181,20 @@ def check(plan: Plan, redo: bool) -> None:
             forget(run)
         return
     if stale:
-        lines = [
-            f'{run.folder}\n{explain(old_settings(run) or {}, run.settings)}'
-            for run in stale
-        ]
+        lines = [f'{run.folder}\n{_why_stale(run)}' for run in stale]
         raise ValueError(
             f'{len(stale)} of {len(plan.runs)} runs are there with other settings '
             '(theirs -> those asked for):\n' + '\n'.join(lines) + '\nGive the settings '
             'they were made with, another --work-dir, or --redo to remove them.'
         )
+
+
+def _why_stale(run: Run) -> str:
+    old = old_settings(run) or {}
+    by_training = explain(training_settings(old), training_settings(run.settings))
+    if by_training:
+        return by_training
+    return f'{explain(old, run.settings)}\n    and no checkpoint is left to be tested'
 
 
 def print_commands(plan: Plan, launch: Launch, with_ratio: list[Run]) -> None:
@@ -194,13 +206,19 @@ def print_commands(plan: Plan, launch: Launch, with_ratio: list[Run]) -> None:
         )
         if not is_needed(run, launch, run in with_ratio):
             continue
+        # That of a training that has not ended has no name yet.
+        trained = state in (State.FINISHED, State.UNTESTED)
+        checkpoint = (last_checkpoint(run) if trained else None) or (
+            run.folder / 'LAST.pth'
+        )
         if state is not State.FINISHED:
             write_config(run)
-            print(shlex.join(train_command(run, launch)))
-            if launch.tta:
-                print(shlex.join(test_command_of(run, launch)))
+            if state is not State.UNTESTED:
+                print(shlex.join(train_command(run, launch)))
+            if launch.tta or state is State.UNTESTED:
+                print(shlex.join(test_command_of(run, launch, checkpoint)))
         if run in with_ratio:
-            print(shlex.join(anchor_ratio_command(run, launch)))
+            print(shlex.join(anchor_ratio_command(run, launch, checkpoint)))
 
 
 def write_reports(args: argparse.Namespace, plan: Plan) -> None:

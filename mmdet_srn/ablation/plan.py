@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config, DictAction
 
-from .identity import differences, digest, settings
+from .identity import Identity, differences, identify, settings
 from .rebase import rebase
 from .tables import Table
 
@@ -23,7 +23,7 @@ class Run:
     """One cell with one seed.
 
     Attributes:
-        name: The cell's, and its folder's.
+        name: The cell's.
         seed: The seed.
         text: Of the cell's config.
         cfg: The whole config, options and seed merged.
@@ -41,9 +41,9 @@ class Run:
     labels: list[str]
 
     @property
-    def digest(self) -> str:
-        """Name of the settings."""
-        return digest(self.settings)
+    def identity(self) -> Identity:
+        """What it is compared by with others."""
+        return identify(self.settings)
 
     @property
     def config(self) -> Path:
@@ -111,33 +111,53 @@ def make_plan(
 
     for name, (_, cfg) in resolved.items():
         _check_test(name or BASE, cfg, tta)
-    there = _there(work_dir)
-    runs: dict[str, Run] = {}
-    run_of: dict[tuple[str, int, int], Run] = {}
+    drafts: dict[Identity, _Draft] = {}
+    identity_of: dict[tuple[str, int, int], Identity] = {}
     for table_name, table in tables.items():
         for row, cell in enumerate(table.cells):
             for seed in seeds:
                 cfg = Config(resolved[cell.config][1].to_dict())
                 cfg.merge_from_dict({'randomness.seed': seed})
                 whole = settings(cfg.to_dict(), processes=processes, tta=tta)
-                key = digest(whole)
-                if key not in runs:
-                    name = cell.config or BASE
-                    folder = there.get(key, work_dir / name / f'seed_{seed}')
-                    text = rebase(_path(ablations, cell.config), base, folder.parent)
-                    runs[key] = Run(
-                        folder.parent.name, seed, text, cfg, whole, folder, []
-                    )
-                run = runs[key]
-                run_of[table_name, row, seed] = run
+                key = identify(whole)
+                draft = drafts.setdefault(
+                    key, _Draft(cell.config, seed, cfg, whole, [])
+                )
+                identity_of[table_name, row, seed] = key
                 label = f'{table_name}: {cell.label}'
-                if label not in run.labels:
-                    run.labels.append(label)
+                if label not in draft.labels:
+                    draft.labels.append(label)
+    folders = _folders(
+        {
+            key: work_dir / (draft.config or BASE) / f'seed_{draft.seed}'
+            for key, draft in drafts.items()
+        },
+        _there(work_dir),
+    )
+    runs = {}
+    for key, (config, seed, cfg, whole, labels) in drafts.items():
+        folder = folders[key]
+        text = rebase(_path(ablations, config), base, folder.parent)
+        runs[key] = Run(config or BASE, seed, text, cfg, whole, folder, labels)
     same = {
         name: _same_rows(table, {n: resolved[n][1] for n in resolved})
         for name, table in tables.items()
     }
-    return Plan(list(runs.values()), run_of, same)
+    return Plan(
+        list(runs.values()),
+        {place: runs[key] for place, key in identity_of.items()},
+        same,
+    )
+
+
+class _Draft(NamedTuple):
+    """A run that has no folder yet."""
+
+    config: str | None
+    seed: int
+    cfg: Config
+    settings: dict[str, Any]
+    labels: list[str]
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:
@@ -178,12 +198,46 @@ def _part(cfg: Config, name: str) -> Any:
     return cfg
 
 
-def _there(work_dir: Path) -> dict[str, Path]:
-    """Digest of what has been run, perhaps under another cell's name -> its folder."""
-    found = {}
-    for path in sorted(work_dir.glob('*/seed_*/settings.json')):
-        found[digest(json.loads(path.read_text(encoding='utf-8')))] = path.parent
-    return found
+def _there(work_dir: Path) -> dict[Path, Identity]:
+    """Each folder with a run -> what has been run there."""
+    return {
+        path.parent: identify(json.loads(path.read_text(encoding='utf-8')))
+        for path in sorted(work_dir.glob('*/seed_*/settings.json'))
+    }
+
+
+def _folders(
+    own: Mapping[Identity, Path], there: Mapping[Path, Identity]
+) -> dict[Identity, Path]:
+    """Where each run is, or goes.
+
+    The same run, or the same training, may be there under another cell's name. A
+    folder that is another planned run's own is not taken even then: that run, once
+    started there, would leave its figures to both.
+
+    Args:
+        own: Each run -> the folder by its cell's name.
+        there: What has been run.
+
+    Returns:
+        Each run -> a folder of no other run.
+    """
+    folders: dict[Identity, Path] = {}
+    found = set(there.values())
+    # First those that need no test, should two want the same training.
+    for run in sorted(own, key=lambda run: run not in found):
+        taken = {*own.values(), *folders.values()} - {own[run]}
+        fitting = [
+            folder
+            for folder, other in there.items()
+            if other.training == run.training and folder not in taken
+        ]
+        folders[run] = max(
+            fitting,
+            key=lambda folder, run=run: (there[folder] == run, folder == own[run]),
+            default=own[run],
+        )
+    return folders
 
 
 def _path(ablations: Path, name: str | None) -> Path | None:
@@ -221,7 +275,9 @@ def _load(path: Path) -> Config:
 
 def _same_rows(table: Table, resolved: Mapping[str | None, Config]) -> list[str]:
     """Pairs of rows with the same config, as '"A" is "B"'."""
-    wholes = [settings(resolved[cell.config].to_dict()) for cell in table.cells]
+    wholes = [
+        identify(settings(resolved[cell.config].to_dict())) for cell in table.cells
+    ]
     pairs = []
     for row, whole in enumerate(wholes):
         if (first := wholes.index(whole)) != row:

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
-from mmdet_srn.ablation.result import write_config
+from mmdet_srn.ablation.result import State, write_config
 from mmdet_srn.ablation.run_cells import Failure, _Progress
 
 
@@ -12,7 +12,7 @@ def test_a_run_that_starts_while_another_fails_is_not_lost():
     said = []
     progress = _Progress(2, 2, said.append)
     one, other = (SimpleNamespace(name=n, seed=0, folder=Path(n)) for n in 'ab')
-    starter = threading.Thread(target=progress.start, args=('other', other))
+    starter = threading.Thread(target=progress.start, args=('other', other, State.NEW))
 
     class Slow(dict):
         def items(self):
@@ -22,7 +22,7 @@ def test_a_run_that_starts_while_another_fails_is_not_lost():
                     starter.join(0.2)  # without a lock it is through by then
                 yield item
 
-    progress.start('one', one)
+    progress.start('one', one, State.NEW)
     progress.running = Slow(progress.running)
     progress.failed(Failure(one, 'no reason'))
     starter.join()
