@@ -15,8 +15,8 @@ from pathlib import Path
 
 from mmdet_srn.ablation.commands import Launch, anchor_ratio_command, train_command
 from mmdet_srn.ablation.commands import test_command as test_command_of
-from mmdet_srn.ablation.identity import training_settings
-from mmdet_srn.ablation.plan import Plan, Run, explain, make_plan
+from mmdet_srn.ablation.identity import explain, training_settings
+from mmdet_srn.ablation.plan import Plan, Run, make_plan
 from mmdet_srn.ablation.plot import plot
 from mmdet_srn.ablation.report import make_report, to_csv, to_markdown
 from mmdet_srn.ablation.result import (

@@ -137,6 +137,15 @@ def differences(one: Any, other: Any) -> list[str]:
     ]
 
 
+def explain(old: Mapping[str, Any], new: Mapping[str, Any], limit: int = 5) -> str:
+    """What differs between the settings of two runs, in a few lines."""
+    lines = differences(old, new)
+    left = len(lines) - limit
+    return '\n'.join(
+        f'    {line}' for line in [*lines[:limit], *([f'... {left} more'] * (left > 0))]
+    )
+
+
 _ABSENT = object()
 
 

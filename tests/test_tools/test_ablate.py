@@ -429,13 +429,94 @@ def test_failing_cell_is_reported_and_the_others_run(
     assert calls(fake)[5:] == ['table1_stc 0 True', 'table1_stc_str 0 True']
 
 
-def test_options_that_undo_the_cells_are_refused(tool, fake, base, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('table', 'option', 'error'),
+    [
+        (
+            'theta',
+            'model.bbox_head.theta=0.5',
+            'bbox_head.theta is what the cell theta_0_9',
+        ),
+        # The rows would still differ, in rfe_cfg and the other levels.
+        (
+            '1',
+            'model.bbox_head.str_levels=()',
+            'str_levels is what the cell table1_base',
+        ),
+        (
+            '5',
+            'model.neck.first_levels.0=1',
+            'first_levels is what the cell table1_bas',
+        ),
+        # A child and a parent of what the cell sets.
+        (
+            'rfe',
+            'model.neck.upsample_cfg.mode=nearest',
+            'model.neck is what the cell rfe_',
+        ),
+        (
+            'filter',
+            'model.bbox_head.loss_cls={}',
+            'loss_cls.filter_positives is what th',
+        ),
+    ],
+)
+def test_options_on_what_a_cell_sets_are_refused(
+    table, option, error, tool, fake, base, tmp_path, capsys
+):
     code = tool.main(
-        ['--table', 'theta', '--base', str(base), '--work-dir', str(tmp_path)]
-        + ['--cfg-options', 'model.bbox_head.theta=0.5']
+        ['--table', table, '--base', str(base), '--work-dir', str(tmp_path)]
+        + ['--cfg-options', option]
     )
     assert code == 2
-    assert '--cfg-options undo what the cells differ in' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f'--cfg-options {option.split("=")[0]}: ' in said
+    assert error in said and f'of table {table} sets itself' in said
+    assert calls(fake) == []
+
+
+def test_options_beside_what_a_cell_sets_are_taken(tool, fake, base, tmp_path):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    options = ['model.bbox_head.theta=0.5', 'model.neck.upsample_cfg.mode=nearest']
+    options += ['model.neck.upsample_cfg.align_corners=None']
+    assert tool.main([*arguments, '--cfg-options', *options]) == 0
+    assert len(calls(fake)) == 2
+
+
+@pytest.mark.parametrize(
+    ('change', 'error'),
+    [
+        ("val_evaluator = dict(_delete_=True, type='CocoMetric')", 'it is CocoMetric'),
+        (
+            'test_evaluator = [_base_.test_evaluator]',
+            'one WIDERFaceMetric, it is a list',
+        ),
+        (
+            "model = dict(neck=dict(_delete_=True, type='FPN'))",
+            'the neck must be an SRNFPN, or begin with one',
+        ),
+        (
+            'model = dict(bbox_head=dict(anchor_generator=dict('
+            'strides=[8, 16, 32, 64, 128])))',
+            'must have 6 strides, of P2 to P7, as the cells name levels 0 to 5; they '
+            'have 5',
+        ),
+        # One that an open choice could be put on, but not these cells.
+        (
+            "model = dict(neck=[_base_.model.neck, dict(type='RFE', in_channels=16)])",
+            'table1_baseline does not fit other.py',
+        ),
+    ],
+)
+def test_bases_that_the_cells_do_not_fit_are_refused(
+    change, error, tool, fake, base, tmp_path, capsys
+):
+    other = tmp_path / 'other.py'
+    other.write_text(f'_base_ = {str(base)!r}\n{change}\n')
+    arguments = ['--base', str(other), '--work-dir', str(tmp_path / 'w')]
+    assert tool.main(['--table', '1', *arguments]) == 2
+    said = capsys.readouterr().err
+    assert 'other.py' in said and error in said
     assert calls(fake) == []
 
 
