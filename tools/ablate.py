@@ -15,15 +15,18 @@ from pathlib import Path
 
 from mmdet_srn.ablation.commands import Launch, anchor_ratio_command, train_command
 from mmdet_srn.ablation.commands import test_command as test_command_of
-from mmdet_srn.ablation.plan import Plan, Run, explain, make_plan
+from mmdet_srn.ablation.identity import explain, training_settings
+from mmdet_srn.ablation.plan import Plan, Run, make_plan
 from mmdet_srn.ablation.plot import plot
 from mmdet_srn.ablation.report import make_report, to_csv, to_markdown
 from mmdet_srn.ablation.result import (
     State,
+    last_checkpoint,
     old_settings,
     state_of,
+    write_config,
 )
-from mmdet_srn.ablation.run_cells import forget, is_needed, run_all
+from mmdet_srn.ablation.run_cells import BusyError, forget, is_needed, run_all
 from mmdet_srn.ablation.tables import TABLES
 
 TOOLS = Path(__file__).resolve().parent
@@ -91,6 +94,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--jobs, --gpus and --fig1a-batches must be at least 1')
     if args.launcher == 'none' and args.gpus != 1:
         parser.error('--gpus needs --launcher pytorch')
+    if args.redo and (args.dry_run or args.report_only):
+        parser.error('--redo removes runs, --dry-run and --report-only only look')
     for numbers in (args.seeds, args.table):
         numbers[:] = dict.fromkeys(numbers)
     if not args.base.is_file():  # as mim finds configs, whose names are unique
@@ -131,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
             tta=args.tta,
         )
         check(plan, args.redo)
-    except (OSError, ValueError) as error:
+    except (BusyError, OSError, ValueError) as error:
         print(f'ablate: {error}', file=sys.stderr)
         return 2
     with_ratio = [
@@ -159,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check(plan: Plan, redo: bool) -> None:
-    """See that no folder holds a run of other settings.
+    """See that no folder holds a training of other settings.
 
     Args:
         plan: The plan.
@@ -167,6 +172,7 @@ def check(plan: Plan, redo: bool) -> None:
 
     Raises:
         ValueError: If there are some and they are not.
+        BusyError: If a process is still at one that is to be removed.
     """
     stale = [run for run in plan.runs if state_of(run) is State.STALE]
     if redo:
@@ -175,15 +181,20 @@ def check(plan: Plan, redo: bool) -> None:
             forget(run)
         return
     if stale:
-        lines = [
-            f'{run.folder}\n{explain(old_settings(run) or {}, run.settings)}'
-            for run in stale
-        ]
+        lines = [f'{run.folder}\n{_why_stale(run)}' for run in stale]
         raise ValueError(
             f'{len(stale)} of {len(plan.runs)} runs are there with other settings '
             '(theirs -> those asked for):\n' + '\n'.join(lines) + '\nGive the settings '
             'they were made with, another --work-dir, or --redo to remove them.'
         )
+
+
+def _why_stale(run: Run) -> str:
+    old = old_settings(run) or {}
+    by_training = explain(training_settings(old), training_settings(run.settings))
+    if by_training:
+        return by_training
+    return f'{explain(old, run.settings)}\n    and no checkpoint is left to be tested'
 
 
 def print_commands(plan: Plan, launch: Launch, with_ratio: list[Run]) -> None:
@@ -195,14 +206,19 @@ def print_commands(plan: Plan, launch: Launch, with_ratio: list[Run]) -> None:
         )
         if not is_needed(run, launch, run in with_ratio):
             continue
+        # That of a training that has not ended has no name yet.
+        trained = state in (State.FINISHED, State.UNTESTED)
+        checkpoint = (last_checkpoint(run) if trained else None) or (
+            run.folder / 'LAST.pth'
+        )
         if state is not State.FINISHED:
-            run.config.parent.mkdir(parents=True, exist_ok=True)
-            run.config.write_text(run.text, encoding='utf-8')
-            print(shlex.join(train_command(run, launch)))
-            if launch.tta:
-                print(shlex.join(test_command_of(run, launch)))
+            write_config(run)
+            if state is not State.UNTESTED:
+                print(shlex.join(train_command(run, launch)))
+            if launch.tta or state is State.UNTESTED:
+                print(shlex.join(test_command_of(run, launch, checkpoint)))
         if run in with_ratio:
-            print(shlex.join(anchor_ratio_command(run, launch)))
+            print(shlex.join(anchor_ratio_command(run, launch, checkpoint)))
 
 
 def write_reports(args: argparse.Namespace, plan: Plan) -> None:

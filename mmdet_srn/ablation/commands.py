@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .plan import Run
-from .result import last_checkpoint
 
 
 class Launch(NamedTuple):
@@ -50,15 +49,12 @@ def train_command(run: Run, launch: Launch) -> list[str]:
     ]
 
 
-def test_command(run: Run, launch: Launch) -> list[str]:
+def test_command(run: Run, launch: Launch, checkpoint: Path) -> list[str]:
     """Test a run's last checkpoint.
 
-    Needed under ``--tta``, and where training ended between its last checkpoint and
-    the validation of it.
+    Needed under ``--tta``, where the run was tested by other settings, and where
+    training ended between its last checkpoint and the validation of it.
     """
-    checkpoint = last_checkpoint(run)
-    if checkpoint is None:
-        raise FileNotFoundError(f'{run.folder}: training left no checkpoint')
     return [
         *_python(launch),
         str(launch.tools / 'test.py'),
@@ -74,7 +70,7 @@ def test_command(run: Run, launch: Launch) -> list[str]:
     ]
 
 
-def anchor_ratio_command(run: Run, launch: Launch) -> list[str]:
+def anchor_ratio_command(run: Run, launch: Launch, checkpoint: Path) -> list[str]:
     """Count positives and negatives before and after the first step."""
     options = ['--cfg-options', *launch.options] if launch.options else []
     return [
@@ -82,7 +78,7 @@ def anchor_ratio_command(run: Run, launch: Launch) -> list[str]:
         '-m',
         'mmdet_srn.ablation.anchor_ratio',
         str(run.config),
-        str(last_checkpoint(run)),
+        str(checkpoint),
         str(run.folder / 'anchor_ratio.json'),
         '--batches',
         str(launch.batches),

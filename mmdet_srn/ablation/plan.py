@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config, DictAction
 
-from .identity import differences, digest, settings
+from .checks import check_options, check_srn, check_test
+from .identity import Identity, identify, settings
 from .rebase import rebase
 from .tables import Table
 
@@ -23,7 +24,7 @@ class Run:
     """One cell with one seed.
 
     Attributes:
-        name: The cell's, and its folder's.
+        name: The cell's.
         seed: The seed.
         text: Of the cell's config.
         cfg: The whole config, options and seed merged.
@@ -41,9 +42,9 @@ class Run:
     labels: list[str]
 
     @property
-    def digest(self) -> str:
-        """Name of the settings."""
-        return digest(self.settings)
+    def identity(self) -> Identity:
+        """What it is compared by with others."""
+        return identify(self.settings)
 
     @property
     def config(self) -> Path:
@@ -93,51 +94,69 @@ def make_plan(
 
     Raises:
         FileNotFoundError: If the base or an ablation is not there.
-        ValueError: If options set the seed, make cells of a table the same, or leave
-            validation and test unlike each other.
+        ValueError: If the base is no SRN with P2 to P7, or options set the seed or
+            what the cells of the tables set, or leave validation and test unlike each
+            other.
     """
     if not base.is_file():
         raise FileNotFoundError(f'{base}: no such config (--base)')
     parsed = parse_options(options)
     if 'randomness.seed' in parsed:
         raise ValueError('randomness.seed is set by --seeds, not by --cfg-options')
-    names = list(
-        dict.fromkeys(cell.config for table in tables.values() for cell in table.cells)
+    whole = _load(base)
+    # Before cells are put on it, which may fail where it is no SRN.
+    check_srn(base.name, _merge(whole, parsed))
+    names = dict.fromkeys(
+        cell.config for table in tables.values() for cell in table.cells
     )
-    resolved = _resolve(names, base, ablations, parsed)
-    folded = _folded_by_options(tables, resolved)
-    if folded:
-        raise ValueError(f'--cfg-options undo what the cells differ in: {folded}')
-
-    for name, (_, cfg) in resolved.items():
-        _check_test(name or BASE, cfg, tta)
-    there = _there(work_dir)
-    runs: dict[str, Run] = {}
-    run_of: dict[tuple[str, int, int], Run] = {}
+    ablated = _resolve([name for name in names if name], base, whole, ablations)
+    configs: dict[str | None, Config] = {None: whole, **ablated}
+    check_options(parsed, tables, configs)
+    resolved = {name: _merge(configs[name], parsed) for name in names}
+    for name, cfg in resolved.items():
+        check_srn(name or BASE, cfg)
+        check_test(name or BASE, cfg, tta)
+    drafts: dict[Identity, _Draft] = {}
+    identity_of: dict[tuple[str, int, int], Identity] = {}
     for table_name, table in tables.items():
         for row, cell in enumerate(table.cells):
             for seed in seeds:
-                cfg = Config(resolved[cell.config][1].to_dict())
-                cfg.merge_from_dict({'randomness.seed': seed})
-                whole = settings(cfg.to_dict(), processes=processes, tta=tta)
-                key = digest(whole)
-                if key not in runs:
-                    name = cell.config or BASE
-                    folder = there.get(key, work_dir / name / f'seed_{seed}')
-                    text = rebase(_path(ablations, cell.config), base, folder.parent)
-                    runs[key] = Run(
-                        folder.parent.name, seed, text, cfg, whole, folder, []
-                    )
-                run = runs[key]
-                run_of[table_name, row, seed] = run
+                cfg = _merge(resolved[cell.config], {'randomness.seed': seed})
+                own = settings(cfg.to_dict(), processes=processes, tta=tta)
+                key = identify(own)
+                draft = drafts.setdefault(key, _Draft(cell.config, seed, cfg, own, []))
+                identity_of[table_name, row, seed] = key
                 label = f'{table_name}: {cell.label}'
-                if label not in run.labels:
-                    run.labels.append(label)
-    same = {
-        name: _same_rows(table, {n: resolved[n][1] for n in resolved})
-        for name, table in tables.items()
-    }
-    return Plan(list(runs.values()), run_of, same)
+                if label not in draft.labels:
+                    draft.labels.append(label)
+    folders = _folders(
+        {
+            key: work_dir / (draft.config or BASE) / f'seed_{draft.seed}'
+            for key, draft in drafts.items()
+        },
+        _there(work_dir),
+    )
+    runs = {}
+    for key, (config, seed, cfg, own, labels) in drafts.items():
+        folder = folders[key]
+        text = rebase(_path(ablations, config), base, folder.parent)
+        runs[key] = Run(config or BASE, seed, text, cfg, own, folder, labels)
+    same = {name: _same_rows(table, resolved) for name, table in tables.items()}
+    return Plan(
+        list(runs.values()),
+        {place: runs[key] for place, key in identity_of.items()},
+        same,
+    )
+
+
+class _Draft(NamedTuple):
+    """A run that has no folder yet."""
+
+    config: str | None
+    seed: int
+    cfg: Config
+    settings: dict[str, Any]
+    labels: list[str]
 
 
 def parse_options(options: Sequence[str]) -> dict[str, Any]:
@@ -149,41 +168,46 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     return parser.parse_args(['--cfg-options', *options]).cfg_options
 
 
-def _check_test(name: str, cfg: Config, tta: bool) -> None:
-    """See that a run's metrics can be had, and by one definition alone."""
-    for part in ('val_evaluator', 'test_evaluator'):
-        if not isinstance(cfg.get(part), dict):
-            raise ValueError(f'{name}: {part} must be one WIDERFaceMetric')
-    if tta:
-        if 'tta_model' not in cfg:
-            raise ValueError(f'{name}: the base has no tta_model (--tta)')
-        return
-    for one, other in (
-        ('val_evaluator', 'test_evaluator'),
-        ('val_dataloader.dataset', 'test_dataloader.dataset'),
-    ):
-        parts = [settings(_part(cfg, key)) for key in (one, other)]
-        if parts[0] != parts[1]:
-            raise ValueError(
-                f'{name}: {one} and {other} differ, so validation, which a run is '
-                'judged by, and test are not one figure; set both the same '
-                f'(theirs -> the other):\n{explain(*parts)}'
-            )
+def _there(work_dir: Path) -> dict[Path, Identity]:
+    """Each folder with a run -> what has been run there."""
+    return {
+        path.parent: identify(json.loads(path.read_text(encoding='utf-8')))
+        for path in sorted(work_dir.glob('*/seed_*/settings.json'))
+    }
 
 
-def _part(cfg: Config, name: str) -> Any:
-    """A dict of the config, by its name with dots."""
-    for key in name.split('.'):
-        cfg = cfg[key]
-    return cfg
+def _folders(
+    own: Mapping[Identity, Path], there: Mapping[Path, Identity]
+) -> dict[Identity, Path]:
+    """Where each run is, or goes.
 
+    The same run, or the same training, may be there under another cell's name. A
+    folder that is another planned run's own is not taken even then: that run, once
+    started there, would leave its figures to both.
 
-def _there(work_dir: Path) -> dict[str, Path]:
-    """Digest of what has been run, perhaps under another cell's name -> its folder."""
-    found = {}
-    for path in sorted(work_dir.glob('*/seed_*/settings.json')):
-        found[digest(json.loads(path.read_text(encoding='utf-8')))] = path.parent
-    return found
+    Args:
+        own: Each run -> the folder by its cell's name.
+        there: What has been run.
+
+    Returns:
+        Each run -> a folder of no other run.
+    """
+    folders: dict[Identity, Path] = {}
+    found = set(there.values())
+    # First those that need no test, should two want the same training.
+    for run in sorted(own, key=lambda run: run not in found):
+        taken = {*own.values(), *folders.values()} - {own[run]}
+        fitting = [
+            folder
+            for folder, other in there.items()
+            if other.training == run.training and folder not in taken
+        ]
+        folders[run] = max(
+            fitting,
+            key=lambda folder, run=run: (there[folder] == run, folder == own[run]),
+            default=own[run],
+        )
+    return folders
 
 
 def _path(ablations: Path, name: str | None) -> Path | None:
@@ -191,28 +215,33 @@ def _path(ablations: Path, name: str | None) -> Path | None:
 
 
 def _resolve(
-    names: Sequence[str | None],
-    base: Path,
-    ablations: Path,
-    options: Mapping[str, Any],
-) -> dict[str | None, tuple[Config, Config]]:
-    """The whole config of each cell, without and with the options."""
+    names: Sequence[str], base: Path, whole: Config, ablations: Path
+) -> dict[str, Config]:
+    """The whole config of each ablation on a base."""
     resolved = {}
     with tempfile.TemporaryDirectory() as folder:
         # Once: what 'mmdet::' stands for takes mmengine long to find.
-        whole = Path(folder) / 'whole.json'
-        whole.write_text(json.dumps(_load(base).to_dict()), encoding='utf-8')
+        file = Path(folder) / 'whole.json'
+        file.write_text(json.dumps(whole.to_dict()), encoding='utf-8')
         for name in names:
-            path = _path(ablations, name)
-            if path is not None and not path.is_file():
+            path = ablations / f'{name}.py'
+            if not path.is_file():
                 raise FileNotFoundError(f'{path}: no such ablation')
-            file = Path(folder) / f'{name or BASE}.py'
-            file.write_text(rebase(path, whole, Path(folder)), encoding='utf-8')
-            plain = _load(file)
-            merged = Config(plain.to_dict())
-            merged.merge_from_dict(dict(options))
-            resolved[name] = plain, merged
+            cell = Path(folder) / path.name
+            cell.write_text(rebase(path, file, Path(folder)), encoding='utf-8')
+            try:
+                resolved[name] = _load(cell)
+            # Such as a dict put on what the base has as a list.
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ValueError(f'{name} does not fit {base.name}: {error}') from error
     return resolved
+
+
+def _merge(cfg: Config, options: Mapping[str, Any]) -> Config:
+    """A copy with options."""
+    merged = Config(cfg.to_dict())
+    merged.merge_from_dict(dict(options))
+    return merged
 
 
 def _load(path: Path) -> Config:
@@ -221,32 +250,11 @@ def _load(path: Path) -> Config:
 
 def _same_rows(table: Table, resolved: Mapping[str | None, Config]) -> list[str]:
     """Pairs of rows with the same config, as '"A" is "B"'."""
-    wholes = [settings(resolved[cell.config].to_dict()) for cell in table.cells]
+    wholes = [
+        identify(settings(resolved[cell.config].to_dict())) for cell in table.cells
+    ]
     pairs = []
     for row, whole in enumerate(wholes):
         if (first := wholes.index(whole)) != row:
             pairs.append(f'"{table.cells[row].label}" is "{table.cells[first].label}"')
     return pairs
-
-
-def _folded_by_options(
-    tables: Mapping[str, Table], resolved: Mapping[str | None, tuple[Config, Config]]
-) -> str:
-    """Rows that only the options make the same; empty if there are none."""
-    folded = []
-    for name, table in tables.items():
-        before, after = (
-            _same_rows(table, {key: both[i] for key, both in resolved.items()})
-            for i in range(2)
-        )
-        folded += [f'table {name}: {pair}' for pair in after if pair not in before]
-    return ', '.join(folded)
-
-
-def explain(old: Mapping[str, Any], new: Mapping[str, Any], limit: int = 5) -> str:
-    """What differs between the settings of two runs, in a few lines."""
-    lines = differences(old, new)
-    left = len(lines) - limit
-    return '\n'.join(
-        f'    {line}' for line in [*lines[:limit], *([f'... {left} more'] * (left > 0))]
-    )

@@ -14,6 +14,9 @@ The checkpoints and logs of mmengine's Runner lie beside them.
 
 import json
 import os
+import shutil
+import threading
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from typing import Any
 import torch
 
 from ..version import __version__
-from .identity import digest
+from .identity import identify
 from .plan import Run
 
 
@@ -30,6 +33,7 @@ class State(Enum):
 
     NEW = 'new'
     INTERRUPTED = 'interrupted'
+    UNTESTED = 'trained, to be tested again'
     FINISHED = 'finished'
     STALE = 'made with other settings'
 
@@ -41,14 +45,22 @@ def state_of(run: Run) -> State:
         run: The run.
 
     Returns:
-        STALE if the folder holds a run of other settings, finished or not.
+        STALE if the folder holds a training of other settings, finished or not;
+        UNTESTED if it holds this one, finished, but tested by other settings (STALE
+        without the checkpoint, as its figures would be lost).
     """
     old = old_settings(run)
     if old is None:
         return State.NEW
-    if digest(old) != run.digest:
+    found = identify(old)
+    if found.training != run.identity.training:
         return State.STALE
-    return State.FINISHED if read_result(run) else State.INTERRUPTED
+    result = _read(run.folder / 'result.json')
+    if result is None:
+        return State.INTERRUPTED
+    if found.test == run.identity.test:
+        return State.FINISHED
+    return State.UNTESTED if _has_checkpoint(run, result) else State.STALE
 
 
 def old_settings(run: Run) -> dict[str, Any] | None:
@@ -57,20 +69,52 @@ def old_settings(run: Run) -> dict[str, Any] | None:
 
 
 def write_settings(run: Run) -> None:
-    """Say what the folder's run is made of, and write the cell's config."""
+    """Say what the folder's run is made of, and write the cell's config.
+
+    What a test by other settings has left is removed: its detections would be taken
+    for the run's own.
+    """
     run.folder.mkdir(parents=True, exist_ok=True)
-    run.config.write_text(run.text, encoding='utf-8')
+    write_config(run)
+    old = old_settings(run)
+    if old is not None and identify(old).test != run.identity.test:
+        # First what says that the run is finished.
+        for name in ('result.json', 'detections.json'):
+            (run.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(run.folder / 'detections', ignore_errors=True)
     _write(run.folder / 'settings.json', run.settings)
 
 
+def write_config(run: Run) -> None:
+    """Write the cell's config, which a run of another seed may read meanwhile."""
+    path = run.config
+    if path.is_file() and path.read_text(encoding='utf-8') == run.text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Another seed may write it as well.
+    part = path.with_name(f'.{path.name}.{os.getpid()}-{threading.get_ident()}.part')
+    part.write_text(run.text, encoding='utf-8')
+    os.replace(part, path)
+
+
 def read_result(run: Run) -> dict[str, Any] | None:
-    """What :func:`write_result` wrote; None if the run is not finished."""
-    return _read(run.folder / 'result.json')
+    """What :func:`write_result` wrote.
+
+    Returns:
+        None if the run is not finished, or the folder holds another one.
+    """
+    return _read_own(run, 'result.json')
 
 
 def read_anchor_ratio(run: Run) -> dict[str, Any] | None:
-    """The counts of Figure 1a; None if there are none."""
-    return _read(run.folder / 'anchor_ratio.json')
+    """The counts of Figure 1a; None if the folder has none of this run."""
+    return _read_own(run, 'anchor_ratio.json')
+
+
+def read_cost(run: Run) -> tuple[float, bool]:
+    """Time and resumption of a finished training, however it was tested."""
+    result = _read(run.folder / 'result.json')
+    return result['seconds'], result['resumed']
 
 
 def write_result(run: Run, seconds: float, resumed: bool) -> dict[str, Any]:
@@ -78,7 +122,7 @@ def write_result(run: Run, seconds: float, resumed: bool) -> dict[str, Any]:
 
     Args:
         run: The run, trained and tested.
-        seconds: Time that it took, since it was last started.
+        seconds: Time that training and test took, since it was last started.
         resumed: Whether it had been started before.
 
     Returns:
@@ -90,21 +134,15 @@ def write_result(run: Run, seconds: float, resumed: bool) -> dict[str, Any]:
     measured = _read(run.folder / 'detections.json')
     if measured is None:
         raise FileNotFoundError(f'{run.folder}: the test left no detections.json')
-    checkpoint = last_checkpoint(run)
-    if checkpoint is None:
-        raise FileNotFoundError(f'{run.folder}: training left no checkpoint')
-    # Our own file. Mapped, so that the weights are not read.
-    meta = torch.load(checkpoint, map_location='cpu', weights_only=False, mmap=True)[
-        'meta'
-    ]
+    iterations, epochs = _progress_of(checkpoint_of(run))
     processes = run.settings.get('processes', 1)
     batch = run.cfg.train_dataloader.batch_size * processes
     result = dict(
         name=run.name,
         seed=run.seed,
         version=__version__,
-        iterations=meta['iter'],
-        epochs=meta['epoch'],
+        iterations=iterations,
+        epochs=epochs,
         batch=batch,
         seconds=round(seconds, 1),
         resumed=resumed,
@@ -127,12 +165,41 @@ def last_checkpoint(run: Run) -> Path | None:
     return path if path.is_file() else None
 
 
+def checkpoint_of(run: Run) -> Path:
+    """The last checkpoint of a training that has ended.
+
+    Raises:
+        FileNotFoundError: If it left none.
+    """
+    checkpoint = last_checkpoint(run)
+    if checkpoint is None:
+        raise FileNotFoundError(f'{run.folder}: training left no checkpoint')
+    return checkpoint
+
+
 def is_tested(run: Run) -> bool:
     """Whether the detections are those of the last checkpoint."""
     measured, checkpoint = run.folder / 'detections.json', last_checkpoint(run)
     if checkpoint is None or not measured.is_file():
         return False
     return measured.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
+
+
+def _has_checkpoint(run: Run, result: Mapping[str, Any]) -> bool:
+    """Whether the last checkpoint is the one that a finished run ended with."""
+    checkpoint = last_checkpoint(run)
+    if checkpoint is None:
+        return False
+    return _progress_of(checkpoint) == (result['iterations'], result['epochs'])
+
+
+def _progress_of(checkpoint: Path) -> tuple[int, int]:
+    """Iterations and epochs that a checkpoint was trained."""
+    # Our own file. Mapped, so that the weights are not read.
+    meta = torch.load(checkpoint, map_location='cpu', weights_only=False, mmap=True)[
+        'meta'
+    ]
+    return meta['iter'], meta['epoch']
 
 
 def _last_logged(run: Run, name: str) -> float | None:
@@ -143,6 +210,14 @@ def _last_logged(run: Run, name: str) -> float | None:
             if name in row:
                 return float(row[name])
     return None
+
+
+def _read_own(run: Run, name: str) -> dict[str, Any] | None:
+    """A file of a run's folder; None if the folder holds a run of other settings."""
+    old = old_settings(run)
+    if old is None or identify(old) != run.identity:
+        return None
+    return _read(run.folder / name)
 
 
 def _read(path: Path) -> Any:

@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -23,8 +24,10 @@ from .plan import Run
 from .process import Processes, tail
 from .result import (
     State,
+    checkpoint_of,
     is_tested,
     read_anchor_ratio,
+    read_cost,
     read_result,
     state_of,
     write_result,
@@ -48,6 +51,10 @@ class Failure(NamedTuple):
 
 class RunError(RuntimeError):
     """A process of a run failed."""
+
+
+class StaleError(RunError):
+    """The folder has come to hold a run of other settings."""
 
 
 class BusyError(RuntimeError):
@@ -78,7 +85,10 @@ def run_all(
         KeyboardInterrupt: If the user stops it, after the processes have ended.
     """
     todo = [run for run in runs if is_needed(run, launch, run in with_ratio)]
-    say(f'{len(runs)} runs, {len(runs) - len(todo)} of them finished already')
+    text = f'{len(runs)} runs, {len(runs) - len(todo)} of them finished already'
+    if trained := sum(state_of(run) is State.UNTESTED for run in todo):
+        text += f', {trained} trained already and only tested again'
+    say(text)
     processes = Processes()
     slots: queue.Queue[int] = queue.Queue()
     for slot in range(jobs):
@@ -92,7 +102,7 @@ def run_all(
             if processes.stopping.is_set():
                 raise RunError('not started')
             title = f'[{numbers[run.folder]}/{len(runs)}] {run.name} seed {run.seed}'
-            progress.start(title, run)
+            progress.start(title, run, state_of(run))
             start = time.monotonic()
             env = environment(slot, jobs, launch.gpus)
             run_one(run, launch, processes, env, run in with_ratio)
@@ -147,6 +157,7 @@ def run_one(
 
     Raises:
         RunError: If a process fails.
+        StaleError: If the folder has come to hold a run of other settings.
         BusyError: If another process, of this tool or started by it, is at it.
     """
     with _lock(run) as lock:
@@ -157,16 +168,28 @@ def run_one(
             if status:
                 raise RunError(f'{what} ended with status {status}')
 
-        if read_result(run) is None:
-            resumed = state_of(run) is not State.NEW
+        # What it was before the lock was had may be over.
+        state = state_of(run)
+        if state is State.STALE:
+            raise StaleError(
+                f'{run.folder} has come to hold a run of other settings since the '
+                'tool was started'
+            )
+        if state is State.UNTESTED:
+            seconds, resumed = read_cost(run)
+            write_settings(run)
+            call('the test', test_command(run, launch, checkpoint_of(run)))
+            write_result(run, seconds, resumed)
+        elif state is not State.FINISHED:
             write_settings(run)
             start = time.monotonic()
             call('training', train_command(run, launch))
             if launch.tta or not is_tested(run):
-                call('the test', test_command(run, launch))
-            write_result(run, time.monotonic() - start, resumed)
+                call('the test', test_command(run, launch, checkpoint_of(run)))
+            write_result(run, time.monotonic() - start, state is not State.NEW)
         if with_ratio and not _has_ratio(run, launch):
-            call('counting anchors', anchor_ratio_command(run, launch))
+            command = anchor_ratio_command(run, launch, checkpoint_of(run))
+            call('counting anchors', command)
 
 
 def forget(run: Run) -> None:
@@ -202,15 +225,16 @@ def _lock(run: Run) -> Any:
 
 
 def _failure(run: Run, error: BaseException) -> Failure:
-    if isinstance(error, RunError):
+    # The log would be that of the other run.
+    if isinstance(error, RunError) and not isinstance(error, StaleError):
         return Failure(run, str(error), tail(run.folder / 'log.txt'))
-    if isinstance(error, (BusyError, OSError, ValueError)):
+    if isinstance(error, (BusyError, StaleError, OSError, ValueError)):
         return Failure(run, str(error))
     raise error
 
 
 class _Progress:
-    """Says what is done and what is left."""
+    """Says what is done and what is left; runs may start and end at the same time."""
 
     def __init__(self, total: int, jobs: int, say: Callable[[str], Any]) -> None:
         self.total, self.jobs, self.say = total, jobs, say
@@ -218,34 +242,45 @@ class _Progress:
         self.seconds: list[float] = []
         self.count = 0
         self.running: dict[str, Run] = {}
+        self.lock = threading.Lock()
         self.live = say is print and sys.stdout.isatty()
 
-    def start(self, title: str, run: Run) -> None:
-        self.running[title] = run
-        self._line(f'{title}: started, log in {run.folder / "log.txt"}')
+    def start(self, title: str, run: Run, state: State) -> None:
+        what = 'trained already, tested again' if state is State.UNTESTED else 'started'
+        with self.lock:
+            self.running[title] = run
+            self._line(f'{title}: {what}, log in {run.folder / "log.txt"}')
 
     def done(self, title: str, run: Run, seconds: float) -> None:
-        self.running.pop(title)
-        self.seconds.append(seconds)
-        self.count += 1
         result = read_result(run)
         metrics = result['metrics'] if result else {}
         name = 'hard' if 'hard' in metrics else 'AP'
         ap = f', {name} {100 * metrics[name]:.1f}' if name in metrics else ''
-        self._line(f'{title}: done in {duration(seconds)}{ap}; {self._left()}')
+        with self.lock:
+            self.running.pop(title)
+            self.seconds.append(seconds)
+            self.count += 1
+            self._line(f'{title}: done in {duration(seconds)}{ap}; {self._left()}')
 
     def failed(self, failure: Failure) -> None:
         run = failure.run
-        self.count += 1
-        self.running = {t: r for t, r in self.running.items() if r is not run}
         text = f'{run.name} seed {run.seed} FAILED: {failure.reason}'
         if failure.end_of_log:
             text += f'\nend of {run.folder / "log.txt"}:\n{failure.end_of_log.rstrip()}'
-        self._line(f'{text}\n{self._left()}')
+        with self.lock:
+            self.count += 1
+            self.running = {t: r for t, r in self.running.items() if r is not run}
+            self._line(f'{text}\n{self._left()}')
 
     def tick(self) -> None:
         """On a terminal, show how far the running ones are."""
-        if not self.live or not self.running:
+        if not self.live:
+            return
+        with self.lock:
+            self._show()
+
+    def _show(self) -> None:
+        if not self.running:
             return
         title, run = next(iter(self.running.items()))
         found = re.findall(

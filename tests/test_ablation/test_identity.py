@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdet_srn.ablation.identity import differences, digest, settings
+from mmdet_srn.ablation.identity import differences, digest, identify, settings
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text('ab', max_size=2),
@@ -39,6 +40,78 @@ def test_tuples_are_lists_and_places_do_not_count():
     other = dict(model=dict(levels=[0, 1]), work_dir='b', launcher='x', resume=True)
     assert digest(settings(one)) == digest(settings(other))
     assert digest(settings(one, processes=1)) != digest(settings(one, processes=8))
+
+
+WHOLE = dict(
+    model=dict(neck=1, test_cfg=dict(score_thr=0.1)),
+    train_dataloader=dict(batch_size=2, num_workers=1),
+    val_dataloader=dict(batch_size=1, num_workers=1),
+    val_evaluator=dict(type='WIDERFaceMetric'),
+    test_evaluator=dict(type='WIDERFaceMetric'),
+    tta_model=dict(max_size=1400),
+    default_hooks=dict(logger=dict(interval=50), checkpoint=dict(interval=1)),
+    visualizer=dict(name='v'),
+    tta=False,
+)
+
+
+@pytest.mark.parametrize(
+    ('changed', 'decides'),
+    [
+        (dict(model=dict(WHOLE['model'], neck=2)), 'training'),
+        (dict(train_dataloader=dict(batch_size=4, num_workers=1)), 'training'),
+        (dict(default_hooks=dict(checkpoint=dict(interval=2))), 'training'),
+        (dict(processes=8), 'training'),
+        (dict(model=dict(neck=1, test_cfg=dict(score_thr=0.2))), 'test'),
+        (dict(val_evaluator=dict(type='WIDERFaceMetric', gt_dir='x')), 'test'),
+        (dict(test_evaluator=dict(type='WIDERFaceMetric', gt_dir='x')), 'test'),
+        (dict(tta=True), 'test'),
+        (dict(tta_model=dict(max_size=2100)), ''),
+        (dict(train_dataloader=dict(batch_size=2, pin_memory=True)), ''),
+        (dict(val_dataloader=dict(batch_size=1, persistent_workers=True)), ''),
+        (dict(visualizer=None, log_level='DEBUG'), ''),
+        (dict(default_hooks=dict(checkpoint=dict(interval=1))), ''),
+    ],
+)
+def test_what_decides_weights_and_what_figures(changed, decides):
+    one, other = identify(WHOLE), identify({**WHOLE, **changed})
+    assert (
+        one.training != other.training
+        if decides == 'training'
+        else (one.training == other.training)
+    )
+    assert one.test != other.test if decides == 'test' else one.test == other.test
+
+
+def test_tta_goes_by_its_model_and_not_by_the_validation():
+    whole = {**WHOLE, 'tta': True}
+    looser = dict(val_evaluator=dict(type='WIDERFaceMetric', iou_thr=0.4))
+    assert identify(whole) == identify({**whole, **looser})
+    larger = identify({**whole, 'tta_model': dict(max_size=2100)})
+    assert larger.test != identify(whole).test
+    assert larger.training == identify(whole).training
+
+
+@pytest.mark.parametrize(
+    'uses_it',
+    [
+        dict(default_hooks=dict(checkpoint=dict(save_best='widerface/AP'))),
+        dict(default_hooks=dict(checkpoint=dict(save_best=['widerface/AP']))),
+        dict(custom_hooks=[dict(type='mmengine.EarlyStoppingHook', monitor='AP')]),
+        dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='AP')]),
+    ],
+)
+def test_validation_that_decides_the_weights_is_of_the_training(uses_it):
+    whole = {**WHOLE, **uses_it}
+    for changed in (
+        dict(val_evaluator=dict(type='WIDERFaceMetric', iou_thr=0.4)),
+        dict(model=dict(neck=1, test_cfg=dict(score_thr=0.2))),
+    ):
+        other = identify({**whole, **changed})
+        assert other.training != identify(whole).training
+        assert identify({**WHOLE, **changed}).training == identify(WHOLE).training
+    tested = {**whole, 'test_evaluator': dict(type='WIDERFaceMetric', iou_thr=0.4)}
+    assert identify(tested).training == identify(whole).training
 
 
 def test_differences_are_named():

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,7 @@ import torch
 
 from mmdet_srn.ablation import anchor_ratio
 from mmdet_srn.ablation.process import Processes
+from mmdet_srn.ablation.result import write_settings
 from mmdet_srn.ablation.tables import Cell, Table
 from tests.tool_loader import load_tool
 from tests.training import SMALL_MODEL, write_data_set
@@ -92,18 +94,43 @@ shutil.copy(here / 'epoch_1.pth', work_dir)
 (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
 seed = int(options['randomness.seed'])
 ap = {'table1_baseline': .4, 'table1_stc': .5}.get(config.stem, .3) + seed / 100
-prefix = pathlib.Path(options['val_evaluator.outfile_prefix'])
+if 'val_evaluator.outfile_prefix' in options:
+    prefix = pathlib.Path(options['val_evaluator.outfile_prefix'])
+    prefix.with_suffix('.json').write_text(json.dumps(
+        dict(images=2, protocol='original', AP=ap, AP_lt16=ap / 2)))
+    prefix.mkdir(exist_ok=True)
+    (prefix / 'by_train.txt').write_text('')
+"""
+
+FAKE_TEST = """
+import json, pathlib, sys
+here = pathlib.Path(__file__).parent
+arguments = sys.argv[1:]
+config, checkpoint = map(pathlib.Path, arguments[:2])
+assert config.is_file() and checkpoint.is_file()
+rest = arguments[arguments.index('--cfg-options') + 1:]
+options = dict(a.split('=', 1) for a in rest)
+with (here / 'calls.txt').open('a') as file:
+    file.write('test {} {}\\n'.format(config.stem, '--tta' in arguments))
+prefix = pathlib.Path(options['test_evaluator.outfile_prefix'])
+assert not prefix.exists() and not prefix.with_suffix('.json').exists()
+if options.get('test_evaluator.iou_thr') == '0.1':
+    print('Traceback: no such ground truth')
+    sys.exit(4)
+prefix.mkdir()
+(prefix / 'by_test.txt').write_text('')
 prefix.with_suffix('.json').write_text(json.dumps(
-    dict(images=2, protocol='original', AP=ap, AP_lt16=ap / 2)))
+    dict(images=2, protocol='ms-1400', AP=.6, AP_lt16=.3)))
 """
 
 
 @pytest.fixture
 def fake(tool, tmp_path, monkeypatch) -> Path:
-    """Tools whose train.py trains nothing and says how it was called."""
+    """Tools that train and test nothing and say how they were called."""
     folder = tmp_path / 'tools'
     folder.mkdir()
     (folder / 'train.py').write_text(FAKE_TRAIN)
+    (folder / 'test.py').write_text(FAKE_TEST)
     torch.save(dict(meta=dict(iter=2, epoch=1)), folder / 'epoch_1.pth')
     monkeypatch.setattr(tool, 'TOOLS', folder)
     return folder
@@ -206,6 +233,181 @@ def test_other_budget_is_refused_or_redone(tool, fake, base, tmp_path, capsys):
     assert len(calls(fake)) == 4
 
 
+def test_a_folder_is_never_that_of_two_runs(tool, fake, base, tmp_path, capsys):
+    """What fits a cell may lie in the folder of another cell that is asked for too."""
+    work = tmp_path / 'w'
+    arguments = ['--base', str(base), '--work-dir', str(work)]
+    # In the folder 'base' then lies what the cell 'theta .9' is.
+    option = ['--cfg-options', 'model.bbox_head.theta=0.9']
+    assert tool.main(['--table', 'p6', *arguments, *option]) == 0
+    assert tool.main(['--table', 'theta', *arguments]) == 2
+    assert 'model.bbox_head.theta: 0.9 -> 0.99' in capsys.readouterr().err
+    assert tool.main(['--table', 'theta', *arguments, '--redo']) == 0
+    cells = ['base', 'theta_0_9', 'theta_0_95', 'theta_0_999']
+    assert sorted(calls(fake)[2:]) == [f'{cell} 0 True' for cell in cells]
+    for cell in cells:
+        result = json.loads((work / cell / 'seed_0/result.json').read_text())
+        assert result['name'] == cell
+
+
+def test_a_run_that_has_become_another_is_not_taken_for_it(
+    tool, fake, base, tmp_path, capsys, monkeypatch
+):
+    """Another process of the tool may have been at the folder since the plan."""
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    check = tool.check
+
+    def check_and_lose(plan, redo):
+        check(plan, redo)
+        for run in plan.runs:
+            write_settings(replace(run, settings={**run.settings, 'max_epochs': 9}))
+            (run.folder / 'result.json').write_text('{"metrics": {"AP": 0.9}}')
+
+    monkeypatch.setattr(tool, 'check', check_and_lose)
+    assert tool.main(arguments) == 1
+    assert calls(fake) == []
+    assert 'base/seed_0 has come to hold a run of other settings' in (
+        capsys.readouterr().err
+    )
+    text = (tmp_path / 'tables/p6.md').read_text()
+    assert 'None of the runs is finished yet.' in text
+
+
+WORKERS = 'train_dataloader.num_workers=2'
+LOOSER = ('val_evaluator.iou_thr=0.4', 'test_evaluator.iou_thr=0.4')
+
+
+def test_another_test_is_made_of_the_trained_weights(
+    tool, fake, base, tmp_path, capsys
+):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(arguments) == 0
+    folder = tmp_path / 'base/seed_0'
+    old = json.loads((folder / 'result.json').read_text())
+    # How data are read and what is logged is neither training nor test.
+    logging = ['default_hooks.logger.interval=7', 'log_level=DEBUG']
+    assert tool.main([*arguments, '--cfg-options', WORKERS, *logging]) == 0
+    assert len(calls(fake)) == 2
+
+    capsys.readouterr()
+    other = [*arguments, '--cfg-options', WORKERS, *LOOSER]
+    assert tool.main([*other, '--dry-run']) == 0
+    out = capsys.readouterr().out
+    assert '# base seed 0: trained, to be tested again; for p6' in out
+    commands = [line for line in out.splitlines() if line[0] != '#']
+    assert ['test.py' in line for line in commands] == [True, True]
+    assert 'seed_0/epoch_1.pth' in commands[0]
+    assert tool.main([*other, '--report-only']) == 0
+    assert 'None of the runs is finished yet.' in capsys.readouterr().out
+    assert json.loads((folder / 'result.json').read_text()) == old
+
+    assert tool.main(other) == 0
+    out = capsys.readouterr().out
+    assert '0 of them finished already, 2 trained already and only tested again' in out
+    assert 'base seed 0: trained already, tested again, log in' in out
+    assert calls(fake)[2:] == ['test base False', 'test p6_from_p5 False']
+    new = json.loads((folder / 'result.json').read_text())
+    # Time and budget are the training's.
+    assert new == {**old, 'protocol': 'ms-1400', 'metrics': dict(AP=0.6, AP_lt16=0.3)}
+    assert [path.name for path in (folder / 'detections').iterdir()] == ['by_test.txt']
+    stored = json.loads((folder / 'settings.json').read_text())
+    assert stored['test_evaluator']['iou_thr'] == 0.4
+    assert stored['train_dataloader']['num_workers'] == 2
+    assert tool.main(other) == 0
+    assert len(calls(fake)) == 4
+
+
+def test_another_test_that_fails_leaves_no_figures(tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(arguments) == 0
+    wrong = [option.replace('0.4', '0.1') for option in LOOSER]
+    assert tool.main([*arguments, '--cfg-options', *wrong]) == 1
+    assert 'the test ended with status 4' in capsys.readouterr().err
+    assert not (tmp_path / 'base/seed_0/result.json').is_file()
+    text = (tmp_path / 'tables/p6.md').read_text()
+    assert 'None of the runs is finished yet.' in text
+
+
+def test_figures_without_a_checkpoint_are_not_given_up(
+    tool, fake, base, tmp_path, capsys
+):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(arguments) == 0
+    (tmp_path / 'base/seed_0/epoch_1.pth').unlink()
+    assert tool.main(arguments) == 0
+    assert tool.main([*arguments, '--cfg-options', *LOOSER]) == 2
+    error = capsys.readouterr().err
+    assert '1 of 2 runs are there with other settings' in error
+    assert 'val_evaluator.iou_thr: not there -> 0.4' in error
+    assert 'no checkpoint is left to be tested' in error
+    assert (tmp_path / 'base/seed_0/result.json').is_file()
+
+
+@pytest.fixture
+def tta_base(base, tmp_path) -> Path:
+    path = tmp_path / 'tta.py'
+    path.write_text(
+        f'_base_ = {str(base)!r}\n'
+        "tta_model = dict(type='SRNMultiScaleTest', max_size=120)\n"
+        'tta_pipeline = _base_.test_pipeline\n'
+        "test_evaluator = dict(box_format='released')\n"
+    )
+    return path
+
+
+def test_tta_tests_after_training(tool, fake, tta_base, tmp_path, capsys):
+    work = tmp_path / 'w'
+    arguments = ['--table', 'p6', '--base', str(tta_base), '--work-dir', str(work)]
+    assert tool.main([*arguments, '--tta', '--dry-run']) == 0
+    commands = [line for line in capsys.readouterr().out.splitlines() if line[0] != '#']
+    assert ['test.py' in line for line in commands] == [False, True, False, True]
+    assert '--tta' not in commands[0] and '--tta' in commands[1]
+    assert 'val_evaluator.outfile_prefix' not in commands[0]
+    assert tool.main([*arguments, '--tta']) == 0
+    cells = ['base', 'p6_from_p5']
+    expected = [line for c in cells for line in (f'{c} 0 True', f'test {c} True')]
+    assert calls(fake) == expected
+    result = json.loads((work / 'base/seed_0/result.json').read_text())
+    assert result['protocol'] == 'ms-1400'
+    assert tool.main([*arguments, '--tta']) == 0
+    assert calls(fake) == expected
+
+
+def test_tta_of_what_was_trained_without(tool, fake, base, tta_base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--work-dir', str(tmp_path / 'w')]
+    assert tool.main([*arguments, '--base', str(base)]) == 0
+    assert tool.main([*arguments, '--base', str(tta_base), '--tta']) == 0
+    assert calls(fake)[2:] == ['test base True', 'test p6_from_p5 True']
+    # And back.
+    assert tool.main([*arguments, '--base', str(base)]) == 0
+    assert calls(fake)[4:] == ['test base False', 'test p6_from_p5 False']
+    assert tool.main([*arguments, '--base', str(base), '--tta']) == 2
+    assert 'the base has no tta_model' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('looking', ['--dry-run', '--report-only'])
+def test_looking_removes_nothing(looking, tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(arguments) == 0
+    arguments += ['--cfg-options', 'train_cfg.max_epochs=2', '--redo', looking]
+    with pytest.raises(SystemExit, match='2'):
+        tool.main(arguments)
+    assert '--redo removes runs' in capsys.readouterr().err
+    assert (tmp_path / 'base/seed_0/result.json').is_file()
+
+
+def test_a_folder_at_work_is_not_removed(tool, fake, base, tmp_path, capsys):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    assert tool.main(arguments) == 0
+    arguments += ['--cfg-options', 'train_cfg.max_epochs=2', '--redo']
+    with (tmp_path / 'base/.seed_0.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert tool.main(arguments) == 2
+    assert 'ablate: another process is at work' in capsys.readouterr().err
+    assert (tmp_path / 'base/seed_0/result.json').is_file()
+    assert len(calls(fake)) == 2
+
+
 def test_failing_cell_is_reported_and_the_others_run(
     tool, fake, base, tmp_path, capsys, monkeypatch
 ):
@@ -227,13 +429,94 @@ def test_failing_cell_is_reported_and_the_others_run(
     assert calls(fake)[5:] == ['table1_stc 0 True', 'table1_stc_str 0 True']
 
 
-def test_options_that_undo_the_cells_are_refused(tool, fake, base, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('table', 'option', 'error'),
+    [
+        (
+            'theta',
+            'model.bbox_head.theta=0.5',
+            'bbox_head.theta is what the cell theta_0_9',
+        ),
+        # The rows would still differ, in rfe_cfg and the other levels.
+        (
+            '1',
+            'model.bbox_head.str_levels=()',
+            'str_levels is what the cell table1_base',
+        ),
+        (
+            '5',
+            'model.neck.first_levels.0=1',
+            'first_levels is what the cell table1_bas',
+        ),
+        # A child and a parent of what the cell sets.
+        (
+            'rfe',
+            'model.neck.upsample_cfg.mode=nearest',
+            'model.neck is what the cell rfe_',
+        ),
+        (
+            'filter',
+            'model.bbox_head.loss_cls={}',
+            'loss_cls.filter_positives is what th',
+        ),
+    ],
+)
+def test_options_on_what_a_cell_sets_are_refused(
+    table, option, error, tool, fake, base, tmp_path, capsys
+):
     code = tool.main(
-        ['--table', 'theta', '--base', str(base), '--work-dir', str(tmp_path)]
-        + ['--cfg-options', 'model.bbox_head.theta=0.5']
+        ['--table', table, '--base', str(base), '--work-dir', str(tmp_path)]
+        + ['--cfg-options', option]
     )
     assert code == 2
-    assert '--cfg-options undo what the cells differ in' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f'--cfg-options {option.split("=")[0]}: ' in said
+    assert error in said and f'of table {table} sets itself' in said
+    assert calls(fake) == []
+
+
+def test_options_beside_what_a_cell_sets_are_taken(tool, fake, base, tmp_path):
+    arguments = ['--table', 'p6', '--base', str(base), '--work-dir', str(tmp_path)]
+    options = ['model.bbox_head.theta=0.5', 'model.neck.upsample_cfg.mode=nearest']
+    options += ['model.neck.upsample_cfg.align_corners=None']
+    assert tool.main([*arguments, '--cfg-options', *options]) == 0
+    assert len(calls(fake)) == 2
+
+
+@pytest.mark.parametrize(
+    ('change', 'error'),
+    [
+        ("val_evaluator = dict(_delete_=True, type='CocoMetric')", 'it is CocoMetric'),
+        (
+            'test_evaluator = [_base_.test_evaluator]',
+            'one WIDERFaceMetric, it is a list',
+        ),
+        (
+            "model = dict(neck=dict(_delete_=True, type='FPN'))",
+            'the neck must be an SRNFPN, or begin with one',
+        ),
+        (
+            'model = dict(bbox_head=dict(anchor_generator=dict('
+            'strides=[8, 16, 32, 64, 128])))',
+            'must have 6 strides, of P2 to P7, as the cells name levels 0 to 5; they '
+            'have 5',
+        ),
+        # One that an open choice could be put on, but not these cells.
+        (
+            "model = dict(neck=[_base_.model.neck, dict(type='RFE', in_channels=16)])",
+            'table1_baseline does not fit other.py',
+        ),
+    ],
+)
+def test_bases_that_the_cells_do_not_fit_are_refused(
+    change, error, tool, fake, base, tmp_path, capsys
+):
+    other = tmp_path / 'other.py'
+    other.write_text(f'_base_ = {str(base)!r}\n{change}\n')
+    arguments = ['--base', str(other), '--work-dir', str(tmp_path / 'w')]
+    assert tool.main(['--table', '1', *arguments]) == 2
+    said = capsys.readouterr().err
+    assert 'other.py' in said and error in said
     assert calls(fake) == []
 
 
