@@ -34,10 +34,10 @@ model = dict(
         anchor_generator=dict(strides=[4, 8, 16])),
     test_cfg=dict(
         score_thr=0.3, small_map_cells=150, small_map_score_thr=0.5,
-        nms_pre=120, max_before_nms=250, max_per_img=60,
+        nms_pre=120, max_before_nms=130, max_per_img=60,
         nms=dict(type='nms', iou_threshold=0.3, offset=1)))
 """
-GROUP_NORM = dict(type='GN', num_groups=4, requires_grad=True)
+GROUP_NORM = dict(type='GN', num_groups=2, requires_grad=True)
 FORMS = ('raw', 'boxes', 'detections')
 #: GroupNorm takes the exporter long: in one of the files.
 NORMS = {'raw': None, 'boxes': None, 'detections': GROUP_NORM}

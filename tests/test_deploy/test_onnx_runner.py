@@ -46,7 +46,7 @@ def test_images_of_any_sizes_in_their_order(runner):
     found = runner(mixed)
     alone = [runner([image])[0] for image in mixed]
     for one, other in zip(found, alone, strict=True):
-        assert len(one[0]) == len(other[0]) > 10
+        assert len(one[0]) == len(other[0]) > 5
         np.testing.assert_allclose(one[0], other[0], atol=1e-3)
         np.testing.assert_allclose(one[1], other[1], atol=1e-5)
     assert not same(found[0], found[2])

@@ -49,7 +49,7 @@ def photographs(tmp_path):
 def test_says_what_it_wrote(exported, capsys):
     assert exported() == 0
     out = capsys.readouterr().out
-    assert 'out.onnx: form detections, opset 18, 0.2 MB' in out
+    assert 'out.onnx: form detections, opset 18, 0.3 MB' in out
     assert 'resizes' not in out
 
 
