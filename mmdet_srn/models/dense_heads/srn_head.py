@@ -475,10 +475,11 @@ class SRNHead(AnchorHead):
     ) -> dict[str, Tensor]:
         """Compute the losses of both steps from what ``forward`` returns.
 
-        The first step is matched on the anchors of the levels that it works
-        on, the second on all, where STR levels are matched on their refined
-        boxes. Each loss is divided by the positives of its step (of all levels
-        and images), averaged over the processes and at least 1 in all of them.
+        Both steps are matched on all levels, so that a face's best anchor does
+        not depend on the placement: the first on the anchors, the second with
+        the refined boxes of the STR levels in their place. Each loss is divided
+        by the positives of its step (of the levels that it works on, and all
+        images), averaged over the processes and at least 1 in all of them.
 
         Args:
             first_cls_scores (list[Tensor]): See ``forward``.
@@ -514,14 +515,15 @@ class SRNHead(AnchorHead):
 
         ground_truth = (batch_gt_instances, batch_gt_instances_ignore)
         second = self._get_step_targets(self.assigner, priors, valid, *ground_truth)
+        on_first = on_stc | on_str
         first = self._get_step_targets(
-            self.first_assigner, anchors, valid & (on_stc | on_str), *ground_truth
+            self.first_assigner, anchors, valid & on_first.any(), *ground_truth
         )
         keep = torch.ones_like(valid)  # Phi, what the first step leaves
         keep[:, on_stc] = self.loss_cls.survivors(
             first_logits, second.labels[:, on_stc]
         )
-        first_positive = first.labels < self.num_classes
+        first_positive = (first.labels < self.num_classes) & on_first
         second_positive = (second.labels < self.num_classes) & keep
         num_pos_first = first_positive.sum().float()
         num_pos_second = second_positive.sum().float()

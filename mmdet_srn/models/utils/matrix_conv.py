@@ -4,10 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOST_CELLS = {'cpu': 300}
+MOST_CELLS = {'cpu': 500}
 """Cells of the output, of all images, up to which the product is taken; elsewhere none.
 
-See ``MatrixConv2d`` for what was measured.
+Of SRN's C6 (3x3, 2048 to 1024 channels, stride 2) the product was 2.2 times as fast as
+torch's convolution at 80 cells, 1.3 times at 256, 1.1 times at 468, and slower at 768
+(2 cores of an AMD EPYC, family 25 model 17, torch 2.13, fp32).
 """
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
@@ -248,6 +248,30 @@ def test_detections_against_the_reference(stc, str_, num_classes):
         assert result.scores.detach().numpy() == pytest.approx(scores, abs=1e-5)
         assert result.bboxes.detach().numpy() == pytest.approx(boxes, abs=1e-3)
         assert result.labels.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(('level', 'number'), [(0, 0), (1, 1), (2, 0)])
+@pytest.mark.parametrize('step', ['stc_levels', 'str_levels'])
+def test_a_best_anchor_does_not_depend_on_the_placement(step, level, number):
+    """Of all levels, not of those that the first step works on."""
+    low_quality = dict(
+        type='MaxIoUAssigner',
+        pos_iou_thr=0.7,
+        neg_iou_thr=0.3,
+        min_pos_iou=0.3,
+        match_low_quality=True,
+    )
+    placement = {**dict(stc_levels=(), str_levels=()), step: (level,)}
+    head = build(**placement)
+    head.first_assigner = TASK_UTILS.build(low_quality)
+    sizes = [(12, 16), (6, 8), (3, 4)]
+    anchor = head.prior_generator.grid_priors(sizes, device='cpu')[1][2 * 27]
+    # too wide for the threshold, and at an IoU of over 0.3 with anchors of level 0
+    face = anchor.clone()
+    face[2] += 0.5 * (anchor[2] - anchor[0])
+    gts = InstanceData(bboxes=face[None], labels=torch.zeros(1, dtype=torch.long))
+    losses = head.loss_by_feat(*head(maps()), [gts], metas())
+    assert losses['num_pos_first'] == number
 
 
 def test_one_step_is_a_stock_anchor_head():
