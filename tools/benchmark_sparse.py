@@ -55,7 +55,7 @@ from mmdet_srn.analysis.sparse_cost_choices import judge, lost
 from mmdet_srn.analysis.sparse_cost_fit import fit_sparse_cost
 from mmdet_srn.analysis.surviving_share import clustered_cells
 from mmdet_srn.analysis.turns import take_turns
-from mmdet_srn.analysis.variants import FORMATS, PRECISIONS
+from mmdet_srn.analysis.variants import FORMATS, PRECISIONS, precision_context
 from mmdet_srn.models.dense_heads import SRNHead
 from mmdet_srn.models.utils.partial_map import OTHER_SPARSE_COST, SPARSE_COST
 
@@ -124,16 +124,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def make_context(dtype: str, device: torch.device) -> AbstractContextManager:
-    """Make the context of a precision.
-
-    Raises:
-        ValueError: If the device has it not.
-    """
-    if dtype == 'fp32':
-        return nullcontext()
-    if dtype == 'fp16' and device.type == 'cpu':
-        raise ValueError("fp16 is for GPUs; bf16 is the CPU's")
-    return torch.autocast(device.type, dtype=PRECISIONS[dtype])
+    """Make the context of a precision, see ``precision_context``; none for fp32."""
+    return nullcontext() if dtype == 'fp32' else precision_context(dtype, device)
 
 
 def make_cases(

@@ -26,8 +26,8 @@ def describe_machine(device: str) -> str:
     return f'{text}, torch {torch.__version__}'
 
 
-def check_device(device: str) -> None:
-    """Raise a ValueError if torch has not such a device."""
+def check_device(device: str | None) -> None:
+    """Raise a ValueError if torch has not such a device; None is its default."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

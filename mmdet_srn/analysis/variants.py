@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
@@ -43,8 +44,9 @@ def make_variant(
         if len(both := [name for name in names if name in group]) > 1:
             raise ValueError(f'{both[0]} and {both[1]} exclude each other')
     device = next(detector.parameters()).device
-    if 'fp16' in names and device.type == 'cpu':
-        raise ValueError("fp16 is for GPUs; bf16 is the CPU's")
+    for name in names:
+        if name in PRECISIONS:
+            precision_context(name, device)
     if not names:
         return detector, nullcontext
     detector = copy.deepcopy(detector)
@@ -56,15 +58,29 @@ def make_variant(
             detector = detector.to(memory_format=FORMATS[name])
             _lay_out_images(detector, FORMATS[name])
         if name in PRECISIONS:
-            dtype = PRECISIONS[name]
-
-            def context(dtype: torch.dtype = dtype) -> AbstractContextManager:
-                return torch.autocast(device.type, dtype=dtype)
-
+            context = partial(precision_context, name, device)
     if 'compiled' in names:
         detector.backbone = torch.compile(detector.backbone)
         detector.neck = torch.compile(detector.neck)
     return detector, context
+
+
+def precision_context(name: str, device: torch.device) -> AbstractContextManager:
+    """Make the context of a precision.
+
+    Args:
+        name (str): Of ``PRECISIONS``.
+        device (torch.device): Where it is computed.
+
+    Returns:
+        AbstractContextManager: Autocast.
+
+    Raises:
+        ValueError: If the device has it not (autocast to fp16 on a CPU).
+    """
+    if name == 'fp16' and device.type == 'cpu':
+        raise ValueError("fp16 is for GPUs; bf16 is the CPU's")
+    return torch.autocast(device.type, dtype=PRECISIONS[name])
 
 
 def _lay_out_images(

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch import nn
 
+from ..analysis.machine import check_device
 from .checkpoint_file import UnfitError, check_fit, load_checkpoint
 from .images import read_image, run_pipeline
 
@@ -51,7 +52,7 @@ class MMDetBackend:
             raise ValueError(f'{self.name} has no model and test_dataloader')
         if not Path(checkpoint).is_file():
             raise FileNotFoundError(f'no checkpoint {checkpoint}')
-        _check_device(device)
+        check_device(device)
         weights = load_checkpoint(checkpoint)
         try:
             self._inferencer = _StrictInferencer(config, weights, device)
@@ -128,14 +129,6 @@ class MMDetBackend:
             cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         device = next(model.parameters()).device
         return augmented.to(device).eval(), self._inferencer._init_pipeline(cfg)
-
-
-def _check_device(device: str | None) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # no such thing; not to be had
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'device {device!r} cannot be used ({reason})') from error
 
 
 class _StrictInferencer(DetInferencer):

@@ -15,7 +15,7 @@ in fp32: 176 cases, RFE subnet of 256 channels, with and without a deferred conv
 maps of 256x256 to 10x8 cells, a share of 0.005 to 0.9 of the cells in clusters like
 faces'. Least squares gave 1.40 and 0.04e9, with which small maps were up to 15 % slower
 than computed whole. By these two none of the cases was slower than computed whole, and
-none more than 2.4 % slower than the better way. Choosing takes 1 to 2 ms.
+none more than 2.4 % slower than the better way. Choosing takes 1 to 3 ms.
 """
 
 OTHER_SPARSE_COST = (2.0, 20e9)
