@@ -33,7 +33,7 @@ model = dict(
         str_levels=(1, 2), theta=0.7,
         anchor_generator=dict(strides=[4, 8, 16])),
     test_cfg=dict(
-        score_thr=0.3, small_map_cells=150, small_map_score_thr=0.5,
+        score_thr=0.1, small_map_cells=150, small_map_score_thr=0.5,
         nms_pre=120, max_before_nms=130, max_per_img=60,
         nms=dict(type='nms', iou_threshold=0.3, offset=1)))
 """
