@@ -120,7 +120,9 @@ TABLES: dict[str, Table] = {
         ('theta_0_999', 'theta .999'),
     ),
     'predictor': _open(
-        'Last classification layer', ('predictor_shared', 'one for both steps')
+        'Last layers; SRN shares that of boxes alone',
+        ('predictor_class_shared', 'classes: one for both steps'),
+        ('predictor_box_separate', 'boxes: one for each step'),
     ),
     'matching': _open(
         "Each face's best anchor",

@@ -145,16 +145,15 @@ def two_step_losses(
                 priors = [decode(a, d) for a, d in zip(anchors, first_reg, strict=True)]
             if level in stc_levels:
                 first_cls = rows(image['first_cls'][level], num_classes)
-            if level in stc_levels or level in str_levels:
-                for i, found in enumerate(match(anchors, image_faces, 0.7, 0.3)):
-                    positives_first += found >= 0
-                    if level in stc_levels and found != -2:
-                        label = image_labels[found] if found >= 0 else num_classes
-                        sums['cls_first'] += focal(first_cls[i], label)
-                    if level in str_levels and found >= 0:
-                        sums['reg_first'] += smooth_l1(
-                            first_reg[i], encode(anchors[i], image_faces[found]), beta
-                        )
+            for i, found in enumerate(match(anchors, image_faces, 0.7, 0.3)):
+                positives_first += found >= 0
+                if level in stc_levels and found != -2:
+                    label = image_labels[found] if found >= 0 else num_classes
+                    sums['cls_first'] += focal(first_cls[i], label)
+                if level in str_levels and found >= 0:
+                    sums['reg_first'] += smooth_l1(
+                        first_reg[i], encode(anchors[i], image_faces[found]), beta
+                    )
             for i, found in enumerate(match(priors, image_faces, 0.5, 0.4)):
                 out = level in stc_levels and dropped(first_cls[i], theta)
                 if not filter_positives and found >= 0:

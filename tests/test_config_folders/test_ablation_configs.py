@@ -56,7 +56,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
     'theta_0_9': {f'{HEAD}.theta': 0.9},
     'theta_0_95': {f'{HEAD}.theta': 0.95},
     'theta_0_999': {f'{HEAD}.theta': 0.999},
-    'predictor_shared': {f'{HEAD}.share_cls_predictor': True},
+    'predictor_class_shared': {f'{HEAD}.share_cls_predictor': True},
+    'predictor_box_separate': {f'{HEAD}.share_reg_predictor': False},
     'low_quality_matching': {
         f'{TRAIN}.first_assigner.match_low_quality': True,
         f'{TRAIN}.assigner.match_low_quality': True,

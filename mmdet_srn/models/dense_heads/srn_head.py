@@ -475,11 +475,12 @@ class SRNHead(AnchorHead):
     ) -> dict[str, Tensor]:
         """Compute the losses of both steps from what ``forward`` returns.
 
-        Both steps are matched on all levels, so that a face's best anchor does
-        not depend on the placement: the first on the anchors, the second with
-        the refined boxes of the STR levels in their place. Each loss is divided
-        by the positives of its step (of the levels that it works on, and all
-        images), averaged over the processes and at least 1 in all of them.
+        Both steps are matched on all levels, so that neither a face's best
+        anchor nor its weight depends on the placement: the first on the anchors,
+        the second with the refined boxes of the STR levels in their place. Each
+        loss is divided by the positives of its step (of all levels and images;
+        paper: N_s1 and N_s2 for classification, nothing printed for regression),
+        averaged over the processes and at least 1 in all of them.
 
         Args:
             first_cls_scores (list[Tensor]): See ``forward``.
@@ -515,15 +516,15 @@ class SRNHead(AnchorHead):
 
         ground_truth = (batch_gt_instances, batch_gt_instances_ignore)
         second = self._get_step_targets(self.assigner, priors, valid, *ground_truth)
-        on_first = on_stc | on_str
+        two_steps = bool(self.stc_levels or self.str_levels)
         first = self._get_step_targets(
-            self.first_assigner, anchors, valid & on_first.any(), *ground_truth
+            self.first_assigner, anchors, valid & two_steps, *ground_truth
         )
         keep = torch.ones_like(valid)  # Phi, what the first step leaves
         keep[:, on_stc] = self.loss_cls.survivors(
             first_logits, second.labels[:, on_stc]
         )
-        first_positive = (first.labels < self.num_classes) & on_first
+        first_positive = first.labels < self.num_classes
         second_positive = (second.labels < self.num_classes) & keep
         num_pos_first = first_positive.sum().float()
         num_pos_second = second_positive.sum().float()
@@ -566,7 +567,7 @@ class SRNHead(AnchorHead):
                 first.bbox_targets[:, on_str][on],
                 first_avg_factor,
             )
-        if self.stc_levels or self.str_levels:
+        if two_steps:
             losses['num_pos_first'] = num_pos_first
         return losses
 

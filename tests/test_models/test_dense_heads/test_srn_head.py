@@ -250,9 +250,9 @@ def test_detections_against_the_reference(stc, str_, num_classes):
         assert result.labels.tolist() == labels.tolist()
 
 
-@pytest.mark.parametrize(('level', 'number'), [(0, 0), (1, 1), (2, 0)])
+@pytest.mark.parametrize(('level', 'learns'), [(0, False), (1, True), (2, False)])
 @pytest.mark.parametrize('step', ['stc_levels', 'str_levels'])
-def test_a_best_anchor_does_not_depend_on_the_placement(step, level, number):
+def test_a_best_anchor_does_not_depend_on_the_placement(step, level, learns):
     """Of all levels, not of those that the first step works on."""
     low_quality = dict(
         type='MaxIoUAssigner',
@@ -270,8 +270,33 @@ def test_a_best_anchor_does_not_depend_on_the_placement(step, level, number):
     face = anchor.clone()
     face[2] += 0.5 * (anchor[2] - anchor[0])
     gts = InstanceData(bboxes=face[None], labels=torch.zeros(1, dtype=torch.long))
-    losses = head.loss_by_feat(*head(maps()), [gts], metas())
-    assert losses['num_pos_first'] == number
+    outs = head(maps())
+    (first,) = outs[0] or outs[1]
+    losses = head.loss_by_feat(*outs, [gts], metas())
+    assert losses['num_pos_first'] == 1
+    name = 'loss_cls_first' if step == 'stc_levels' else 'loss_bbox_first'
+    (gradient,) = torch.autograd.grad(losses[name], first)
+    # a face pulls its score up, the background pushes down; boxes are faces' alone
+    pulled = gradient < 0 if step == 'stc_levels' else gradient != 0
+    assert pulled.any() == learns
+
+
+@pytest.mark.parametrize('levels', [(1,), (1, 2), (0, 1, 2)])
+def test_the_weight_of_a_face_does_not_depend_on_the_placement(levels):
+    """A first box of one level counts as much, however few levels have two steps."""
+    head = build(stc_levels=(), str_levels=levels)
+    gts = [faces(8)]
+    outs = head(maps())
+    own = outs[1][levels.index(1)]
+    losses = head.loss_by_feat(*outs, gts, metas())
+    (gradient,) = torch.autograd.grad(losses['loss_bbox_first'], own)
+    everywhere = build(stc_levels=(), str_levels=(0, 1, 2))
+    everywhere.load_state_dict(head.state_dict())
+    outs = everywhere(maps())
+    losses = everywhere.loss_by_feat(*outs, gts, metas())
+    (expected,) = torch.autograd.grad(losses['loss_bbox_first'], outs[1][1])
+    assert expected.abs().sum() > 0
+    assert torch.allclose(gradient, expected, atol=1e-9)
 
 
 def test_one_step_is_a_stock_anchor_head():
