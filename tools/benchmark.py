@@ -12,8 +12,9 @@ Per config: parameters, and a table of one row for each way of detection:
     sparse     the same even where dense would be faster
 
 with +bf16, +fp16, +contiguous, +channels_last (memory format; default: as the config
-says), +fused (batch norms), +compiled appended, such as auto+bf16+channels_last;
-'released' is contiguous unless told otherwise.
+says), +folded, +unfolded (the backbone's batch norms; default: folded, as
+``FoldNormsHook`` and ``FaceDetector`` do), +compiled appended, such as
+auto+bf16+channels_last; 'released' is contiguous and unfolded unless told otherwise.
 
 Without a checkpoint the weights are random and the first step leaves nothing, or all:
 --share then says what percent of the cells of the levels with two-step classification
@@ -33,7 +34,7 @@ clock; the columns are
                while they run
     MB         most memory during a second call, beyond what was held before (CPU: of
                the process, Linux only)
-    same       detections with a partner among those of 'dense' (as the config says),
+    same       detections with a partner among those of 'dense' (unfolded),
                within 1e-3 px and 1e-5 of score; where some have none, in brackets
                those within 1 px and .01
 
@@ -67,7 +68,7 @@ from mmdet_srn.analysis.detector_parts import PARTS
 from mmdet_srn.analysis.machine import check_device, describe_machine
 from mmdet_srn.analysis.made_photographs import write_photograph
 from mmdet_srn.analysis.step_modes import MODES
-from mmdet_srn.analysis.variants import FORMATS, VARIANTS, make_variant
+from mmdet_srn.analysis.variants import FORMATS, NORMS, VARIANTS, make_variant
 from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.deploy.torch_detector import load_detector
 from mmdet_srn.models.dense_heads import SRNHead
@@ -271,12 +272,15 @@ def make_ways(
     Raises:
         ValueError: If variants exclude each other or the device has not one.
     """
-    made: dict[tuple[str, ...], tuple] = {(): make_variant(detector, ())}
+    made: dict[tuple[str, ...], tuple] = {}
     ways = []
     for mode, variants in args.ways:
         name = '+'.join((mode, *variants))
-        if mode == 'released' and not set(variants) & set(FORMATS):
+        released = mode == 'released'
+        if released and not set(variants) & set(FORMATS):
             variants = (*variants, 'contiguous')
+        if not set(variants) & set(NORMS):
+            variants = (*variants, 'unfolded' if released else 'folded')
         if variants not in made:
             made[variants] = make_variant(detector, variants)
         shares = args.share or [None]

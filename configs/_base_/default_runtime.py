@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook'),  # whole checkpoints or none
     sampler_seed=dict(type='EpochSeedHook'),  # a resumed run repeats exactly
     invalid_loss=dict(type='InvalidLossHook'),  # a NaN stops the run at once
+    fold_norms=dict(type='FoldNormsHook'),  # faster tests, the same detections
     # Validation and the checkpoint have the same BN statistics in all processes.
     sync_buffers=dict(type='SyncBuffersHook'),
 )

@@ -6,19 +6,21 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
-from mmcv.cnn.utils import fuse_conv_bn
 from mmdet.models import SingleStageDetector
 from torch import Tensor
+
+from ..models.utils.fold_norms import fold_norms
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 FORMATS = {
     'contiguous': torch.contiguous_format,
     'channels_last': torch.channels_last,
 }
-VARIANTS = (*PRECISIONS, *FORMATS, 'fused', 'compiled')
+NORMS = ('folded', 'unfolded')
+VARIANTS = (*PRECISIONS, *FORMATS, *NORMS, 'compiled')
 """Autocast to bf16 or fp16; the memory format of images and weights, whatever the
-config says; batch norms of the backbone folded into its convolutions; backbone and
-neck through ``torch.compile``."""
+config says; batch norms of the backbone folded into its convolutions or not; backbone
+and neck through ``torch.compile``."""
 
 
 def make_variant(
@@ -34,13 +36,13 @@ def make_variant(
         tuple: The detector, and what makes the context in which it is to be called.
 
     Raises:
-        ValueError: If a name is unknown, there are two formats or precisions, or fp16
-            is asked for on a CPU (autocast there knows bf16 alone).
+        ValueError: If a name is unknown, two exclude each other, or fp16 is asked for
+            on a CPU (autocast there knows bf16 alone).
     """
     names = list(dict.fromkeys(names))
     if unknown := [name for name in names if name not in VARIANTS]:
         raise ValueError(f'{unknown[0]!r} is none of {", ".join(VARIANTS)}')
-    for group in (PRECISIONS, FORMATS):
+    for group in (PRECISIONS, FORMATS, NORMS):
         if len(both := [name for name in names if name in group]) > 1:
             raise ValueError(f'{both[0]} and {both[1]} exclude each other')
     device = next(detector.parameters()).device
@@ -51,8 +53,8 @@ def make_variant(
         return detector, nullcontext
     detector = copy.deepcopy(detector)
     context = nullcontext
-    if 'fused' in names:
-        detector.backbone = fuse_conv_bn(detector.backbone)
+    if 'folded' in names:
+        detector.backbone = fold_norms(detector.backbone)
     for name in names:
         if name in FORMATS:
             detector = detector.to(memory_format=FORMATS[name])

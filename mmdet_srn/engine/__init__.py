@@ -2,7 +2,7 @@
 
 from .atomic_backend import AtomicLocalBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
-from .hooks import AtomicCheckpointHook, EpochSeedHook, InvalidLossHook
+from .hooks import AtomicCheckpointHook, EpochSeedHook, FoldNormsHook, InvalidLossHook
 from .whole_step_sampler import WholeStepSampler
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     'AtomicLocalBackend',
     'BFloat16OptimWrapper',
     'EpochSeedHook',
+    'FoldNormsHook',
     'InvalidLossHook',
     'WholeStepSampler',
 ]

@@ -17,6 +17,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import nn
 
 from ..analysis.machine import check_device
+from ..models.utils.fold_norms import fold_norms, modules_with_backbone
 from .checkpoint_file import UnfitError, check_fit, load_checkpoint
 from .images import read_image, run_pipeline
 
@@ -60,6 +61,8 @@ class MMDetBackend:
             raise ValueError(
                 f'{checkpoint} does not fit {self.name}: {error}'
             ) from error
+        for module in modules_with_backbone(self._inferencer.model):
+            module.backbone = fold_norms(module.backbone)
         numbers = {
             module.num_classes
             for module in self._inferencer.model.modules()

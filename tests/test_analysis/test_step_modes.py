@@ -3,6 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_srn.analysis.step_modes import MODES, released_forward, step_mode
+from mmdet_srn.models.utils import matrix_conv
 from tests.test_analysis.small_detector import CELLS, SIZE, build, weights_of
 
 
@@ -54,8 +55,11 @@ def test_released_needs_two_pyramids(head):
 def test_modes_leave_no_trace(mode, tmp_path):
     detector = build(tmp_path)
     before = dict(vars(detector.bbox_head)), detector.bbox_head.test_cfg.copy()
+    most_cells = matrix_conv.MOST_CELLS
     with step_mode(detector, mode):
         expected = 'dense' if mode == 'released' else mode
         assert detector.bbox_head.test_cfg.second_step == expected
         assert ('forward' in vars(detector.bbox_head)) == (mode == 'released')
+        assert bool(matrix_conv.MOST_CELLS) == (mode != 'released')
+    assert matrix_conv.MOST_CELLS is most_cells
     assert (vars(detector.bbox_head), detector.bbox_head.test_cfg) == before

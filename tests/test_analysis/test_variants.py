@@ -49,8 +49,8 @@ def test_memory_format(detector, name):
     assert_same(found, run(detector))
 
 
-def test_fused(detector):
-    changed, _ = make_variant(detector, ['fused'])
+def test_folded(detector):
+    changed, _ = make_variant(detector, ['folded'])
     kinds = {type(module) for module in changed.backbone.modules()}
     assert nn.BatchNorm2d not in kinds
     assert any(isinstance(m, nn.BatchNorm2d) for m in detector.backbone.modules())

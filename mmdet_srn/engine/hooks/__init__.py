@@ -2,6 +2,7 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .epoch_seed_hook import EpochSeedHook
+from .fold_norms_hook import FoldNormsHook
 from .invalid_loss_hook import InvalidLossHook
 
-__all__ = ['AtomicCheckpointHook', 'EpochSeedHook', 'InvalidLossHook']
+__all__ = ['AtomicCheckpointHook', 'EpochSeedHook', 'FoldNormsHook', 'InvalidLossHook']

@@ -1,0 +1,99 @@
+import copy
+
+import pytest
+import torch
+from mmdet.models.backbones import MobileNetV2, ResNet
+from torch import nn
+
+from mmdet_srn.models.utils.fold_norms import fold_norms, modules_with_backbone
+
+
+def with_statistics(backbone: nn.Module) -> nn.Module:
+    """In eval mode, with norms that do something."""
+    torch.manual_seed(0)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    backbone.eval()
+    return backbone
+
+
+def count(kind: type[nn.Module], module: nn.Module) -> int:
+    return sum(isinstance(part, kind) for part in module.modules())
+
+
+@pytest.fixture
+def resnet() -> ResNet:
+    return with_statistics(ResNet(18, base_channels=8, frozen_stages=0))
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: ResNet(18, base_channels=8),
+        lambda: ResNet(50, base_channels=4, deep_stem=True, norm_eval=False),
+        lambda: MobileNetV2(widen_factor=0.25),
+    ],
+)
+def test_computes_the_same(make):
+    backbone = with_statistics(make())
+    folded = fold_norms(backbone)
+    assert count(nn.BatchNorm2d, folded) == 0 < count(nn.BatchNorm2d, backbone)
+    image = torch.randn(2, 3, 97, 130)
+    with torch.no_grad():
+        for ours, theirs in zip(folded(image), backbone(image), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_leaves_the_backbone_as_it_is(resnet, training):
+    resnet.train(training)
+    modes = [module.training for module in resnet.modules()]
+    before, parameters = copy.deepcopy(resnet.state_dict()), list(resnet.parameters())
+    random = torch.random.get_rng_state()
+    folded = fold_norms(resnet)
+    assert not any(module.training for module in folded.modules())
+    assert [module.training for module in resnet.modules()] == modes
+    assert all(a is b for a, b in zip(parameters, resnet.parameters(), strict=True))
+    after = resnet.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def test_without_norms_it_is_the_same_module():
+    backbone = ResNet(
+        18, base_channels=8, norm_cfg=dict(type='GN', num_groups=2), norm_eval=False
+    )
+    assert fold_norms(backbone) is backbone
+
+
+class NormFirst(nn.Module):
+    """Made in one order, applied in another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (self.conv(self.norm(x)),)
+
+
+def test_norms_before_their_convolution_stay():
+    backbone = with_statistics(NormFirst())
+    with pytest.warns(UserWarning, match='batch norms of NormFirst cannot be folded'):
+        assert fold_norms(backbone) is backbone
+
+
+def test_finds_the_detectors_in_a_model(resnet):
+    detector = nn.Module()
+    detector.backbone = resnet
+    assert list(modules_with_backbone(detector)) == [detector]
+    assert list(modules_with_backbone(nn.Sequential(nn.Sequential(detector)))) == [
+        detector
+    ]
+    assert not list(modules_with_backbone(resnet))
