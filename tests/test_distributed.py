@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,6 @@ from mmdet_srn._mmdet_tools import join_processes_without_gpu, leave_processes
 from tests.ddp_worker import CASES, PROCESSES, run
 from tests.test_install.environment import Environment, copy_sources
 from tests.training import ROOT, SIZE, logged, small_config, write_data_set
-
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread() -> Iterator[None]:
-    """As in the processes: rounding may move a score over a threshold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up if needed, then ruff and pytest. Arguments go to pytest, whose summary is
-# the last line: bash tools/run_tests.sh tests/test_models -k neck
+# Sets up if needed, then ruff and pytest, in two processes. Arguments go to pytest,
+# whose summary is the last line: bash tools/run_tests.sh tests/test_models -k neck
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,4 +14,5 @@ echo '-- ruff format --check'
 "$venv/bin/python" -m ruff format --check .
 echo '-- pytest'
 # Non-zero for failures and also where no test ran (5).
-exec "$venv/bin/python" -m pytest "$@"
+# By file, for what a file's tests share is made once.
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"

@@ -11,7 +11,8 @@ _PLACES = ('work_dir', 'launcher', 'resume')
 _READING = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 #: What is said of a run while it lasts.
 _LOGGING = ('log_level', 'log_processor', 'vis_backends', 'visualizer')
-_LOGGING_HOOKS = ('logger', 'visualization')
+#: Of the hooks: what writes, or tests the same in less time.
+_OTHER_HOOKS = ('logger', 'visualization', 'fold_norms')
 #: Hooks and schedulers that go by the metrics of the validation.
 _BY_VALIDATION = ('EarlyStopping', 'ReduceOnPlateau')
 
@@ -91,7 +92,7 @@ def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
         if key.endswith('_dataloader') and isinstance(part, dict):
             kept[key] = _without(part, _READING)
         elif key == 'default_hooks' and isinstance(part, dict):
-            kept[key] = _without(part, _LOGGING_HOOKS)
+            kept[key] = _without(part, _OTHER_HOOKS)
     return kept
 
 

@@ -61,8 +61,6 @@ class MMDetBackend:
             raise ValueError(
                 f'{checkpoint} does not fit {self.name}: {error}'
             ) from error
-        for module in modules_with_backbone(self._inferencer.model):
-            module.backbone = fold_norms(module.backbone)
         numbers = {
             module.num_classes
             for module in self._inferencer.model.modules()
@@ -70,6 +68,8 @@ class MMDetBackend:
         }
         if max(numbers, default=1) > 1:
             raise ValueError(f'{self.name} is for {max(numbers)} classes, not for one')
+        for module in modules_with_backbone(self._inferencer.model):
+            module.backbone = fold_norms(module.backbone)
 
     @property
     def has_multi_scale(self) -> bool:

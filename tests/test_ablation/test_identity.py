@@ -71,6 +71,7 @@ WHOLE = dict(
         (dict(val_dataloader=dict(batch_size=1, persistent_workers=True)), ''),
         (dict(visualizer=None, log_level='DEBUG'), ''),
         (dict(default_hooks=dict(checkpoint=dict(interval=1))), ''),
+        (dict(default_hooks=dict(checkpoint=dict(interval=1), fold_norms={})), ''),
     ],
 )
 def test_what_decides_weights_and_what_figures(changed, decides):

@@ -87,6 +87,7 @@ def test_none_is_the_detector_itself(detector):
         (['int8'], "'int8' is none of"),
         (['bf16', 'fp16'], 'bf16 and fp16 exclude'),
         (['contiguous', 'channels_last'], 'exclude'),
+        (['folded', 'unfolded'], 'exclude'),
         (['fp16'], 'fp16 is for GPUs'),
     ],
 )

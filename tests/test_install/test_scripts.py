@@ -111,7 +111,8 @@ def test_run_tests_ends_with_pytests_summary(
     assert ran == [
         'run: -m ruff check .',
         'run: -m ruff format --check .',
-        'run: -m pytest' + (' -k neck' if script != '.ci/run' else ''),
+        'run: -m pytest -n 2 --dist loadfile'
+        + (' -k neck' if script != '.ci/run' else ''),
     ]
     assert lines[-1] == '== 1 passed =='
 

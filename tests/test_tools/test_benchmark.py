@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
+from torch import nn
 
 from mmdet_srn.analysis.made_photographs import write_photograph
 from tests.test_analysis.small_detector import build, write_config
@@ -99,6 +100,17 @@ def test_sizes_and_pipeline(tool, config):
         if type(t).__name__ == 'Resize'
     ]
     assert resize.scale == (30, 20) and not resize.keep_ratio
+
+
+def test_norms_are_folded_but_for_the_released_code(tool, config, tmp_path):
+    ways = ['released', 'released+folded', 'dense', 'auto', 'auto+unfolded']
+    args = tool.parse_args([config, '--share=1', '--ways', *ways])
+    made = tool.make_ways(args, build(tmp_path), pipeline=None)
+    folded = {
+        name: not any(isinstance(m, nn.BatchNorm2d) for m in way.detector.modules())
+        for name, way in made
+    }
+    assert folded == dict(zip(ways, [False, True, True, True, False], strict=True))
 
 
 def test_images_are_evenly_spread(tool, tmp_path):

@@ -64,8 +64,9 @@ model = dict(
             alpha=0.25,
             filter_positives=False,  # the paper's formula reads True
         ),
-        # Both sums are divided by their step's positives; the paper prints no
-        # normaliser, and no beta: 1 is Fast R-CNN's, RetinaNet's code has 1 / 9.
+        # Both sums are divided by their step's positives on all levels; the paper
+        # prints no normaliser, and no beta: 1 is Fast R-CNN's, RetinaNet's code has
+        # 1 / 9.
         loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
     ),
     train_cfg=dict(

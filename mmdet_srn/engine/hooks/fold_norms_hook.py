@@ -1,12 +1,10 @@
 """Validation and test without the time that batch norms take."""
 
-from contextlib import ExitStack
-
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
-from ...analysis.replaced import replaced
 from ...models.utils.fold_norms import fold_norms, modules_with_backbone
 
 
@@ -16,13 +14,14 @@ class FoldNormsHook(Hook):
 
     The maps differ by rounding alone. Weights, checkpoints and training are not
     touched: in the meantime the backbone's ``forward`` is that of a folded copy. A
-    backbone that has nothing to fold is left alone.
+    backbone that has nothing to fold, or a ``forward`` of its own already, is left
+    alone; see :func:`.fold_norms`.
     """
 
     priority = 'VERY_LOW'  # behind EMAHook, which puts the averaged weights in first
 
     def __init__(self) -> None:
-        self._replaced = ExitStack()
+        self._backbones: list[nn.Module] = []
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Fold; see ``mmengine.hooks.Hook``."""
@@ -32,7 +31,7 @@ class FoldNormsHook(Hook):
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
         """Bring the backbone's own forward back."""
-        self._replaced.close()
+        self._restore()
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Fold; see ``mmengine.hooks.Hook``."""
@@ -42,13 +41,23 @@ class FoldNormsHook(Hook):
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
         """Bring the backbone's own forward back."""
-        self._replaced.close()
+        self._restore()
+
+    def before_train(self, runner: Runner) -> None:
+        """Bring it back where a test was broken off, which no hook is told."""
+        self._restore()
 
     def _fold(self, runner: Runner) -> None:
+        self._restore()
         for detector in modules_with_backbone(runner.model):
             backbone = detector.backbone
+            if 'forward' in vars(backbone):
+                continue
             folded = fold_norms(backbone)
             if folded is not backbone:
-                self._replaced.enter_context(
-                    replaced(backbone, 'forward', folded.forward)
-                )
+                backbone.forward = folded.forward
+                self._backbones.append(backbone)
+
+    def _restore(self) -> None:
+        while self._backbones:
+            del self._backbones.pop().forward

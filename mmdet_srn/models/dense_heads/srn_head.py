@@ -475,12 +475,13 @@ class SRNHead(AnchorHead):
     ) -> dict[str, Tensor]:
         """Compute the losses of both steps from what ``forward`` returns.
 
-        Both steps are matched on all levels, so that neither a face's best
-        anchor nor its weight depends on the placement: the first on the anchors,
-        the second with the refined boxes of the STR levels in their place. Each
-        loss is divided by the positives of its step (of all levels and images;
-        paper: N_s1 and N_s2 for classification, nothing printed for regression),
-        averaged over the processes and at least 1 in all of them.
+        Both steps are matched on all levels, the first on the anchors, the
+        second with the refined boxes of the STR levels in their place. Each loss
+        is divided by the positives of its step (of all levels and images; paper:
+        N_s1 and N_s2 for classification, nothing printed for regression),
+        averaged over the processes and at least 1 in all of them. So neither a
+        face's best anchor in the first step nor its weight there depends on the
+        placement.
 
         Args:
             first_cls_scores (list[Tensor]): See ``forward``.

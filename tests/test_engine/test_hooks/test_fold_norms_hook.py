@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmdet.models import SingleStageDetector
 from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
@@ -17,7 +18,7 @@ from tests.training import small_config, write_data_set
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp('data') / 'noise', [3, 1])
+    return write_data_set(tmp_path_factory.mktemp('data') / 'noise', [3, 1, 2, 4])
 
 
 def norms_in(backbone: nn.Module) -> int:
@@ -29,6 +30,14 @@ def norms_in(backbone: nn.Module) -> int:
         backbone(torch.zeros(1, 3, 64, 64))
     assert called
     return sum(called)
+
+
+class LeaveAverageHook(Hook):
+    """Moves the run's own weights far from their average."""
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        with torch.no_grad():
+            runner.model.backbone.layer1[0].conv1.weight *= -3
 
 
 @pytest.mark.parametrize('loop', ['val', 'test'])
@@ -54,6 +63,35 @@ def test_folded_in_the_meantime(loop, wrap, tmp_path):
     assert vars(backbone) == before
 
 
+def test_a_test_that_is_broken_off_leaves_nothing_old(tmp_path):
+    detector = build(tmp_path)
+    backbone = detector.backbone
+    runner = SimpleNamespace(model=detector)
+    hook = HOOKS.build(dict(type='FoldNormsHook'))
+    hook.before_val_epoch(runner)  # and nothing after
+    with torch.no_grad():
+        backbone.layer1[0].conv1.weight *= 2
+    hook.before_val_epoch(runner)
+    image = torch.randn(1, 3, 96, 64)
+    assert norms_in(backbone) == 0
+    with torch.no_grad():
+        found, expected = backbone(image), type(backbone).forward(backbone, image)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    hook.before_train(runner)
+    assert 'forward' not in vars(backbone) and norms_in(backbone) == 20
+
+
+def test_a_forward_of_its_own_stays(tmp_path):
+    detector = build(tmp_path)
+    forward = detector.backbone.forward = lambda images: (images,)
+    hook = HOOKS.build(dict(type='FoldNormsHook'))
+    hook.before_val_epoch(SimpleNamespace(model=detector))
+    assert detector.backbone.forward is forward
+    hook.after_val_epoch(SimpleNamespace(model=detector))
+    assert detector.backbone.forward is forward
+
+
 def test_in_a_run_with_averaged_weights(data, tmp_path, monkeypatch):
     """EMAHook's weights are in before, and the run's own come back after."""
     seen = []
@@ -70,6 +108,7 @@ def test_in_a_run_with_averaged_weights(data, tmp_path, monkeypatch):
     monkeypatch.setattr(SingleStageDetector, 'extract_feat', record)
     cfg = small_config('srn_r50_fpn_widerface_ema', data, tmp_path)
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(LeaveAverageHook())
     runner.train()
     weights = {k: v.clone() for k, v in runner.model.state_dict().items()}
     runner.test()

@@ -83,10 +83,43 @@ class NormFirst(nn.Module):
         return (self.conv(self.norm(x)),)
 
 
-def test_norms_before_their_convolution_stay():
-    backbone = with_statistics(NormFirst())
-    with pytest.warns(UserWarning, match='batch norms of NormFirst cannot be folded'):
+class OneChannel(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+
+
+@pytest.mark.parametrize(
+    ('make', 'problem'),
+    [
+        (lambda: with_statistics(NormFirst()), 'its maps would differ by'),
+        (OneChannel, 'RuntimeError: .* 1 channels'),
+        (
+            lambda: ResNet(18, base_channels=8, norm_cfg=dict(type='BN', affine=False)),
+            'Error: ',
+        ),
+    ],
+)
+@pytest.mark.parametrize('training', [False, True])
+def test_what_cannot_be_folded_stays_as_it_is(make, problem, training):
+    backbone = make()
+    backbone.train(training)
+    modes = [module.training for module in backbone.modules()]
+    with pytest.warns(UserWarning, match=f'(?s)batch norms of .* stay, .*{problem}'):
         assert fold_norms(backbone) is backbone
+    assert [module.training for module in backbone.modules()] == modes
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_other_precisions(dtype):
+    backbone = with_statistics(ResNet(18, base_channels=8)).to(dtype)
+    with torch.autocast('cpu', torch.bfloat16):
+        folded = fold_norms(backbone)
+    assert folded is not backbone and folded.conv1.weight.dtype == dtype
+    image = torch.randn(1, 3, 96, 64, dtype=dtype)
+    exact = backbone.double()(image.double())
+    close = 1e-9 if dtype == torch.float64 else 0.1
+    for ours, theirs in zip(folded(image), exact, strict=True):
+        assert (ours - theirs).abs().max() < close * theirs.abs().max()
 
 
 def test_finds_the_detectors_in_a_model(resnet):
