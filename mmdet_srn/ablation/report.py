@@ -274,7 +274,7 @@ def _notes(report: Report, plan: Plan) -> list[str]:
     if any(style.title == 'survivors' for style in report.styles):
         notes.append(
             "Survivors: percent of the STC levels' anchors that the first step "
-            'leaves, in the last training batches that were logged.'
+            'leaves, in the last training batch that was logged.'
         )
     if len(report.seeds) == 1:
         notes.append('One seed: how far a second would be off is not known.')
