@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import os
 import random
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,6 +23,18 @@ def seeded() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def open_logs() -> None:
+    """Takes closed log files from mmengine's loggers, which outlive their test.
+
+    A web server's start closes all that are open, and models write into the current.
+    """
+    for logger in MMLogger._instance_dict.values():
+        for handler in list(logger.handlers):
+            if isinstance(handler, logging.FileHandler) and handler.stream is None:
+                logger.removeHandler(handler)
 
 
 @pytest.fixture(scope='session')
