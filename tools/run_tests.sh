@@ -14,7 +14,5 @@ echo '-- ruff format --check'
 "$venv/bin/python" -m ruff format --check .
 echo '-- pytest'
 # Non-zero for failures and also where no test ran (5).
-# By file, for what a file's tests share is made once. Unbuffered, so that nothing which
-# the two processes print comes after the summary.
-export PYTHONUNBUFFERED=1
+# By file, for what a file's tests share is made once.
 exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"

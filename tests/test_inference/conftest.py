@@ -1,21 +1,28 @@
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
-from mmdet_srn import FaceDetector
-from tests.test_inference.tiny_model import make_tiny_model
+# mmdet is imported where it is used: what it prints then, pytest captures. From here,
+# in a process of several, it would come after the summary.
+if TYPE_CHECKING:
+    from mmdet_srn import FaceDetector
 
 
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Config and checkpoint of a tiny detector."""
+    from tests.test_inference.tiny_model import make_tiny_model
+
     return make_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
 @pytest.fixture(scope='session')
-def detector(tiny: tuple[Path, Path]) -> FaceDetector:
+def detector(tiny: tuple[Path, Path]) -> 'FaceDetector':
+    from mmdet_srn import FaceDetector
+
     return FaceDetector(*tiny, device='cpu')
 
 
