@@ -23,23 +23,12 @@ class FoldNormsHook(Hook):
     def __init__(self) -> None:
         self._backbones: list[nn.Module] = []
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Fold; see ``mmengine.hooks.Hook``."""
-        self._fold(runner)
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        """Fold before an epoch of validation or test."""
+        if mode != 'train':
+            self._fold(runner)
 
-    def after_val_epoch(
-        self, runner: Runner, metrics: dict[str, float] | None = None
-    ) -> None:
-        """Bring the backbone's own forward back."""
-        self._restore()
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Fold; see ``mmengine.hooks.Hook``."""
-        self._fold(runner)
-
-    def after_test_epoch(
-        self, runner: Runner, metrics: dict[str, float] | None = None
-    ) -> None:
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
         """Bring the backbone's own forward back."""
         self._restore()
 

@@ -28,7 +28,8 @@ def fold_norms(backbone: nn.Module) -> nn.Module:
         nn.Module: A copy in eval mode; the backbone itself where there is nothing to
         fold, or, with a warning, where folding fails or computes something else.
     """
-    if not _count_norms(backbone):
+    norm = nn.modules.batchnorm._BatchNorm
+    if not any(isinstance(module, norm) for module in backbone.modules()):
         return backbone
     first = next(backbone.parameters())
     half = first.dtype in (torch.float16, torch.bfloat16)
@@ -72,7 +73,3 @@ def modules_with_backbone(model: nn.Module) -> Iterator[nn.Module]:
     for module in model.modules():
         if isinstance(getattr(module, 'backbone', None), nn.Module):
             yield module
-
-
-def _count_norms(module: nn.Module) -> int:
-    return sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
