@@ -11,10 +11,10 @@ Per config: parameters, and a table of one row for each way of detection:
     auto       the second step where the first leaves something (the default)
     sparse     the same even where dense would be faster
 
-with +bf16, +fp16, +contiguous, +channels_last (memory format; default: as the config
-says), +folded, +unfolded (the backbone's batch norms; default: folded, as
-``FoldNormsHook`` and ``FaceDetector`` do), +compiled appended, such as
-auto+bf16+channels_last; 'released' is contiguous and unfolded unless told otherwise.
+with +bf16, +fp16, +contiguous, +channels_last (memory format of images and weights),
++folded, +unfolded (the backbone's batch norms), +compiled appended, such as
+auto+bf16+contiguous. Unless told otherwise 'released' is contiguous and unfolded, the
+others are as ``FaceDetector`` has them: folded, and channels last on a CPU.
 
 Without a checkpoint the weights are random and the first step leaves nothing, or all:
 --share then says what percent of the cells of the levels with two-step classification
@@ -277,8 +277,11 @@ def make_ways(
     for mode, variants in args.ways:
         name = '+'.join((mode, *variants))
         released = mode == 'released'
-        if released and not set(variants) & set(FORMATS):
-            variants = (*variants, 'contiguous')
+        if not set(variants) & set(FORMATS):
+            if released:
+                variants = (*variants, 'contiguous')
+            elif args.device == 'cpu':
+                variants = (*variants, 'channels_last')
         if not set(variants) & set(NORMS):
             variants = (*variants, 'unfolded' if released else 'folded')
         if variants not in made:

@@ -53,7 +53,7 @@ class SparseAndDense:
         """Forget how the weights were laid out for the sparse computation.
 
         ``SRNHead.predict`` lays the subnet's out once a batch, where a level is
-        sparse, and those of ``conv`` once a batch and level.
+        sparse, and those of ``conv`` for each level and image.
         """
         self._reader = SparseModule(*self.modules, always=True)
         self._conv = None if self.conv is None else SparseModule(self.conv)

@@ -70,6 +70,9 @@ class MMDetBackend:
             raise ValueError(f'{self.name} is for {max(numbers)} classes, not for one')
         for module in modules_with_backbone(self._inferencer.model):
             module.backbone = fold_norms(module.backbone)
+        if next(self._inferencer.model.parameters()).device.type == 'cpu':
+            # else torch lays the weights out so in each call
+            self._inferencer.model.to(memory_format=torch.channels_last)
 
     @property
     def has_multi_scale(self) -> bool:

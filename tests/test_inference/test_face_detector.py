@@ -476,6 +476,14 @@ def test_norms_of_the_backbone_are_folded(tiny):
     assert nn.BatchNorm2d not in kinds and nn.Conv2d in kinds
 
 
+def test_weights_are_channels_last(tiny):
+    """As torch would lay them out on a CPU, in each call."""
+    model = FaceDetector(*tiny, device='cpu')._backend._inferencer.model
+    for name, weight in model.named_parameters():
+        if weight.dim() == 4:
+            assert weight.is_contiguous(memory_format=torch.channels_last), name
+
+
 def test_device(tiny):
     with pytest.raises(ValueError, match="device 'nope' cannot be used"):
         FaceDetector(*tiny, device='nope')

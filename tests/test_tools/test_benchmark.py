@@ -113,6 +113,21 @@ def test_norms_are_folded_but_for_the_released_code(tool, config, tmp_path):
     assert folded == dict(zip(ways, [False, True, True, True, False], strict=True))
 
 
+def test_all_is_channels_last_but_for_the_released_code(tool, config, tmp_path):
+    ways = ['released', 'released+channels_last', 'dense', 'auto', 'auto+contiguous']
+    args = tool.parse_args([config, '--share=1', '--ways', *ways])
+    made = tool.make_ways(args, build(tmp_path), pipeline=None)
+    laid_out = {
+        name: all(
+            weight.is_contiguous(memory_format=torch.channels_last)
+            for weight in way.detector.parameters()
+            if weight.dim() == 4
+        )
+        for name, way in made
+    }
+    assert laid_out == dict(zip(ways, [False, True, True, True, False], strict=True))
+
+
 def test_images_are_evenly_spread(tool, tmp_path):
     for number in range(9):
         (tmp_path / f'{number}.png').touch()

@@ -96,4 +96,7 @@ class RFE(BaseModule):
                 f'RFE(in_channels={self.in_channels}) got a map of {x.shape[1]} '
                 'channels; as a neck it needs the out_channels of the one before it'
             )
-        return x + self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
+        fused = self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
+        if torch.is_grad_enabled() or fused.dtype != x.dtype:
+            return x + fused
+        return fused.add_(x)  # of a large map, fresh memory takes longer than the sum

@@ -18,8 +18,10 @@ class DeferredConv(nn.Module):
         super().__init__()
         self.conv = conv
 
-    def forward(self, x: Tensor) -> Tensor | DeferredMap:
+    def forward(self, x: Tensor | DeferredMap) -> Tensor | DeferredMap:
         """Convolve x (N, C, H, W), or say with what to."""
+        if isinstance(x, DeferredMap):
+            return x.then(self.conv)
         return self.conv(x) if self.training else DeferredMap(x, self.conv)
 
 
@@ -54,7 +56,8 @@ class SRNFPN(BaseModule):
         deferred_levels (Sequence[int]): Levels of the second step whose 3x3
             output convolution is left to the reader, who may need it at few
             places: in eval mode they come as ``DeferredMap``, for ``SRNHead``
-            and its ``stc_levels``. Defaults to (), none.
+            and its ``stc_levels``. Of level 0 the lateral convolution and the
+            sum are left as well. Defaults to (), none.
         init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
 
     Raises:
@@ -114,8 +117,13 @@ class SRNFPN(BaseModule):
         if not set(deferred_levels) <= set(free):
             raise ValueError(f'deferred_levels={deferred_levels} must be of {free}')
         for level in set(deferred_levels):
-            conv = self.fpn.fpn_convs[level].conv  # stock: no norm, no activation
-            self.fpn.fpn_convs[level] = DeferredConv(conv)
+            self._defer(self.fpn.fpn_convs, level)
+        if 0 in deferred_levels and len(in_channels) > 1:  # no level is made of its sum
+            self._defer(self.fpn.lateral_convs, 0)
+
+    @staticmethod
+    def _defer(convs: nn.ModuleList, level: int) -> None:
+        convs[level] = DeferredConv(convs[level].conv)  # stock: no norm, no activation
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor | DeferredMap, ...]:
         """Build both pyramids.

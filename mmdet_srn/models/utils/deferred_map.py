@@ -1,25 +1,88 @@
-"""A feature map whose last convolution is left to who reads the map."""
-
-from dataclasses import dataclass
+"""A feature map whose last layers are left to who reads the map."""
 
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+class Added(nn.Module):
+    """Adds a map, such as the one above it in a pyramid, upsampled.
+
+    Attributes:
+        addend (Tensor): Shape (N, C, H, W).
+    """
+
+    def __init__(self, addend: Tensor) -> None:
+        super().__init__()
+        self.addend = addend
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to x (N, C, H, W)."""
+        return x + self.addend
+
+
 class DeferredMap:
     """What a neck may return in place of a map, so that its reader can save work.
 
+    In mmdet's ``FPN`` it also stands for a lateral: it has a shape, and what is added
+    to it is deferred as well.
+
     Attributes:
         source (Tensor): Shape (N, C, H, W).
-        conv (nn.Module): What makes the map of it, of the same height and width.
+        layers (tuple[nn.Module]): What makes the map of it, one after the other; each
+            keeps height and width.
+
+    Args:
+        source (Tensor): See above.
+        layers (nn.Module): At least one.
     """
 
-    source: Tensor
-    conv: nn.Module
+    def __init__(self, source: Tensor, *layers: nn.Module) -> None:
+        self.source = source
+        self.layers = layers
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """N, C', H, W."""
+        channels = next(
+            layer.out_channels
+            for layer in reversed(self.layers)
+            if hasattr(layer, 'out_channels')
+        )
+        # no torch.Size: in an export these are no numbers
+        return (self.source.shape[0], channels, *self.source.shape[2:])
+
+    def then(self, layer: nn.Module) -> 'DeferredMap':
+        """Defer one more layer."""
+        return DeferredMap(self.source, *self.layers, layer)
+
+    def __add__(self, addend: Tensor) -> 'DeferredMap':
+        """Defer the sum with a map (N, C', H, W)."""
+        return self.then(Added(addend))
+
+    def split(self) -> list['DeferredMap']:
+        """The map of each image, as a batch of one."""
+        # split: of an image with an index, torch no longer sees the memory format
+        addends = {
+            layer: layer.addend.split(1)
+            for layer in self.layers
+            if isinstance(layer, Added)
+        }
+        return [
+            DeferredMap(
+                source,
+                *(
+                    Added(addends[layer][image]) if layer in addends else layer
+                    for layer in self.layers
+                ),
+            )
+            for image, source in enumerate(self.source.split(1))
+        ]
 
     def dense(self) -> Tensor:
         """Compute the whole map, (N, C', H, W)."""
-        return self.conv(self.source)
+        feature_map = self.source
+        for layer in self.layers:
+            feature_map = layer(feature_map)
+        return feature_map
 
 
 def to_dense(feature_map: Tensor | DeferredMap) -> Tensor:

@@ -13,9 +13,9 @@ SPARSE_COST = {'cpu': (1.45, 0.06e9)}
 By ``tools/benchmark_sparse.py --runs 3`` on 2 cores of an AMD EPYC (family 25 model 17)
 in fp32: 176 cases, RFE subnet of 256 channels, with and without a deferred convolution,
 maps of 256x256 to 10x8 cells, a share of 0.005 to 0.9 of the cells in clusters like
-faces'. Least squares gave 1.40 and 0.04e9, with which small maps were up to 15 % slower
+faces'. Least squares gave 1.38 and 0.07e9, with which some maps were up to 18 % slower
 than computed whole. By these two none of the cases was slower than computed whole, and
-none more than 2.4 % slower than the better way. Choosing takes 1 to 3 ms.
+none more than 5.5 % slower than the better way. Choosing takes 1 to 3 ms.
 """
 
 OTHER_SPARSE_COST = (2.0, 20e9)
@@ -131,15 +131,16 @@ class PartialMaps:
     """
 
     def __init__(self, feature_map: Tensor | DeferredMap) -> None:
-        conv = None
+        convs = None
         if isinstance(feature_map, DeferredMap):
-            conv = SparseModule(feature_map.conv)
-            if conv.chain is None:
-                feature_map, conv = feature_map.dense(), None
+            convs = [SparseModule(*image.layers) for image in feature_map.split()]
+            if convs[0].chain is None:
+                feature_map, convs = feature_map.dense(), None
         self._feature_map = feature_map
-        self.source = feature_map if conv is None else feature_map.source
+        self.source = feature_map if convs is None else feature_map.source
         # split: of an image with an index, torch no longer sees the memory format
-        self.images = [PartialMap(image, conv) for image in self.source.split(1)]
+        sources = self.source.split(1)
+        self.images = list(map(PartialMap, sources, convs or [None] * len(sources)))
 
     def may_pay(self, module: SparseModule) -> bool:
         """Whether to compute ``module`` at some cells could be faster than at all."""

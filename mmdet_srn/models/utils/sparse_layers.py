@@ -11,6 +11,7 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from ..necks.rfe import RFE
+from .deferred_map import Added
 
 NORMS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
 """In eval mode pointwise; by their methods, for mmengine swaps the class on a CPU."""
@@ -99,7 +100,7 @@ class Layer(ABC):
 class _Pointwise(Layer):
     """What looks at one cell alone; computed wherever there is input."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], work: int = 0) -> None:
+    def __init__(self, function: Callable[[Rows], Tensor], work: int = 0) -> None:
         self.function = function
         self.work = work
 
@@ -110,7 +111,7 @@ class _Pointwise(Layer):
         return have.sum() * self.work
 
     def __call__(self, rows: Rows, cells: Tensor) -> Rows:
-        return Rows(rows.cells, self.function(rows.values))
+        return Rows(rows.cells, self.function(rows))
 
 
 class _Conv(Layer):
@@ -119,11 +120,12 @@ class _Conv(Layer):
     def __init__(self, conv: nn.Conv2d) -> None:
         self.conv = conv
         self.work = conv.weight.numel()
-        (height, width), (down, right) = conv.kernel_size, conv.dilation
-        self.offsets = [
-            (i * down - conv.padding[0], j * right - conv.padding[1])
-            for i in range(height)
-            for j in range(width)
+        # rows and columns that a cell reads, relative to its own
+        self.steps = [
+            [number * dilation - padding for number in range(size)]
+            for size, dilation, padding in zip(
+                conv.kernel_size, conv.dilation, conv.padding, strict=True
+            )
         ]
 
     @cached_property
@@ -132,12 +134,9 @@ class _Conv(Layer):
         return self.conv.weight.permute(0, 2, 3, 1).flatten(1)
 
     def reach(self, cells: Tensor) -> Tensor:
-        height, width = cells.shape
-        y, x = self.conv.padding
-        grown = cells.new_zeros(height + 2 * y, width + 2 * x)
-        for dy, dx in self.offsets:
-            grown[y + dy : y + dy + height, x + dx : x + dx + width] |= cells
-        return grown[y : y + height, x : x + width]
+        for dim, steps in enumerate(self.steps):
+            cells = _stepped(cells, steps, dim)
+        return cells
 
     def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
         return cells.sum() * self.work
@@ -165,8 +164,20 @@ class _Conv(Layer):
         width = numbers.shape[1]
         at_y, at_x = cells.nonzero(as_tuple=True)
         centres = (at_y + y) * width + at_x + x
-        steps = centres.new_tensor([dy * width + dx for dy, dx in self.offsets])
+        down, right = self.steps
+        steps = centres.new_tensor([dy * width + dx for dy in down for dx in right])
         return numbers.flatten()[centres[:, None] + steps]
+
+
+def _stepped(cells: Tensor, steps: Sequence[int], dim: int) -> Tensor:
+    """Cells (H, W) that are any of these steps along a side from a given one."""
+    size = cells.shape[dim]
+    found = torch.zeros_like(cells)
+    for step in steps:
+        if (number := size - abs(step)) > 0:
+            target = found.narrow(dim, max(step, 0), number)
+            target.logical_or_(cells.narrow(dim, max(-step, 0), number))
+    return found
 
 
 class Chain(Layer):
@@ -186,7 +197,8 @@ class Chain(Layer):
         """See ``Layer``."""
         total = cells.new_zeros((), dtype=torch.long)
         for layer, output in self._outputs(cells):
-            total = total + layer.work_at(have, output)
+            if layer.work:
+                total = total + layer.work_at(have, output)
             have = have if isinstance(layer, _Pointwise) else output
         return total
 
@@ -242,9 +254,9 @@ def sparse_chain(modules: Iterable[nn.Module]) -> Chain | None:
     """Make of modules, one after the other, what computes them at some cells.
 
     Known are ``nn.Sequential``, mmcv's ``ConvModule``, ``RFE``, convolutions of stride
-    1 that keep the size, batch norm in eval mode and pointwise activations. A group
-    norm, say, sees the whole map. A module with hooks or with a ``forward`` of its
-    own counts as unknown: they would not be called.
+    1 that keep the size, batch norm in eval mode, pointwise activations and, of one
+    image, ``Added``. A group norm, say, sees the whole map. A module with hooks or with
+    a ``forward`` of its own counts as unknown: they would not be called.
 
     Args:
         modules (Iterable[nn.Module]): Modules from map to map.
@@ -294,10 +306,16 @@ def _layer(module: nn.Module) -> Layer:
     """
     if type(module) is RFE:
         return _Enhancement(module)
+    if type(module) is Added and len(module.addend) == 1:
+        return _Pointwise(
+            lambda rows: rows.values + Rows.of(module.addend[0], rows.cells).values
+        )
     if type(module) is nn.Conv2d and _keeps_size(module):
         if module.kernel_size == (1, 1):
             return _Pointwise(
-                lambda rows: F.linear(rows, module.weight.flatten(1), module.bias),
+                lambda rows: F.linear(
+                    rows.values, module.weight.flatten(1), module.bias
+                ),
                 module.weight.numel(),
             )
         return _Conv(module)
@@ -306,7 +324,7 @@ def _layer(module: nn.Module) -> Layer:
     ):
         return _Pointwise(
             lambda rows: F.batch_norm(
-                rows,
+                rows.values,
                 module.running_mean,
                 module.running_var,
                 module.weight,
@@ -315,7 +333,7 @@ def _layer(module: nn.Module) -> Layer:
             )
         )
     if type(module) in ACTIVATIONS:
-        return _Pointwise(module)
+        return _Pointwise(lambda rows: module(rows.values))
     raise UnknownLayerError(module)
 
 

@@ -35,6 +35,27 @@ def test_values_and_parameter_count():
     torch.testing.assert_close(rfe(x), plain_rfe(rfe, x))
 
 
+def test_without_gradients_the_input_stays():
+    """The sum then takes the place of the block's own values."""
+    rfe = build(in_channels=8)
+    x = torch.randn(2, 8, 5, 7)
+    before = x.clone()
+    with torch.no_grad():
+        found = rfe(x)
+    assert torch.equal(x, before)
+    assert torch.equal(found, rfe(x))
+
+
+def test_mixed_precision_keeps_the_finer_one():
+    rfe, x = build(in_channels=8), torch.randn(2, 8, 5, 7)
+    with torch.autocast('cpu', torch.bfloat16):
+        trained = rfe(x)
+        with torch.no_grad():
+            found = rfe(x)
+    assert found.dtype == trained.dtype == torch.float32
+    assert torch.equal(found, trained)
+
+
 def test_sum_has_no_relu():
     rfe = build(in_channels=8)
     x = -torch.ones(1, 8, 4, 4) * 100

@@ -156,6 +156,23 @@ def test_deferred_levels_have_the_same_weights_and_gradients():
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+def test_of_the_finest_level_the_lateral_is_deferred_as_well():
+    """And no other, of whose sum a level is made."""
+    neck = build(deferred_levels=(0, 1)).eval()
+    inputs = stages(96, 64)
+    fine, coarse = neck(inputs)[6:8]
+    assert fine.source is inputs[0] and coarse.source is not inputs[1]
+    lateral, above, conv = fine.layers
+    assert lateral is neck.fpn.lateral_convs[0].conv
+    assert conv is neck.fpn.fpn_convs[0].conv
+    assert above.addend.shape[-2:] == inputs[0].shape[-2:]
+    # a pyramid of one stage makes the next level of its lateral
+    neck = build(in_channels=[8], extra_channels=[16], deferred_levels=(0,)).eval()
+    late = neck(inputs[:1])
+    assert late[2].source is not inputs[0]
+    assert torch.equal(to_dense(late[2]), neck.train()(inputs[:1])[2])
+
+
 def test_deferred_level_that_no_step_reads_twice():
     """In place of the first step's map comes the second's, deferred or not."""
     outs = build(first_levels=(1,), deferred_levels=(0,)).eval()(stages(64, 64))

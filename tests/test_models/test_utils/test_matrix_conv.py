@@ -41,12 +41,27 @@ def products(monkeypatch) -> list[tuple[int, ...]]:
 )
 @pytest.mark.parametrize('shape', [(1, 7, 9), (3, 8, 6), (2, 5, 3)])
 @pytest.mark.parametrize('memory', [torch.contiguous_format, torch.channels_last])
-def test_is_the_convolution(kwargs, shape, memory, products):
+@pytest.mark.parametrize('weights', [torch.contiguous_format, torch.channels_last])
+def test_is_the_convolution(kwargs, shape, memory, weights, products):
     ours, stock = pair(6, 10, **kwargs)
+    ours.to(memory_format=weights)
     number, height, width = shape
     x = torch.randn(number, 6, height, width).contiguous(memory_format=memory)
     torch.testing.assert_close(ours(x), stock(x))
     assert len(products) == 1
+
+
+@pytest.mark.parametrize('memory', [torch.contiguous_format, torch.channels_last])
+def test_weights_stay_as_they_lie(memory, monkeypatch):
+    """Of 75 MB a copy would take longer than the product."""
+    ours, _ = pair(6, 10, 3, stride=2, padding=1)
+    ours.to(memory_format=memory)
+    stock, used = torch.addmm, []
+    monkeypatch.setattr(
+        torch, 'addmm', lambda *args: (used.append(args[1]), stock(*args))[1]
+    )
+    ours(torch.randn(1, 6, 7, 9))
+    assert [weight.data_ptr() for weight in used] == [ours.weight.data_ptr()]
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])

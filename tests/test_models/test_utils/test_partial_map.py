@@ -159,7 +159,21 @@ def test_whether_a_part_may_pay(deferred, monkeypatch):
     assert not maps.may_pay(SparseModule(unknown, always=True))
 
 
-def test_dense_maps():
-    source, conv = torch.randn(2, 6, 5, 4), output_conv()
-    assert torch.equal(to_dense(DeferredMap(source, conv)), conv(source))
-    assert to_dense(source) is source
+@pytest.mark.parametrize('share', [0.02, 1.1])
+def test_a_deferred_sum_of_each_image(share, monkeypatch):
+    """Convolved, summed and convolved at what is needed alone, or all over."""
+    monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))
+    lateral, conv, module = nn.Conv2d(7, 6, 1), output_conv(), reader()
+    source, above = torch.randn(2, 7, 30, 40), torch.randn(2, 6, 30, 40)
+    x = (DeferredMap(source, lateral) + above).then(conv)
+    expected = module.dense(conv(lateral(source) + above)).permute(0, 2, 3, 1)
+    cells = some(share)
+    need = module.chain.reach(cells)
+    for image, part in enumerate(PartialMaps(x).images):
+        work, found = flops(part.apply, module, cells)
+        torch.testing.assert_close(found, expected[image][cells])
+        assert work == 2 * int(
+            module.chain.work_at(need, cells)
+            + need.sum() * conv.weight.numel()
+            + SparseModule(conv).chain.reach(need).sum() * lateral.weight.numel()
+        )

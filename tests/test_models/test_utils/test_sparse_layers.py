@@ -9,6 +9,7 @@ from torch import nn
 
 from mmdet_srn.models.necks import RFE
 from mmdet_srn.models.utils import sparse_layers
+from mmdet_srn.models.utils.deferred_map import Added
 from mmdet_srn.models.utils.sparse_layers import Rows, sparse_chain
 
 
@@ -255,3 +256,17 @@ def test_one_chain_for_several_modules():
         second(first(x))[0].permute(1, 2, 0)[cells],
     )
     assert chain.work == first.weight.numel() + second.weight.numel()
+
+
+def test_a_sum_is_of_one_image():
+    layers = [
+        conv(3, channels=(3, 4)),
+        Added(torch.randn(1, 4, 11, 17)),
+        conv(3, channels=(4, 2)),
+    ]
+    x, cells = torch.randn(1, 3, 11, 17), choose('some', 11, 17)
+    chain = sparse_chain(layers)
+    found = chain(Rows.of(x[0], chain.reach(cells)), cells).values
+    expected = nn.Sequential(*layers)(x)[0].permute(1, 2, 0)[cells]
+    torch.testing.assert_close(found, expected)
+    assert sparse_chain([Added(torch.randn(2, 4, 11, 17))]) is None
