@@ -280,7 +280,7 @@ def make_ways(
         if not set(variants) & set(FORMATS):
             if released:
                 variants = (*variants, 'contiguous')
-            elif args.device == 'cpu':
+            elif torch.device(args.device).type == 'cpu':
                 variants = (*variants, 'channels_last')
         if not set(variants) & set(NORMS):
             variants = (*variants, 'unfolded' if released else 'folded')

@@ -8,11 +8,13 @@ class Added(nn.Module):
 
     Attributes:
         addend (Tensor): Shape (N, C, H, W).
+        out_channels (int): C.
     """
 
     def __init__(self, addend: Tensor) -> None:
         super().__init__()
         self.addend = addend
+        self.out_channels = addend.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to x (N, C, H, W)."""
@@ -28,7 +30,7 @@ class DeferredMap:
     Attributes:
         source (Tensor): Shape (N, C, H, W).
         layers (tuple[nn.Module]): What makes the map of it, one after the other; each
-            keeps height and width.
+            keeps height and width, and the last one has ``out_channels``.
 
     Args:
         source (Tensor): See above.
@@ -42,13 +44,9 @@ class DeferredMap:
     @property
     def shape(self) -> tuple[int, ...]:
         """N, C', H, W."""
-        channels = next(
-            layer.out_channels
-            for layer in reversed(self.layers)
-            if hasattr(layer, 'out_channels')
-        )
         # no torch.Size: in an export these are no numbers
-        return (self.source.shape[0], channels, *self.source.shape[2:])
+        number, _, *size = self.source.shape
+        return (number, self.layers[-1].out_channels, *size)
 
     def then(self, layer: nn.Module) -> 'DeferredMap':
         """Defer one more layer."""
