@@ -54,7 +54,7 @@ def test_images_keep_the_memory_format(lateral):
 
 
 def test_the_addend_is_no_parameter():
-    assert not Added(torch.ones(1)).state_dict()
+    assert not Added(torch.ones(1, 2, 3, 3)).state_dict()
 
 
 def test_dense_maps(lateral):
