@@ -14,7 +14,8 @@ Per config: parameters, and a table of one row for each way of detection:
 with +bf16, +fp16, +contiguous, +channels_last (memory format of images and weights),
 +folded, +unfolded (the backbone's batch norms), +compiled appended, such as
 auto+bf16+contiguous. Unless told otherwise 'released' is contiguous and unfolded, the
-others are as ``FaceDetector`` has them: folded, and channels last on a CPU.
+others are as ``FaceDetector`` has them: folded, and weights channels last where the
+config has images so (the configs here: on a CPU).
 
 Without a checkpoint the weights are random and the first step leaves nothing, or all:
 --share then says what percent of the cells of the levels with two-step classification
@@ -72,6 +73,7 @@ from mmdet_srn.analysis.variants import FORMATS, NORMS, VARIANTS, make_variant
 from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.deploy.torch_detector import load_detector
 from mmdet_srn.models.dense_heads import SRNHead
+from mmdet_srn.models.utils.weight_layout import images_are_channels_last
 
 EXACT, NEAR = (1e-3, 1e-5), (1.0, 0.01)  # pixels, score
 SEED = 0
@@ -280,7 +282,7 @@ def make_ways(
         if not set(variants) & set(FORMATS):
             if released:
                 variants = (*variants, 'contiguous')
-            elif torch.device(args.device).type == 'cpu':
+            elif images_are_channels_last(detector):
                 variants = (*variants, 'channels_last')
         if not set(variants) & set(NORMS):
             variants = (*variants, 'unfolded' if released else 'folded')

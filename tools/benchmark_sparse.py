@@ -8,14 +8,15 @@
 between the two, by ``SPARSE_COST``: sparse where factor * sparse multiply-adds +
 overhead is less than the dense multiply-adds. Here both are timed where ``predict``
 uses them, on SRN's class subnet (3x3, RFE, 3x3, predictor, of 256 channels), with and
-without a 3x3 convolution that the neck left to the reader. Weights and maps are
-random, the cells clusters as faces leave them.
+without what the neck left to the reader. Weights and maps are random, the cells
+clusters as faces leave them.
 
 The ways take turns, so what else the machine does hits all. Times are medians of wall
 clock; the columns are
 
     left %     cells at which an output is asked for
-    deferred   whether the neck's convolution is computed, too
+    deferred   what is computed before: the neck's 3x3 convolution (conv), or its
+               lateral 1x1, the sum with the map above and the 3x3 (sum)
     G sparse, G dense
                1e9 multiply-adds
     ratio      of these
@@ -23,9 +24,9 @@ clock; the columns are
     chosen     what the present cost chooses
     lost %     time that this takes more than the better one
 
-Each sparse call lays out its weights anew, as the first map of a batch does in
-``predict``; the later ones lay out the deferred convolution's alone. --keep-weights
-times those that lay out none.
+Contiguous weights are laid out anew in each sparse call, as for the first map of a
+batch in ``predict``. There later levels lay out the deferred layers' alone, and later
+images nothing: --keep-weights times these. Channels last, weights are read as they lie.
 
 Below the table: a cost fitted to these cases beside the present one, and how well both
 choose in them. The fit is by least squares of the error in the sparse time, as a share
@@ -57,6 +58,7 @@ from mmdet_srn.analysis.surviving_share import clustered_cells
 from mmdet_srn.analysis.turns import take_turns
 from mmdet_srn.analysis.variants import FORMATS, PRECISIONS, precision_context
 from mmdet_srn.models.dense_heads import SRNHead
+from mmdet_srn.models.utils.deferred_map import Added
 from mmdet_srn.models.utils.partial_map import OTHER_SPARSE_COST, SPARSE_COST
 
 CHANNELS = 256
@@ -130,7 +132,7 @@ def make_context(dtype: str, device: torch.device) -> AbstractContextManager:
 
 def make_cases(
     args: argparse.Namespace, device: torch.device
-) -> Iterator[tuple[str, SparseAndDense]]:
+) -> Iterator[tuple[str, str, SparseAndDense]]:
     """Make what is timed.
 
     Args:
@@ -138,23 +140,26 @@ def make_cases(
         device (torch.device): Where it is computed.
 
     Yields:
-        tuple[str, SparseAndDense]: Name of the map's size, and both ways.
+        tuple[str, str, SparseAndDense]: Name of the map's size, what is deferred, and
+        both ways.
     """
     torch.manual_seed(SEED)
     name = args.format or ('channels_last' if device.type == 'cpu' else 'contiguous')
     placed = dict(device=device, memory_format=FORMATS[name])
     head = SRNHead(num_classes=1, in_channels=CHANNELS).eval().to(**placed)
     conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1).to(**placed)
+    lateral = nn.Conv2d(CHANNELS, CHANNELS, 1).to(**placed)
     for width, height in args.sizes:
         source = torch.randn(1, CHANNELS, height, width, device=device)
         source = source.contiguous(memory_format=FORMATS[name])
+        deferred = dict(no=(), conv=(conv,), sum=(lateral, Added(source), conv))
         generator = torch.Generator().manual_seed(SEED)
         for share in args.shares:
             cells = clustered_cells(height, width, share / 100, generator).to(device)
-            for deferred in (None, conv):
+            for kind, layers in deferred.items():
                 modules = (head.cls_subnet, head.conv_cls)
-                ways = SparseAndDense(modules, source, cells, deferred)
-                yield f'{width}x{height}', ways
+                ways = SparseAndDense(modules, source, cells, layers)
+                yield f'{width}x{height}', kind, ways
 
 
 def measure(
@@ -171,7 +176,7 @@ def measure(
         part of them that a cost is fitted to.
     """
     present = present_cost(device)
-    for name, ways in make_cases(args, device):
+    for name, deferred, ways in make_cases(args, device):
         # one context for all calls: it keeps the dense weights in its type, as the
         # first step leaves them in ``predict``
         with torch.no_grad(), make_context(args.dtype, device):
@@ -185,7 +190,7 @@ def measure(
         row = dict(
             size=name,
             left_percent=100 * int(ways.cells.sum()) / ways.cells.numel(),
-            deferred=ways.conv is not None,
+            deferred=deferred,
             sparse_multiply_adds=ways.sparse_work,
             dense_multiply_adds=ways.dense_work,
             sparse_ms=1e3 * sparse,
@@ -217,7 +222,7 @@ def cells_of(row: dict[str, Any]) -> list[str]:
     return [
         row['size'],
         f'{row["left_percent"]:.1f}',
-        'yes' if row['deferred'] else 'no',
+        row['deferred'],
         f'{sparse / 1e9:.3f}',
         f'{dense / 1e9:.3f}',
         f'{sparse / dense:.3f}',
@@ -232,7 +237,7 @@ def cells_of(row: dict[str, Any]) -> list[str]:
 def case_name(row: dict[str, Any]) -> str:
     """Name a case."""
     name = f'{row["size"]}, {row["left_percent"]:.1f} % left'
-    return f'{name}, deferred' if row['deferred'] else name
+    return name if row['deferred'] == 'no' else f'{name}, {row["deferred"]} deferred'
 
 
 def judged(

@@ -18,10 +18,10 @@ class SparseAndDense:
     Args:
         modules (Sequence[nn.Module]): What reads the map, such as a subnet and its
             predictor; in evaluation mode.
-        source (Tensor): The map, or what ``conv`` makes it of; (1, C, H, W).
+        source (Tensor): The map, or what ``deferred`` makes it of; (1, C, H, W).
         cells (Tensor): Boolean (H, W), at least one.
-        conv (nn.Module, optional): Convolution that the neck left to the reader.
-            Defaults to None.
+        deferred (Sequence[nn.Module]): Layers that the neck left to the reader, as in
+            ``DeferredMap``. Defaults to (), none.
 
     Raises:
         ValueError: If a module cannot be computed at some cells only.
@@ -32,31 +32,33 @@ class SparseAndDense:
         modules: Sequence[nn.Module],
         source: Tensor,
         cells: Tensor,
-        conv: nn.Module | None = None,
+        deferred: Sequence[nn.Module] = (),
     ) -> None:
         self.modules = modules
-        self.conv = conv
+        self.deferred = deferred
         self.cells = cells
         self.source = source
         self.renew()
-        used = [self._reader] if conv is None else [self._reader, self._conv]
+        used = [self._reader, self._maker] if deferred else [self._reader]
         if any(module.chain is None for module in used):
             raise ValueError('a module cannot be computed at some cells only')
         need = self._reader.chain.reach(cells)
         sparse_work = self._reader.chain.work_at(need, cells)
-        if conv is not None:
-            sparse_work = sparse_work + self._conv.chain.work_at(need, need)
+        if deferred:
+            chain = self._maker.chain
+            sparse_work = sparse_work + chain.work_at(chain.reach(need), need)
         self.sparse_work = int(sparse_work)
         self.dense_work = sum(module.chain.work for module in used) * cells.numel()
 
     def renew(self) -> None:
         """Forget how the weights were laid out for the sparse computation.
 
-        ``SRNHead.predict`` lays the subnet's out once a batch, where a level is
-        sparse, and those of ``conv`` for each level and image.
+        ``SRNHead.predict`` lays out contiguous weights of the subnet once a batch,
+        where a level is sparse, and those of ``deferred`` for each level. Weights
+        channels last are read as they lie.
         """
         self._reader = SparseModule(*self.modules, always=True)
-        self._conv = None if self.conv is None else SparseModule(self.conv)
+        self._maker = SparseModule(*self.deferred) if self.deferred else None
 
     def sparse(self) -> Tensor:
         """Compute the cells alone, (number of cells, C')."""
@@ -65,8 +67,8 @@ class SparseAndDense:
     def dense(self) -> Tensor:
         """Compute the whole map, and read the cells, (number of cells, C')."""
         feature_map = self.source
-        if self._conv is not None:
-            feature_map = self._conv.dense(feature_map)
+        if self._maker is not None:
+            feature_map = self._maker.dense(feature_map)
         return Rows.of(self._reader.dense(feature_map)[0], self.cells).values
 
     def choose(self) -> bool:
@@ -80,4 +82,4 @@ class SparseAndDense:
 
     def _map(self) -> PartialMap:
         """Make one of which nothing is computed yet."""
-        return PartialMap(self.source, self._conv)
+        return PartialMap(self.source, self._maker)

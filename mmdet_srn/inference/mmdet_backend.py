@@ -18,6 +18,7 @@ from torch import nn
 
 from ..analysis.machine import check_device
 from ..models.utils.fold_norms import fold_norms, modules_with_backbone
+from ..models.utils.weight_layout import lay_out_weights
 from .checkpoint_file import UnfitError, check_fit, load_checkpoint
 from .images import read_image, run_pipeline
 
@@ -70,9 +71,7 @@ class MMDetBackend:
             raise ValueError(f'{self.name} is for {max(numbers)} classes, not for one')
         for module in modules_with_backbone(self._inferencer.model):
             module.backbone = fold_norms(module.backbone)
-        if next(self._inferencer.model.parameters()).device.type == 'cpu':
-            # else torch lays the weights out so in each call
-            self._inferencer.model.to(memory_format=torch.channels_last)
+        lay_out_weights(self._inferencer.model)
 
     @property
     def has_multi_scale(self) -> bool:

@@ -8,17 +8,21 @@ from mmdet_srn.analysis.sparse_and_dense import SparseAndDense
 from mmdet_srn.analysis.sparse_cost import SparseComparison, SparseCost
 from mmdet_srn.models.necks import RFE
 from mmdet_srn.models.utils import partial_map
+from mmdet_srn.models.utils.deferred_map import Added
+
+KINDS = ('no', 'conv', 'sum')
 
 
-def build(deferred=False, share=0.1, size=(12, 16)):
+def build(kind='no', share=0.1, size=(12, 16)):
     subnet = nn.Sequential(
         ConvModule(8, 8, 3, padding=1), RFE(8), ConvModule(8, 8, 3, padding=1)
     )
-    conv = nn.Conv2d(6, 8, 3, padding=1) if deferred else None
-    source = torch.randn(1, 6 if deferred else 8, *size)
-    return SparseAndDense(
-        (subnet, nn.Conv2d(8, 3, 1)), source, torch.rand(size) < share, conv
-    )
+    conv, lateral = nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(8, 6, 1)
+    above = Added(torch.randn(1, 6, *size))
+    deferred = dict(no=(), conv=(conv,), sum=(lateral, above, conv))[kind]
+    source = torch.randn(1, 6 if kind == 'conv' else 8, *size)
+    modules = (subnet, nn.Conv2d(8, 3, 1))
+    return SparseAndDense(modules, source, torch.rand(size) < share, deferred)
 
 
 def flops(function):
@@ -27,12 +31,12 @@ def flops(function):
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize('deferred', [False, True])
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('share', [0.02, 0.3, 1.1])
-def test_both_are_the_modules_at_the_cells(deferred, share):
-    ways = build(deferred, share)
+def test_both_are_the_modules_at_the_cells(kind, share):
+    ways = build(kind, share)
     expected = ways.source
-    for module in ([ways.conv] if deferred else []) + list(ways.modules):
+    for module in (*ways.deferred, *ways.modules):
         expected = module(expected)
     expected = expected[0].permute(1, 2, 0)[ways.cells]
     for _ in range(2):
@@ -41,21 +45,21 @@ def test_both_are_the_modules_at_the_cells(deferred, share):
         ways.renew()
 
 
-@pytest.mark.parametrize('deferred', [False, True])
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('share', [0.02, 0.3, 1.1])
-def test_work_is_what_is_computed_each_time(deferred, share):
-    ways = build(deferred, share)
+def test_work_is_what_is_computed_each_time(kind, share):
+    ways = build(kind, share)
     for _ in range(2):
         assert flops(ways.sparse) == 2 * ways.sparse_work
         assert flops(ways.dense) == 2 * ways.dense_work
     assert flops(ways.choose) == 0
 
 
-@pytest.mark.parametrize('deferred', [False, True])
-def test_chooses_as_the_cost_says(deferred, monkeypatch):
+@pytest.mark.parametrize('kind', KINDS)
+def test_chooses_as_the_cost_says(kind, monkeypatch):
     chosen = set()
     for share in (0.02, 0.1, 0.5):
-        ways = build(deferred, share)
+        ways = build(kind, share)
         case = SparseComparison(ways.sparse_work, ways.dense_work, 1.0, 1.0)
         even = ways.dense_work - ways.sparse_work
         for cost in ((1.35, 0.0), (1.0, even), (1.0, even - 1), (3.0, 1e5)):
@@ -67,10 +71,10 @@ def test_chooses_as_the_cost_says(deferred, monkeypatch):
 
 @pytest.mark.parametrize('changed', ['modules', 'conv'])
 def test_weights_are_laid_out_once_until_renewed(changed):
-    ways = build(deferred=True)
+    ways = build('conv')
     with torch.no_grad():
         before = ways.sparse()
-        part = ways.conv if changed == 'conv' else ways.modules[0][0].conv
+        part = ways.deferred[0] if changed == 'conv' else ways.modules[0][0].conv
         part.weight.mul_(2)
         assert torch.equal(ways.sparse(), before)
         ways.renew()
@@ -84,6 +88,6 @@ def test_unknown_modules(deferred):
     known, unknown = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1, groups=2)
     with pytest.raises(ValueError, match='at some cells only'):
         if deferred:
-            SparseAndDense([known], x, cells, unknown)
+            SparseAndDense([known], x, cells, [unknown])
         else:
             SparseAndDense([unknown], x, cells)

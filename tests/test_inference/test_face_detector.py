@@ -484,6 +484,37 @@ def test_weights_are_channels_last(tiny):
             assert weight.is_contiguous(memory_format=torch.channels_last), name
 
 
+TWO_STAGES = """
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+model = dict(
+    backbone=dict(depth=18, base_channels=8, init_cfg=None),
+    neck=dict(in_channels=[8, 16, 32, 64]),
+    roi_head=dict(bbox_head=dict(num_classes=1, fc_out_channels=16)),
+    test_cfg=dict(rcnn=dict(score_thr=0.01, max_per_img=20)))
+"""
+
+
+def test_operators_of_mmcv_get_contiguous_maps(tmp_path, files):
+    """``RoIAlign`` on a CPU misreads others, and says nothing."""
+    config, checkpoint = tmp_path / 'two_stages.py', tmp_path / 'two_stages.pth'
+    config.write_text(TWO_STAGES)
+    torch.manual_seed(0)
+    model = MODELS.build(dict(Config.fromfile(config).model, _scope_='mmdet'))
+    model.init_weights()
+    nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=3.0)
+    write_checkpoint(model, checkpoint)
+    detector = FaceDetector(config, checkpoint, device='cpu', score_thr=None)
+    stock = DetInferencer(
+        str(config), str(checkpoint), device='cpu', show_progress=False
+    )
+    sample = stock(str(files[0]), return_datasamples=True)['predictions'][0]
+    found, wanted = detector.detect(files[0]), sample.pred_instances
+    assert len(wanted) > 5 and wanted.scores.std() > 1e-3
+    for name in ('bboxes', 'scores'):
+        ours, theirs = getattr(found, name), wanted[name].numpy()
+        np.testing.assert_allclose(ours, theirs, **CLOSE)
+
+
 def test_device(tiny):
     with pytest.raises(ValueError, match="device 'nope' cannot be used"):
         FaceDetector(*tiny, device='nope')

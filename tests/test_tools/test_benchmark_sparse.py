@@ -67,15 +67,17 @@ def test_measures(tool, tmp_path, capsys):
     report = json.loads(out.read_text())
     rows, lines = report['cases'], table(text)
     assert [(row['size'], row['deferred']) for row in rows] == [
-        *(('9x6', False), ('9x6', True)) * 2,
-        *(('4x3', False), ('4x3', True)) * 2,
+        (size, deferred)
+        for size in ('9x6', '4x3')
+        for _ in range(2)
+        for deferred in ('no', 'conv', 'sum')
     ]
     cases = []
     for row, line in zip(rows, lines, strict=True):
         assert line[:3] == [
             row['size'],
             f'{row["left_percent"]:.1f}',
-            'yes' if row['deferred'] else 'no',
+            row['deferred'],
         ]
         assert 5 <= row['left_percent'] <= 100
         sparse, dense = row['sparse_multiply_adds'], row['dense_multiply_adds']
@@ -97,11 +99,14 @@ def test_measures(tool, tmp_path, capsys):
 def test_work_is_that_of_the_class_subnet(tool):
     """3x3, RFE and 3x3 of 256 channels, and a predictor of two anchors."""
     args = tool.parse_args(TINY)
-    (_, plain), (_, deferred), *_ = tool.make_cases(args, torch.device('cpu'))
+    made = [ways for _, _, ways in tool.make_cases(args, torch.device('cpu'))]
+    plain, deferred, added = made[:3]
     conv, rfe = 256 * 256 * 9, 4 * 64 * 256 + 64 * 64 * (5 + 5 + 3 + 3 + 4) + 256 * 256
     assert plain.dense_work == 9 * 6 * (2 * conv + rfe + 256 * 2)
     assert deferred.dense_work == plain.dense_work + 9 * 6 * conv
+    assert added.dense_work == deferred.dense_work + 9 * 6 * 256 * 256
     assert torch.equal(plain.cells, deferred.cells)
+    assert torch.equal(plain.cells, added.cells)
 
 
 def test_fit_and_choices(tool, pretend, monkeypatch, tmp_path, capsys):
@@ -126,7 +131,7 @@ def test_fit_and_choices(tool, pretend, monkeypatch, tmp_path, capsys):
     worst = report['cases'][losses.index(max(losses))]
     assert present['most_lost_at'].startswith(f'{worst["size"]}, ')
     text = capsys.readouterr().out
-    assert f'{present["wrong"]} of 24' in text and '0 of 24' in text
+    assert f'{present["wrong"]} of 36' in text and '0 of 36' in text
     for name, cost in (('present', present), ('fitted', fitted)):
         most = f'{cost["most_lost_percent"]:.1f} % slower than the better one'
         assert f'{name}: at most {most} ({cost["most_lost_at"]})' in text
@@ -140,10 +145,11 @@ def test_fit_and_choices(tool, pretend, monkeypatch, tmp_path, capsys):
     [([], True), (['--format=channels_last'], True), (['--format=contiguous'], False)],
 )
 def test_memory_format(tool, more, channels_last):
-    for _, ways in tool.make_cases(
+    for _, _, ways in tool.make_cases(
         tool.parse_args([*TINY, *more]), torch.device('cpu')
     ):
         assert ways.source.is_contiguous() != channels_last
+        assert ways.modules[0][0].conv.weight.is_contiguous() != channels_last
         assert ways.source.shape[1] == 256
 
 
@@ -162,8 +168,8 @@ def test_precision(tool, monkeypatch, tmp_path):
         found.clear()
         assert tool.main([*smallest, f'--dtype={dtype}']) == 0
         assert json.loads(out.read_text())['dtype'] == dtype
-        # both ways, deferred or not, to warm up and timed
-        assert found == 2 * 2 * 2 * [expected]
+        # both ways, with what is deferred or not, to warm up and timed
+        assert found == 2 * 3 * 2 * [expected]
 
 
 @pytest.mark.parametrize('keep', [False, True])
@@ -175,7 +181,7 @@ def test_weights_are_laid_out_anew(tool, pretend, keep, monkeypatch):
     )
     assert tool.main([*TINY, *(['--keep-weights'] if keep else [])]) == 0
     # when made, and before each of three calls to warm up and to time
-    assert len(renewed) == 8 * (1 if keep else 1 + 3 * 2)
+    assert len(renewed) == 12 * (1 if keep else 1 + 3 * 2)
 
 
 @pytest.mark.parametrize(

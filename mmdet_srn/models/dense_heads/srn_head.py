@@ -402,9 +402,7 @@ class SRNHead(AnchorHead):
     def _split_steps(self, x: Sequence) -> tuple[Sequence, Sequence]:
         num_levels = self.prior_generator.num_levels
         for number, feature_map in enumerate(x):
-            if isinstance(feature_map, Tensor) and (
-                feature_map.shape[1] != self.in_channels
-            ):
+            if feature_map.shape[1] != self.in_channels:
                 raise ValueError(
                     f'map {number} of the neck has {feature_map.shape[1]} channels, '
                     f'but SRNHead was built for in_channels={self.in_channels}; set '

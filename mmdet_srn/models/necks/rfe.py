@@ -21,7 +21,8 @@ class RFE(BaseModule):
     Parallel branches with rectangular kernels see faces of unusual poses; each
     is 1x1, rectangular kernel, 1x1. They are concatenated, fused by a 1x1
     convolution and added to the input. ReLU follows every convolution, none
-    the sum (released code).
+    the sum (released code). Where no gradients are wanted the sum takes the place
+    of the last convolution's values, which a hook on ``fuse`` may have kept.
 
     It works inside ``SRNHead``'s subnets and, since it also takes the tuple of
     maps that an FPN returns, as a neck after any FPN::

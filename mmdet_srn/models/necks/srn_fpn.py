@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..utils.deferred_map import DeferredMap
 from ..utils.matrix_conv import MatrixConv2d
+
+_is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # not in torch 2.1
 
 
 class DeferredConv(nn.Module):
@@ -23,6 +26,17 @@ class DeferredConv(nn.Module):
         if isinstance(x, DeferredMap):
             return x.then(self.conv)
         return self.conv(x) if self.training else DeferredMap(x, self.conv)
+
+
+class DeferredLateral(DeferredConv):
+    """One that makes a lateral, whose sum with the map above is then deferred as well.
+
+    Not in a compiler, which cannot trace the sum of a tensor with something else.
+    """
+
+    def forward(self, x: Tensor) -> Tensor | DeferredMap:
+        """Convolve x (N, C, H, W), or say with what to."""
+        return self.conv(x) if _is_compiling() else super().forward(x)
 
 
 @MODELS.register_module()
@@ -56,8 +70,9 @@ class SRNFPN(BaseModule):
         deferred_levels (Sequence[int]): Levels of the second step whose 3x3
             output convolution is left to the reader, who may need it at few
             places: in eval mode they come as ``DeferredMap``, for ``SRNHead``
-            and its ``stc_levels``. Of level 0 the lateral convolution and the
-            sum are left as well. Defaults to (), none.
+            and its ``stc_levels``. Of level 0, where there are others, the
+            lateral convolution and the sum are left as well. Defaults to (),
+            none.
         init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
 
     Raises:
@@ -116,14 +131,12 @@ class SRNFPN(BaseModule):
             free.pop()
         if not set(deferred_levels) <= set(free):
             raise ValueError(f'deferred_levels={deferred_levels} must be of {free}')
+        convs, laterals = self.fpn.fpn_convs, self.fpn.lateral_convs
         for level in set(deferred_levels):
-            self._defer(self.fpn.fpn_convs, level)
+            # stock: no norm, no activation
+            convs[level] = DeferredConv(convs[level].conv)
         if 0 in deferred_levels and len(in_channels) > 1:  # no level is made of its sum
-            self._defer(self.fpn.lateral_convs, 0)
-
-    @staticmethod
-    def _defer(convs: nn.ModuleList, level: int) -> None:
-        convs[level] = DeferredConv(convs[level].conv)  # stock: no norm, no activation
+            laterals[0] = DeferredLateral(laterals[0].conv)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor | DeferredMap, ...]:
         """Build both pyramids.
@@ -150,7 +163,7 @@ class SRNFPN(BaseModule):
             )
         stages = list(inputs)
         for conv in self.extra_convs:
-            # C6's weights, 75 MB, would be laid out as a map of a few cells is
+            # contiguous weights, 75 MB of C6, would be laid out as a channels last map
             stages.append(conv(stages[-1].contiguous()))
         second = self.fpn(inputs)
         first = list(second)

@@ -1,5 +1,6 @@
 """A feature map whose last layers are left to who reads the map."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -53,7 +54,17 @@ class DeferredMap:
         return DeferredMap(self.source, *self.layers, layer)
 
     def __add__(self, addend: Tensor) -> 'DeferredMap':
-        """Defer the sum with a map (N, C', H, W)."""
+        """Defer the sum with a map (N, C', H, W).
+
+        Raises:
+            ValueError: If the map has another shape.
+        """
+        # under a trace sizes are tensors, and the sum will say it
+        if not torch.jit.is_tracing() and tuple(addend.shape) != self.shape:
+            raise ValueError(
+                f'a map {tuple(addend.shape)} cannot be added to one {self.shape}; if '
+                'the neck upsamples by scale_factor, its maps must be even'
+            )
         return self.then(Added(addend))
 
     def split(self) -> list['DeferredMap']:

@@ -25,10 +25,8 @@ def fold_norms(backbone: nn.Module) -> nn.Module:
             it is.
 
     Returns:
-        nn.Module: A copy in eval mode, on a CPU with its weights channels last, for
-        else torch lays them out so in each call; the backbone itself where there is
-        nothing to fold, or, with a warning, where folding fails or computes something
-        else.
+        nn.Module: A copy in eval mode; the backbone itself where there is nothing to
+        fold, or, with a warning, where folding fails or computes something else.
     """
     norm = nn.modules.batchnorm._BatchNorm
     if not any(isinstance(module, norm) for module in backbone.modules()):
@@ -53,11 +51,7 @@ def fold_norms(backbone: nn.Module) -> nn.Module:
         problem = f'{type(error).__name__}: {error}'
     else:
         if difference <= TOLERANCE:
-            if half:
-                folded.to(first.dtype)
-            if first.device.type == 'cpu':
-                folded.to(memory_format=torch.channels_last)
-            return folded
+            return folded.to(first.dtype) if half else folded
         problem = f'its maps would differ by {difference:.2g} of the largest value'
     warnings.warn(
         f'the batch norms of {type(backbone).__name__} stay, as they cannot be folded '

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
-from .deferred_map import DeferredMap, to_dense
+from .deferred_map import Added, DeferredMap, to_dense
 from .sparse_layers import Rows, sparse_chain
 
 SPARSE_COST = {'cpu': (1.45, 0.06e9)}
@@ -98,7 +98,8 @@ class PartialMap:
     def _sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
         sparse = module.chain.work_at(need, cells)
         if self._map is None and not self._has(need):
-            sparse = sparse + self.conv.chain.work_at(need, need)
+            chain = self.conv.chain
+            sparse = sparse + chain.work_at(chain.reach(need), need)
         factor, overhead = self._cost
         return factor * int(sparse) + overhead < self._dense_work(module)
 
@@ -133,7 +134,7 @@ class PartialMaps:
     def __init__(self, feature_map: Tensor | DeferredMap) -> None:
         convs = None
         if isinstance(feature_map, DeferredMap):
-            convs = [SparseModule(*image.layers) for image in feature_map.split()]
+            convs = _sparse_modules(feature_map)
             if convs[0].chain is None:
                 feature_map, convs = feature_map.dense(), None
         self._feature_map = feature_map
@@ -153,3 +154,10 @@ class PartialMaps:
     @cached_property
     def _whole(self) -> Tensor:
         return to_dense(self._feature_map)
+
+
+def _sparse_modules(feature_map: DeferredMap) -> list[SparseModule]:
+    """What makes the map of each image; one for all where nothing is an image's own."""
+    if any(isinstance(layer, Added) for layer in feature_map.layers):
+        return [SparseModule(*image.layers) for image in feature_map.split()]
+    return [SparseModule(*feature_map.layers)] * len(feature_map.source)

@@ -39,11 +39,13 @@ def test_without_gradients_the_input_stays():
     """The sum then takes the place of the block's own values."""
     rfe = build(in_channels=8)
     x = torch.randn(2, 8, 5, 7)
-    before = x.clone()
+    before, fused = x.clone(), []
+    rfe.fuse.register_forward_hook(lambda *args: fused.append(args[-1].data_ptr()))
     with torch.no_grad():
         found = rfe(x)
     assert torch.equal(x, before)
     assert torch.equal(found, rfe(x))
+    assert found.data_ptr() == fused[0] and rfe(x).data_ptr() != fused[-1]
 
 
 def test_mixed_precision_keeps_the_finer_one():

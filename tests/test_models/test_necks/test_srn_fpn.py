@@ -173,6 +173,47 @@ def test_of_the_finest_level_the_lateral_is_deferred_as_well():
     assert torch.equal(to_dense(late[2]), neck.train()(inputs[:1])[2])
 
 
+def test_compiles_as_one_graph():
+    """A compiler cannot trace the sum of a tensor with something else."""
+    neck = build(deferred_levels=(0, 1, 2)).eval()
+    compiled = torch.compile(neck, backend='eager', fullgraph=True)
+    inputs = stages(96, 64)
+    with torch.no_grad():
+        for ours, theirs in zip(compiled(inputs), neck(inputs), strict=True):
+            torch.testing.assert_close(to_dense(ours), to_dense(theirs))
+
+
+def test_exports():
+    """Also where the sum is deferred, at sizes that the export does not know."""
+    neck = build(deferred_levels=(0, 1, 2)).eval()
+
+    class Dense(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neck = neck
+
+        def forward(self, *inputs):
+            return [to_dense(each) for each in self.neck(inputs)]
+
+    size = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.export.export(
+        Dense(), tuple(stages(320, 256)), dynamic_shapes=((size,) * 4,), strict=False
+    )
+    other = stages(256, 384)
+    for ours, theirs in zip(program.module()(*other), Dense()(*other), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_odd_maps_upsampled_by_a_factor():
+    """Said by the neck, as by FPN, and not misread by who computes some cells."""
+    upsample = dict(scale_factor=2, mode='nearest')
+    neck = build(deferred_levels=(0,), upsample_cfg=upsample).eval()
+    maps = stages(96, 128)
+    maps[0] = torch.randn(2, 8, 25, 33)
+    with pytest.raises(ValueError, match='scale_factor'):
+        neck(maps)
+
+
 def test_deferred_level_that_no_step_reads_twice():
     """In place of the first step's map comes the second's, deferred or not."""
     outs = build(first_levels=(1,), deferred_levels=(0,)).eval()(stages(64, 64))

@@ -61,3 +61,11 @@ def test_dense_maps(lateral):
     source = torch.randn(2, 6, 5, 4)
     assert torch.equal(to_dense(DeferredMap(source, lateral)), lateral(source))
     assert to_dense(source) is source
+
+
+def test_a_sum_is_of_one_shape(lateral):
+    """Not found when it is computed: at some cells, another width would be misread."""
+    late = DeferredMap(torch.randn(2, 6, 5, 3), lateral)
+    for shape in ((2, 8, 5, 4), (2, 8, 6, 3), (1, 8, 5, 3), (2, 6, 5, 3)):
+        with pytest.raises(ValueError, match='upsamples by scale_factor'):
+            late + torch.randn(shape)

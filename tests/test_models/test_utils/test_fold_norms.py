@@ -48,15 +48,6 @@ def test_computes_the_same(make):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_are_laid_out_once(resnet):
-    """As torch would on a CPU, in each call."""
-    format = torch.channels_last
-    for name, weight in fold_norms(resnet).named_parameters():
-        if name.endswith('weight'):
-            assert weight.is_contiguous(memory_format=format), name
-    assert not resnet.conv1.weight.is_contiguous(memory_format=format)
-
-
 @pytest.mark.parametrize('training', [False, True])
 def test_leaves_the_backbone_as_it_is(resnet, training):
     resnet.train(training)

@@ -159,6 +159,15 @@ def test_whether_a_part_may_pay(deferred, monkeypatch):
     assert not maps.may_pay(SparseModule(unknown, always=True))
 
 
+def test_weights_are_laid_out_once_for_all_images():
+    """But where a sum is each image's own."""
+    source, conv = torch.randn(3, 6, 5, 4), output_conv()
+    convs = {id(part.conv) for part in PartialMaps(DeferredMap(source, conv)).images}
+    assert len(convs) == 1
+    late = (DeferredMap(source, nn.Conv2d(6, 6, 1)) + source).then(conv)
+    assert len({id(part.conv) for part in PartialMaps(late).images}) == 3
+
+
 @pytest.mark.parametrize('share', [0.02, 1.1])
 def test_a_deferred_sum_of_each_image(share, monkeypatch):
     """Convolved, summed and convolved at what is needed alone, or all over."""
@@ -172,8 +181,21 @@ def test_a_deferred_sum_of_each_image(share, monkeypatch):
     for image, part in enumerate(PartialMaps(x).images):
         work, found = flops(part.apply, module, cells)
         torch.testing.assert_close(found, expected[image][cells])
-        assert work == 2 * int(
+        predicted = int(
             module.chain.work_at(need, cells)
             + need.sum() * conv.weight.numel()
             + SparseModule(conv).chain.reach(need).sum() * lateral.weight.numel()
         )
+        assert work == 2 * predicted
+        # what is compared is what is computed
+        (part,) = PartialMaps(
+            (DeferredMap(source[:1], lateral) + above[:1]).then(conv)
+        ).images
+        dense = part._dense_work(module)
+        for overhead, pays in (
+            (dense - predicted - 1, True),
+            (dense - predicted, False),
+        ):
+            monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, overhead))
+            assert part._sparse_pays(module, need, cells) == pays
+        monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))

@@ -1,0 +1,33 @@
+"""Weights in the memory format of the images that they are convolved with."""
+
+import torch
+from torch import nn
+
+from ..data_preprocessors import ChannelsLastPreprocessor
+from .matrix_conv import MatrixConv2d
+
+
+def images_are_channels_last(detector: nn.Module) -> bool:
+    """Whether a detector's preprocessor lays images out so, on the device it is on."""
+    preprocessor = getattr(detector, 'data_preprocessor', None)
+    device = next(detector.parameters()).device
+    return isinstance(
+        preprocessor, ChannelsLastPreprocessor
+    ) and preprocessor.applies_to(device)
+
+
+def lay_out_weights(detector: nn.Module) -> None:
+    """Lay weights out channels last where the detector's images are.
+
+    On a CPU torch otherwise lays them out so in each call. Where images are contiguous
+    nothing is changed: such weights would turn all maps channels last, which mmcv's
+    operators on a CPU misread; see ``ChannelsLastPreprocessor``. Subclasses of
+    ``nn.Conv2d`` may read their weights as they lie and are left alone.
+
+    Args:
+        detector (nn.Module): On its device; with a ``data_preprocessor``.
+    """
+    if images_are_channels_last(detector):
+        for module in detector.modules():
+            if type(module) in (nn.Conv2d, MatrixConv2d):
+                module.to(memory_format=torch.channels_last)
