@@ -43,12 +43,8 @@ class SparseAndDense:
         if any(module.chain is None for module in used):
             raise ValueError('a module cannot be computed at some cells only')
         need = self._reader.chain.reach(cells)
-        sparse_work = self._reader.chain.work_at(need, cells)
-        if deferred:
-            chain = self._maker.chain
-            sparse_work = sparse_work + chain.work_at(chain.reach(need), need)
-        self.sparse_work = int(sparse_work)
-        self.dense_work = sum(module.chain.work for module in used) * cells.numel()
+        self.sparse_work = self._map()._sparse_work(self._reader, need, cells)
+        self.dense_work = self._map()._dense_work(self._reader)
 
     def renew(self) -> None:
         """Forget how the weights were laid out for the sparse computation.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..utils.deferred_map import DeferredMap
 from ..utils.matrix_conv import MatrixConv2d
 
-_is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # not in torch 2.1
+_is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # older torch may lack it
 
 
 class DeferredConv(nn.Module):

@@ -97,13 +97,17 @@ class PartialMap:
             per_cell += self.conv.chain.work
         return per_cell * self.source[0, 0].numel()
 
-    def _sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
-        sparse = module.chain.work_at(need, cells)
+    def _sparse_work(self, module: SparseModule, need: Tensor, cells: Tensor) -> int:
+        work = module.chain.work_at(need, cells)
         if self._map is None and not self._has(need):
             chain = self.conv.chain
-            sparse = sparse + chain.work_at(chain.reach(need), need)
+            work = work + chain.work_at(chain.reach(need), need)
+        return int(work)
+
+    def _sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
         factor, overhead = self._cost
-        return factor * int(sparse) + overhead < self._dense_work(module)
+        work = self._sparse_work(module, need, cells)
+        return factor * work + overhead < self._dense_work(module)
 
     def _has(self, cells: Tensor) -> bool:
         return self._rows is not None and not (cells & ~self._rows.cells).any()
