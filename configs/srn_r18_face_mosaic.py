@@ -23,8 +23,6 @@ model = dict(
         in_channels=64,
         feat_channels=64,
         norm_cfg=dict(type='GN', num_groups=8, requires_grad=True),
-        # beta 1 hardly trains small deltas, which shows in so few iterations
-        loss_bbox=dict(beta=1 / 9, loss_weight=2.0),
     ),
     # Each face has an anchor to learn from: the smallest reach no threshold.
     train_cfg=dict(

@@ -36,10 +36,8 @@ model = dict(
         # P2 to P4: at test, computed where the first step leaves something
         deferred_levels=(0, 1, 2),
     ),
-    # New layers: Xavier, by the modules' defaults (paper). Released: N(0, 0.01), i.e.
-    # init_cfg=dict(type='Normal', layer='Conv2d', std=0.01), for the head with
-    # override=[dict(type='Normal', name=n, std=0.01, bias_prob=0.01)
-    #           for n in ('conv_cls', 'conv_cls_first')]
+    # New layers start from Xavier (paper), the predictors from N(0, 0.01) (released,
+    # there for all new layers): the modules' defaults.
     bbox_head=dict(
         type='SRNHead',
         num_classes=1,
@@ -64,10 +62,9 @@ model = dict(
             alpha=0.25,
             filter_positives=False,  # the paper's formula reads True
         ),
-        # Both sums are divided by their step's positives on all levels; the paper
-        # prints no normaliser, and no beta: 1 is Fast R-CNN's, RetinaNet's code has
-        # 1 / 9.
-        loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
+        # The paper prints neither a beta nor what the sums are divided by: RetinaNet's
+        # beta and, as in it, the positives.
+        loss_bbox=dict(type='SmoothL1Loss', beta=1 / 9),
     ),
     train_cfg=dict(
         # MaxIoUAssigner's result, in little time and memory

@@ -4,7 +4,9 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=130, val_interval=10)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=130, milestones=[100, 120], gamma=0.1)
+    # Ours: at 1e-2 the new layers' first gradients reach norms in the hundreds.
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(type='MultiStepLR', begin=0, end=130, milestones=[100, 120], gamma=0.1),
 ]
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -111,12 +111,14 @@ class SRNHead(AnchorHead):
         reg_decoded_bbox (bool): As in ``AnchorHead``: regression losses see
             boxes instead of deltas. Defaults to False.
         loss_cls (dict): ``TwoStageFocalLoss``, which gets ``theta`` from here.
-        loss_bbox (dict): Loss of both regressions. Defaults to smooth L1 with
-            beta 1 (paper: "smooth L1"; RetinaNet's code has 1/9).
+        loss_bbox (dict): Loss of both regressions. Defaults to smooth L1 (paper)
+            with beta 1/9 (RetinaNet's code; the paper prints none).
         train_cfg (dict, optional): See above.
         test_cfg (dict, optional): See above.
-        init_cfg (dict, optional): Defaults to Xavier for every convolution and
-            the prior 0.01 in the bias of the class predictors (paper).
+        init_cfg (dict, optional): Defaults to Xavier for the subnets (paper) and
+            N(0, 0.01) for the predictors (released code), with the prior 0.01 in
+            the bias of the class predictors (paper). Xavier's predictors move the
+            first refined boxes by about their own size.
 
     Raises:
         ValueError: If a placement names a level twice or one that the anchor
@@ -147,7 +149,7 @@ class SRNHead(AnchorHead):
         bbox_coder: dict = dict(type='DeltaXYWHBBoxCoder', clip_border=False),  # noqa: B006
         reg_decoded_bbox: bool = False,
         loss_cls: dict = dict(type='TwoStageFocalLoss'),  # noqa: B006
-        loss_bbox: dict = dict(type='SmoothL1Loss', beta=1.0),  # noqa: B006
+        loss_bbox: dict = dict(type='SmoothL1Loss', beta=1 / 9),  # noqa: B006
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -186,16 +188,20 @@ class SRNHead(AnchorHead):
                 'training and test need one threshold; set it on the head'
             )
         if init_cfg is None:
-            xavier = dict(type='Xavier', distribution='uniform')
-            predictors = ['conv_cls']
+            normal = dict(type='Normal', std=0.01)
+            predictors = [
+                dict(**normal, name='conv_cls', bias_prob=0.01),
+                dict(**normal, name='conv_reg'),
+            ]
             if self.stc_levels and not share_cls_predictor:
-                predictors.append('conv_cls_first')
+                predictors.append(dict(predictors[0], name='conv_cls_first'))
+            if self.str_levels and not share_reg_predictor:
+                predictors.append(dict(predictors[1], name='conv_reg_first'))
             init_cfg = dict(
-                **xavier,
+                type='Xavier',
+                distribution='uniform',
                 layer='Conv2d',
-                override=[
-                    dict(**xavier, name=name, bias_prob=0.01) for name in predictors
-                ],
+                override=predictors,
             )
         super().__init__(
             num_classes=num_classes,

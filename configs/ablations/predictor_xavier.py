@@ -1,0 +1,17 @@
+# The predictors start from Xavier, as the other new layers do (the paper's words); base:
+# from N(0, .01). Then the first refined boxes are noise.
+_base_ = '../srn_r50_fpn_widerface.py'
+
+xavier = dict(type='Xavier', distribution='uniform')
+model = dict(
+    bbox_head=dict(
+        init_cfg=dict(
+            **xavier,
+            layer='Conv2d',
+            override=[
+                dict(**xavier, name=name, bias_prob=0.01)
+                for name in ('conv_cls', 'conv_cls_first')
+            ],
+        )
+    )
+)
