@@ -10,4 +10,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
+train_dataloader = dict(pin_memory=True)  # copied to the GPU while it computes
+val_dataloader = dict(pin_memory=True)
+test_dataloader = dict(pin_memory=True)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))  # 430 MB each

@@ -85,7 +85,9 @@ def test_paper_model_and_recipe():
     ]
     assert thresholds == [(0.7, 0.3, False), (0.5, 0.4, False)]
     assert cfg.train_cfg.max_epochs == 130
-    assert cfg.param_scheduler[-1].milestones == [100, 120]
+    warm_up, steps = cfg.param_scheduler
+    assert (warm_up.type, warm_up.end, warm_up.by_epoch) == ('LinearLR', 500, False)
+    assert steps.milestones == [100, 120]
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
         0.01,

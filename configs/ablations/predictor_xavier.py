@@ -1,5 +1,5 @@
-# The predictors start from Xavier, as the other new layers do (the paper's words); base:
-# from N(0, .01). Then the first refined boxes are noise.
+# The predictors start from Xavier, as the paper has it for all new layers; base: from
+# N(0, .01). Then the first refined boxes are noise.
 _base_ = '../srn_r50_fpn_widerface.py'
 
 xavier = dict(type='Xavier', distribution='uniform')

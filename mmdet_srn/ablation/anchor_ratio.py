@@ -43,21 +43,22 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
     first_scores, first_deltas, scores, deltas = head(
         model.extract_feat(data['inputs'])
     )
-    anchors, valid, level_of = head._training_grid(scores, metas)
-    on_stc, on_str = (
-        torch.isin(level_of, level_of.new_tensor(levels))
-        for levels in (head.stc_levels, head.str_levels)
-    )
-    refined, left = anchors.clone(), torch.ones_like(valid)
+    anchors, valid, sizes = head._training_grid(scores, metas)
+    level_of = torch.repeat_interleave(torch.tensor(sizes)).to(anchors.device)
+    refined, everything = anchors, torch.ones_like(anchors[..., 0], dtype=torch.bool)
+    left = everything
     if head.str_levels:
         moved = head._flatten(first_deltas, head.bbox_coder.encode_size)
-        refined[:, on_str] = head._refine(anchors[:, on_str], moved).to(refined)
+        on_str = head._on(anchors, sizes, head.str_levels)
+        refined = head._replace(
+            anchors, sizes, head.str_levels, head._refine(on_str, moved)
+        )
     if head.stc_levels:
         logits = head._flatten(first_scores, head.cls_out_channels)
-        left[:, on_stc] = survives(logits, head.theta)
+        left = head._replace(left, sizes, head.stc_levels, survives(logits, head.theta))
 
     counts: dict[str, list[Tensor]] = dict(positive=[], negative=[])
-    for boxes, kept in ((anchors, torch.ones_like(valid)), (refined, left)):
+    for boxes, kept in ((anchors, everything), (refined, left)):
         targets = head._get_step_targets(head.assigner, boxes, valid, gts, ignored)
         matters = kept & (targets.label_weights > 0)
         positive = targets.labels < head.num_classes

@@ -120,9 +120,10 @@ TABLES: dict[str, Table] = {
         ('theta_0_999', 'theta .999'),
     ),
     'predictor': _open(
-        'Last layers; SRN shares that of boxes alone',
+        'Last layers; SRN shares that of boxes alone, and starts them from N(0, .01)',
         ('predictor_class_shared', 'classes: one for both steps'),
         ('predictor_box_separate', 'boxes: one for each step'),
+        ('predictor_xavier', 'start from Xavier'),
     ),
     'matching': _open(
         "Each face's best anchor",
@@ -141,10 +142,13 @@ TABLES: dict[str, Table] = {
     'top_down': _open('Top-down upsampling', ('top_down_nearest', 'nearest')),
     'p6': _open('What P6 is made of', ('p6_from_p5', 'P5')),
     'anchors': _open('Anchors', ('anchors_exact', 'not rounded')),
+    'avg_factor': _open(
+        "What the first step's losses are divided by",
+        ('avg_own_levels', 'its positives on its own levels'),
+    ),
     'smooth_l1': _open(
         'Smooth L1',
         ('smooth_l1_beta_1', 'beta 1'),
-        ('smooth_l1_beta_1_9', 'beta 1/9'),
         ('smooth_l1_per_coordinate', 'divided by coordinates'),
     ),
 }

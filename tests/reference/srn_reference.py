@@ -102,7 +102,7 @@ def focal(logits, label, alpha=0.25, gamma=2.0):
     return total
 
 
-def smooth_l1(x, target, beta=1.0):
+def smooth_l1(x, target, beta=1 / 9):
     total = 0.0
     for diff in np.abs(np.asarray(x) - np.asarray(target)):
         total += 0.5 * diff**2 / beta if diff < beta else diff - 0.5 * beta
@@ -124,7 +124,7 @@ def two_step_losses(
     num_classes,
     theta=0.99,
     filter_positives=False,
-    beta=1.0,
+    beta=1 / 9,
 ):
     """Every loss of a batch.
 

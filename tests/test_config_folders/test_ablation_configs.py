@@ -29,6 +29,16 @@ HEAD, NECK, TRAIN = 'model.bbox_head', 'model.neck', 'model.train_cfg'
 STC, STR, RFE = f'{HEAD}.stc_levels', f'{HEAD}.str_levels', f'{HEAD}.rfe_cfg'
 FIRST = f'{NECK}.first_levels'
 
+XAVIER = dict(
+    type='Xavier',
+    distribution='uniform',
+    layer='Conv2d',
+    override=[
+        dict(type='Xavier', distribution='uniform', name=name, bias_prob=0.01)
+        for name in ('conv_cls', 'conv_cls_first')
+    ],
+)
+
 EXPECTED: dict[str, dict[str, Any]] = {
     'table1_baseline': {STC: (), STR: (), FIRST: (), RFE: None},
     'table1_stc': {STR: (), FIRST: (0, 1, 2), RFE: None},
@@ -81,8 +91,9 @@ EXPECTED: dict[str, dict[str, Any]] = {
         f'{HEAD}.anchor_generator.type': 'AnchorGenerator',
         f'{HEAD}.anchor_generator.center_offset': 0.5,
     },
-    'smooth_l1_beta_1': {},
-    'smooth_l1_beta_1_9': {f'{HEAD}.loss_bbox.beta': 1 / 9},
+    'avg_own_levels': {f'{TRAIN}.first_avg_levels': 'own'},
+    'predictor_xavier': {f'{HEAD}.init_cfg': XAVIER},
+    'smooth_l1_beta_1': {f'{HEAD}.loss_bbox.beta': 1.0},
     'smooth_l1_per_coordinate': {f'{HEAD}.loss_bbox.loss_weight': 0.25},
 }
 # The mosaic's SRN has some of it already, or other channels, norms and weights.
@@ -93,9 +104,6 @@ ON_MOSAIC: dict[str, dict[str, Any]] = {
         f'{TRAIN}.first_assigner.match_low_quality': False,
         f'{TRAIN}.assigner.match_low_quality': False,
     },
-    'smooth_l1_beta_1': {f'{HEAD}.loss_bbox.beta': 1.0},
-    'smooth_l1_beta_1_9': {},
-    'smooth_l1_per_coordinate': {f'{HEAD}.loss_bbox.loss_weight': 0.5},
     'rfe_neck': {
         RFE: None,
         NECK: [

@@ -523,16 +523,14 @@ def test_bases_that_the_cells_do_not_fit_are_refused(
 def test_rows_that_the_base_makes_the_same_are_said(
     tool, fake, repo_root, tmp_path, capsys
 ):
-    """The mosaic's base matches best anchors and has beta 1/9 by itself."""
+    """The mosaic's base matches best anchors by itself."""
     base = repo_root / 'configs/srn_r18_face_mosaic.py'
     arguments = ['--base', str(base), '--work-dir', str(tmp_path)]
-    assert tool.main(['--table', 'smooth_l1', 'matching', *arguments]) == 0
+    assert tool.main(['--table', 'matching', *arguments]) == 0
     cells = ['base', 'no_low_quality_matching']
-    cells += ['smooth_l1_beta_1', 'smooth_l1_per_coordinate']
     assert sorted(calls(fake)) == [f'{cell} 0 True' for cell in cells]
     out = capsys.readouterr().out
     assert '"learns it at any IoU" is "as the base config has it"' in out
-    assert '"beta 1/9" is "as the base config has it"' in out
 
 
 def test_missing_base_and_seed_among_options(tool, fake, base, tmp_path, capsys):

@@ -12,16 +12,16 @@ from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.models.task_modules.samplers import PseudoSampler
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
-from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
+from mmdet.utils import InstanceList, OptInstanceList
 from mmengine.config import ConfigDict
-from mmengine.dist import get_world_size
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..losses.avg_factors import AvgFactors
 from ..losses.two_stage_focal_loss import TwoStageFocalLoss, survives
 from ..task_modules.assigners import find_ignored
 from ..utils.deferred_map import DeferredMap, to_dense
-from ..utils.partial_map import PartialMaps, SparseModule
+from ..utils.partial_map import SPARSE_COST, PartialMaps, SparseModule
 from .level_outputs import LevelOutputs, Reader, map_readers, partial_readers
 
 PAPER_FIRST_ASSIGNER = dict(
@@ -29,6 +29,7 @@ PAPER_FIRST_ASSIGNER = dict(
     pos_iou_thr=0.7,
     neg_iou_thr=0.3,
     match_low_quality=False,
+    ignore_iof_thr=0.5,
 )
 """Matching of the first step where train_cfg names none (paper, 'Training')."""
 
@@ -67,7 +68,11 @@ class SRNHead(AnchorHead):
 
     ``train_cfg`` holds ``assigner`` for the second step, as any head of mmdet,
     ``first_assigner`` for the first (default: IoU 0.7 / 0.3, no low quality
-    matches), ``allowed_border`` and ``pos_weight``. ``test_cfg`` knows, beside
+    matches), ``allowed_border`` and ``pos_weight``. Losses are divided by the
+    positives of their step on all levels, at least 1; under
+    ``first_avg_levels='own'`` those of the first step by its positives on the STC or
+    the STR levels. ``avg_factor_momentum`` averages these numbers over batches (see
+    ``AvgFactors``; default: no). ``test_cfg`` knows, beside
     mmdet's ``score_thr``, ``nms_pre`` (per level), ``nms`` and ``max_per_img``:
     ``max_before_nms``, the number of candidates that all levels together send
     to NMS; ``small_map_cells`` with ``small_map_score_thr``, the threshold on
@@ -75,7 +80,8 @@ class SRNHead(AnchorHead):
     ``second_step``, where ``predict`` computes the second step. 'dense' is
     everywhere. 'sparse' is at the survivors of the first alone, and the box
     subnets where a box is asked for; exact but for rounding. 'auto', the
-    default, chooses for each level and image what takes less time. A subnet with
+    default, chooses for each level and image what takes less time, and is 'dense' on
+    a GPU, where that was not measured. A subnet with
     a norm that sees the whole map, such as ``GN``, or another unknown layer is
     computed on whole maps, and not at all where nothing of them is asked for.
 
@@ -222,6 +228,7 @@ class SRNHead(AnchorHead):
                 train_cfg.get('first_assigner', PAPER_FIRST_ASSIGNER)
             )
             self._check_matching()
+            self.avg_factors = AvgFactors(3, train_cfg.get('avg_factor_momentum'))
 
     # ------------------------------------------------------------------ checks
 
@@ -480,12 +487,10 @@ class SRNHead(AnchorHead):
         """Compute the losses of both steps from what ``forward`` returns.
 
         Both steps are matched on all levels, the first on the anchors, the
-        second with the refined boxes of the STR levels in their place. Each loss
-        is divided by the positives of its step (of all levels and images; paper:
-        N_s1 and N_s2 for classification, nothing printed for regression),
-        averaged over the processes and at least 1 in all of them. So neither a
-        face's best anchor in the first step nor its weight there depends on the
-        placement.
+        second with the refined boxes of the STR levels in their place. So a face's
+        best anchor in the first step does not depend on the placement. Each loss is
+        divided by the positives of its step (see ``train_cfg``; paper: N_s1 and N_s2
+        for classification, nothing printed for regression).
 
         Args:
             first_cls_scores (list[Tensor]): See ``forward``.
@@ -506,98 +511,149 @@ class SRNHead(AnchorHead):
             step, and ``stc_survivors``, the share of the STC levels' anchors
             that the first step leaves.
         """
-        logits = self._flatten(cls_scores, self.cls_out_channels)
-        deltas = self._flatten(bbox_preds, self.bbox_coder.encode_size)
+        logits = self._flatten(cls_scores, self.cls_out_channels)  # (N, P, C)
+        deltas = self._flatten(bbox_preds, self.bbox_coder.encode_size)  # (N, P, 4)
         first_logits = self._flatten(first_cls_scores, self.cls_out_channels, logits)
         first_deltas = self._flatten(
             first_bbox_preds, self.bbox_coder.encode_size, deltas
         )
         self._check_sizes([scores.shape[-2:] for scores in cls_scores], batch_img_metas)
-        anchors, valid, level_of = self._training_grid(cls_scores, batch_img_metas)
-        on_stc = torch.isin(level_of, level_of.new_tensor(self.stc_levels))
-        on_str = torch.isin(level_of, level_of.new_tensor(self.str_levels))
-        priors = anchors.clone()
-        priors[:, on_str] = self._refine(anchors[:, on_str], first_deltas).to(priors)
+        anchors, valid, sizes = self._training_grid(cls_scores, batch_img_metas)
+        priors = self._replace(
+            anchors,
+            sizes,
+            self.str_levels,
+            self._refine(self._on(anchors, sizes, self.str_levels), first_deltas),
+        )
 
         ground_truth = (batch_gt_instances, batch_gt_instances_ignore)
         second = self._get_step_targets(self.assigner, priors, valid, *ground_truth)
-        two_steps = bool(self.stc_levels or self.str_levels)
-        first = self._get_step_targets(
-            self.first_assigner, anchors, valid & two_steps, *ground_truth
+        first = second  # not read where no level has two steps
+        if self.stc_levels or self.str_levels:
+            first = self._get_step_targets(
+                self.first_assigner, anchors, valid, *ground_truth
+            )
+        first_on_stc = [self._on(part, sizes, self.stc_levels) for part in first]
+        first_on_str = [self._on(part, sizes, self.str_levels) for part in first]
+
+        # Phi, what the first step leaves
+        labels_on_stc = self._on(second.labels, sizes, self.stc_levels)
+        keep = self._replace(
+            torch.ones_like(second.labels, dtype=torch.bool),
+            sizes,
+            self.stc_levels,
+            self.loss_cls.survivors(first_logits, labels_on_stc),
         )
-        keep = torch.ones_like(valid)  # Phi, what the first step leaves
-        keep[:, on_stc] = self.loss_cls.survivors(
-            first_logits, second.labels[:, on_stc]
-        )
-        first_positive = first.labels < self.num_classes
         second_positive = (second.labels < self.num_classes) & keep
-        num_pos_first = first_positive.sum().float()
-        num_pos_second = second_positive.sum().float()
-        least = 1 / get_world_size()  # 1 in all processes together
-        first_avg_factor = reduce_mean(num_pos_first).clamp(min=least)
-        second_avg_factor = reduce_mean(num_pos_second).clamp(min=least)
+        num_pos_first, *own, num_pos_second = torch.stack(
+            [
+                (part < self.num_classes).sum().float()
+                for part in (first.labels, first_on_stc[0], first_on_str[0])
+            ]
+            + [second_positive.sum().float()]
+        )
+        if self.train_cfg.get('first_avg_levels', 'all') == 'all':
+            own = [num_pos_first, num_pos_first]
+        first_cls_avg, first_bbox_avg, second_avg = self.avg_factors(
+            torch.stack([*own, num_pos_second])
+        )
 
         loss_cls_first, loss_cls_second = self.loss_cls(
             first_logits.flatten(0, 1),
             logits.flatten(0, 1),
-            first.labels[:, on_stc].flatten(),
+            first_on_stc[0].flatten(),
             second.labels.flatten(),
-            first.label_weights[:, on_stc].flatten(),
+            first_on_stc[1].flatten(),
             second.label_weights.flatten(),
             keep=keep.flatten(),
-            first_avg_factor=first_avg_factor,
-            second_avg_factor=second_avg_factor,
+            first_avg_factor=first_cls_avg,
+            second_avg_factor=second_avg,
         )
         losses = dict(
             loss_cls_second=loss_cls_second,
             loss_bbox_second=self._bbox_loss(
-                priors[second_positive],
-                deltas[second_positive],
-                second.bbox_targets[second_positive],
-                second_avg_factor,
+                second_positive, priors, deltas, second.bbox_targets, second_avg
             ),
             num_pos_second=num_pos_second,
         )
         if self.stc_levels:
             losses['loss_cls_first'] = loss_cls_first
-            candidates = valid[:, on_stc]
-            losses['stc_survivors'] = (
-                keep[:, on_stc] & candidates
-            ).sum() / candidates.sum().clamp(min=1)
+            losses['stc_survivors'] = self._share_left(keep, valid, sizes)
         if self.str_levels:
-            on = first_positive[:, on_str]
             losses['loss_bbox_first'] = self._bbox_loss(
-                anchors[:, on_str][on],
-                first_deltas[on],
-                first.bbox_targets[:, on_str][on],
-                first_avg_factor,
+                first_on_str[0] < self.num_classes,
+                self._on(anchors, sizes, self.str_levels),
+                first_deltas,
+                first_on_str[2],
+                first_bbox_avg,
             )
-        if two_steps:
+        if self.stc_levels or self.str_levels:
             losses['num_pos_first'] = num_pos_first
         return losses
 
+    def _share_left(
+        self, keep: Tensor, valid: Tensor | None, sizes: list[int]
+    ) -> Tensor:
+        """Share of the STC levels' anchors that the first step leaves."""
+        keep = self._on(keep, sizes, self.stc_levels)
+        if valid is None:
+            return keep.float().mean()
+        valid = self._on(valid, sizes, self.stc_levels)
+        return (keep & valid).sum() / valid.sum().clamp(min=1)
+
     def _training_grid(
         self, cls_scores: list[Tensor], batch_img_metas: list[dict]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Anchors (N, P, 4), which of them may be matched (N, P), level (P, )."""
-        anchor_list, valid_flag_list = self.get_anchors(
-            [scores.shape[-2:] for scores in cls_scores],
-            batch_img_metas,
-            device=cls_scores[0].device,
+    ) -> tuple[Tensor, Tensor | None, list[int]]:
+        """Anchors (N, P, 4), which may be matched (N, P), number of them per level.
+
+        None for the second, if all may.
+        """
+        map_sizes = [scores.shape[-2:] for scores in cls_scores]
+        device = cls_scores[0].device
+        mlvl_anchors = self.prior_generator.grid_priors(map_sizes, device=device)
+        sizes = [len(anchors) for anchors in mlvl_anchors]
+        anchors = torch.cat(mlvl_anchors)
+        border = self.train_cfg.get('allowed_border', -1)
+        # Then every cell is part of every image.
+        whole = all(
+            tuple(meta['pad_shape'][:2]) == tuple(meta.get('batch_input_shape', ()))
+            for meta in batch_img_metas
         )
-        anchors = torch.cat(anchor_list[0])  # the same in every image
-        valid = [
-            anchor_inside_flags(
-                anchors,
-                torch.cat(flags),
-                meta['img_shape'][:2],
-                self.train_cfg.get('allowed_border', -1),
+        valid = None
+        if not whole or border >= 0:
+            valid = torch.stack(
+                [
+                    anchor_inside_flags(
+                        anchors,
+                        torch.cat(
+                            self.prior_generator.valid_flags(
+                                map_sizes, meta['pad_shape'], device
+                            )
+                        ),
+                        meta['img_shape'][:2],
+                        border,
+                    )
+                    for meta in batch_img_metas
+                ]
             )
-            for flags, meta in zip(valid_flag_list, batch_img_metas, strict=True)
-        ]
-        sizes = torch.tensor([len(level) for level in anchor_list[0]])
-        level_of = torch.repeat_interleave(sizes).to(anchors.device)
-        return anchors.expand(len(valid), -1, -1), torch.stack(valid), level_of
+        return anchors.expand(len(batch_img_metas), -1, -1), valid, sizes
+
+    @staticmethod
+    def _on(values: Tensor, sizes: list[int], levels: Sequence[int]) -> Tensor:
+        """Take the anchors of some levels from (N, P, ...)."""
+        parts = values.split(sizes, dim=1)
+        return torch.cat([values[:, :0], *(parts[level] for level in levels)], dim=1)
+
+    @staticmethod
+    def _replace(
+        values: Tensor, sizes: list[int], levels: Sequence[int], new: Tensor
+    ) -> Tensor:
+        """Put (N, P', ...) in the place of some levels' anchors of (N, P, ...)."""
+        parts = list(values.split(sizes, dim=1))
+        own = new.to(values.dtype).split([sizes[level] for level in levels], dim=1)
+        for level, part in zip(levels, own, strict=True):
+            parts[level] = part
+        return torch.cat(parts, dim=1)
 
     def _flatten(
         self, maps: list[Tensor], channels: int, like: Tensor | None = None
@@ -629,7 +685,7 @@ class SRNHead(AnchorHead):
         self,
         assigner: BaseAssigner,
         priors: Tensor,
-        valid: Tensor,
+        valid: Tensor | None,
         batch_gt_instances: InstanceList,
         batch_gt_instances_ignore: OptInstanceList,
     ) -> StepTargets:
@@ -638,7 +694,8 @@ class SRNHead(AnchorHead):
         Args:
             assigner (BaseAssigner): The step's matching.
             priors (Tensor): Shape (N, P, 4), xyxy in pixels.
-            valid (Tensor): Boolean (N, P), priors that take part.
+            valid (Tensor, optional): Boolean (N, P), priors that take part; None for
+                all.
             batch_gt_instances (list[InstanceData]): See ``loss_by_feat``.
             batch_gt_instances_ignore (list[InstanceData], optional): The same.
 
@@ -646,23 +703,28 @@ class SRNHead(AnchorHead):
             StepTargets: Of all images.
         """
         ignored = batch_gt_instances_ignore or [None] * len(priors)
-        labels = valid.new_full(valid.shape, self.num_classes, dtype=torch.long)
-        label_weights = priors.new_zeros(valid.shape)
-        bbox_targets = torch.zeros_like(priors)
+        assigned = priors.new_full(priors.shape[:2], -1, dtype=torch.long)  # (N, P)
         for i, gt_instances in enumerate(batch_gt_instances):
-            rows = valid[i].nonzero().squeeze(1)
-            assigned = self._assign(assigner, priors[i, rows], gt_instances, ignored[i])
-            label_weights[i, rows[assigned >= 0]] = 1
-            positive = rows[assigned > 0]
-            matched = gt_instances[assigned[assigned > 0] - 1]
-            labels[i, positive] = matched.labels
-            bbox_targets[i, positive] = (
-                matched.bboxes
-                if self.reg_decoded_bbox
-                else self.bbox_coder.encode(priors[i, positive], matched.bboxes)
+            rows = slice(None) if valid is None else valid[i].nonzero().squeeze(1)
+            assigned[i, rows] = self._assign(
+                assigner, priors[i, rows], gt_instances, ignored[i]
             )
-            if self.train_cfg.get('pos_weight', -1) > 0:
-                label_weights[i, positive] = self.train_cfg['pos_weight']
+        # Faces of all images in one list, and where each image's begin
+        gts = InstanceData.cat(batch_gt_instances)
+        counts = torch.tensor([0, *map(len, batch_gt_instances[:-1])])
+        offsets = counts.cumsum(0).to(priors.device)
+        positive = (assigned > 0).flatten().nonzero().squeeze(1)  # (K, )
+        matched = assigned.flatten()[positive] - 1 + offsets[positive // len(priors[0])]
+        labels = torch.full_like(assigned, self.num_classes)
+        labels.view(-1)[positive] = gts.labels[matched]
+        label_weights = (assigned >= 0).to(priors.dtype)
+        if self.train_cfg.get('pos_weight', -1) > 0:
+            label_weights.view(-1)[positive] = self.train_cfg['pos_weight']
+        targets = gts.bboxes[matched]
+        if not self.reg_decoded_bbox:
+            targets = self.bbox_coder.encode(priors.flatten(0, 1)[positive], targets)
+        bbox_targets = torch.zeros_like(priors, memory_format=torch.contiguous_format)
+        bbox_targets.view(-1, 4)[positive] = targets.to(bbox_targets)
         return StepTargets(labels, label_weights, bbox_targets)
 
     @staticmethod
@@ -677,21 +739,29 @@ class SRNHead(AnchorHead):
             InstanceData(priors=priors), gt_instances, ignored
         ).gt_inds
         # MaxIoUAssigner looks at ignored boxes only where there are others.
-        iof_thr = getattr(assigner, 'ignore_iof_thr', -1)
-        if iof_thr > 0 and not len(gt_instances) and ignored and len(priors):
-            assigned[find_ignored(priors, ignored.bboxes, iof_thr)] = -1
+        if ignored is not None and not len(gt_instances):
+            assigned[find_ignored(assigner, priors, ignored.bboxes)] = -1
         return assigned
 
     def _bbox_loss(
-        self, priors: Tensor, deltas: Tensor, targets: Tensor, avg_factor: Tensor
+        self,
+        positive: Tensor,
+        priors: Tensor,
+        deltas: Tensor,
+        targets: Tensor,
+        avg_factor: Tensor,
     ) -> Tensor:
-        """Regression loss of one step's positives, each argument (K, 4)."""
-        if not len(deltas):
+        """Regression loss of the positives (N, P') of one step; others (N, P', 4)."""
+        rows = positive.flatten().nonzero().squeeze(1)  # (K, )
+        deltas = deltas.flatten(0, 1)[rows]
+        if not len(rows):
             # Losses by IoU would leave the graph here; distributed training needs it.
             return deltas.sum()
         if self.reg_decoded_bbox:
-            deltas = self.bbox_coder.decode(priors, deltas)
-        return self.loss_bbox(deltas, targets, avg_factor=avg_factor)
+            deltas = self.bbox_coder.decode(priors.flatten(0, 1)[rows], deltas)
+        return self.loss_bbox(
+            deltas, targets.flatten(0, 1)[rows], avg_factor=avg_factor
+        )
 
     # ----------------------------------------------------------------- predict
 
@@ -716,6 +786,9 @@ class SRNHead(AnchorHead):
             list[InstanceData]: See ``predict_by_feat``.
         """
         second_step = self.test_cfg.get('second_step', 'auto')
+        device = next(self.parameters()).device.type
+        if second_step == 'auto' and device not in SPARSE_COST:
+            second_step = 'dense'
         if second_step == 'dense' or self.training:
             return super().predict(x, batch_data_samples, rescale=rescale)
         always = second_step == 'sparse'

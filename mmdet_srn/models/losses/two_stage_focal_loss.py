@@ -138,9 +138,10 @@ class TwoStageFocalLoss(nn.Module):
                     'the second: pass keep, which anchors of the second remain'
                 )
             keep = self.survivors(first, second_labels)
-        second, second_labels = second[keep], second_labels[keep]
+        rows = keep.nonzero().squeeze(1)
+        second, second_labels = second[rows], second_labels[rows]
         if second_weights is not None:
-            second_weights = second_weights[keep]
+            second_weights = second_weights[rows]
         return (
             self._step(first, first_labels, first_weights, first_avg_factor),
             self._step(second, second_labels, second_weights, second_avg_factor),

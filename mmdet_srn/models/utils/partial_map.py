@@ -10,6 +10,8 @@ from .sparse_layers import Rows, sparse_chain
 SPARSE_COST = {'cpu': (1.45, 0.06e9)}
 """What sparse multiply-adds cost, of dense ones: a factor, and how many more.
 
+Devices that are missing here, such as GPUs, have not been measured.
+
 By ``tools/benchmark_sparse.py --runs 3`` on 2 cores of an AMD EPYC (family 25 model 17)
 in fp32: 176 cases, RFE subnet of 256 channels, with and without a deferred convolution,
 maps of 256x256 to 10x8 cells, a share of 0.005 to 0.9 of the cells in clusters like
@@ -19,9 +21,6 @@ none more than 5.5 % slower than the better way. Choosing takes 1 to 3 ms. With 
 deferred as well, in later runs: 38 cases, in all of them the faster way was chosen; of
 76 others, repeated there, one was computed 4 % slower than whole.
 """
-
-OTHER_SPARSE_COST = (2.0, 20e9)
-"""The same where nothing was measured (CUDA): our choice, on the cautious side."""
 
 
 class SparseModule:
@@ -89,7 +88,7 @@ class PartialMap:
 
     @property
     def _cost(self) -> tuple[float, float]:
-        return SPARSE_COST.get(self.source.device.type, OTHER_SPARSE_COST)
+        return SPARSE_COST[self.source.device.type]
 
     def _dense_work(self, module: SparseModule) -> int:
         per_cell = module.chain.work

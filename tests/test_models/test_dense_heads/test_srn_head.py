@@ -52,12 +52,11 @@ def build(seed=0, **kwargs):
     torch.manual_seed(seed)
     head = MODELS.build(head_cfg(**kwargs))
     head.init_weights()
-    with torch.no_grad():  # scores on both sides of theta
-        for name, parameter in head.named_parameters():
-            if name.startswith('conv_cls') and name.endswith('weight'):
-                parameter.mul_(8)
-            if name.startswith('conv_reg') and name.endswith('weight'):
-                parameter.mul_(2)
+    # as if trained: scores on both sides of theta, boxes that move
+    for name, parameter in head.named_parameters():
+        if name.startswith('conv_') and name.endswith('weight'):
+            gain = 5 if 'cls' in name else 1
+            torch.nn.init.xavier_uniform_(parameter, gain)
     return head
 
 
@@ -314,7 +313,7 @@ def test_one_step_is_a_stock_anchor_head():
             anchor_generator=head_cfg()['anchor_generator'],
             bbox_coder=dict(type='DeltaXYWHBBoxCoder', clip_border=False),
             loss_cls=dict(type='FocalLoss', use_sigmoid=True),
-            loss_bbox=dict(type='SmoothL1Loss', beta=1.0),
+            loss_bbox=dict(type='SmoothL1Loss', beta=1 / 9),
             train_cfg=ConfigDict(assigner=ASSIGNER, allowed_border=-1, pos_weight=-1),
             test_cfg=ConfigDict(
                 score_thr=0.02,

@@ -1,72 +1,73 @@
 """Matching by IoU, computed only where a prior can reach a threshold."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmdet.models.task_modules.assigners import AssignResult, MaxIoUAssigner
-from mmdet.models.task_modules.assigners.max_iou_assigner import perm_repeat_bboxes
+from mmdet.models.task_modules.assigners import (
+    AssignResult,
+    BboxOverlaps2D,
+    MaxIoUAssigner,
+)
 from mmdet.registry import TASK_UTILS
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .box_index import CHUNK_SIZE
-from .dense_overlaps import DenseOverlaps
-from .ignored_priors import find_ignored
-from .near_overlaps import NearOverlaps
-from .reach import bounds_hold
+from .near_pairs import near_pairs
+
+CHUNK_SIZE = 1 << 16
+"""Pairs at a time, our choice: more are no faster on a CPU."""
+
+DENSE_PAIRS = 1 << 24
+"""96 faces and the anchors of 1024x1024: half a gigabyte for all pairs at once."""
+
+# Farther out, areas could overflow.
+MAX_COORDINATE = 1e15
 
 
 @TASK_UTILS.register_module()
 class GridMaxIoUAssigner(MaxIoUAssigner):
     """``MaxIoUAssigner`` for many anchors and many boxes.
 
-    Of the same arguments it gives what mmdet's gives, without the matrix of all
-    overlaps: the priors are sorted by size and place, and each box is compared with
-    those near it whose size allows the lowest threshold. It needs to know nothing
-    but the priors, so it serves any head. It is fastest where they have few sizes,
-    as those of a grid, or of a part of one, do. Under ``match_low_quality`` a box
-    that reaches no threshold looks farther, until it has found its best prior.
+    ``gt_inds`` and ``labels`` are those of ``MaxIoUAssigner``, without the matrix of
+    all overlaps: only pairs of boxes and priors that may reach a threshold are
+    compared (see ``near_pairs``). Memory grows with priors plus boxes. It needs to
+    know nothing but the priors, so it serves any head.
 
-    Memory grows with priors plus boxes, not with their product. Priors and boxes
-    that are not finite, half precision, another ``iou_calculator`` than
-    ``BboxOverlaps2D`` and a ``pos_iou_thr`` of 0 are computed in full, some priors
-    at a time.
+    ``max_overlaps`` reads 0 below the lowest threshold. Heads and ``PseudoSampler``
+    do not look there; ``IoUBalancedNegSampler`` does.
 
-    ``gt_inds`` and ``labels`` are always those of ``MaxIoUAssigner``. So is
-    ``max_overlaps`` where it is at least ``exact_from``, and on ignored priors (-1).
-    On other priors, which no box brings to a threshold, it reads 0 as a rule. Heads
-    and ``PseudoSampler`` do not look there; ``IoUBalancedNegSampler`` does, and
-    needs ``exact_from=0``.
+    ``MaxIoUAssigner`` itself computes what is unusual: half precision, boxes that are
+    not finite, another ``iou_calculator``, ``perm_repeat_gt_cfg``, a ``pos_iou_thr``
+    of 0, ``gt_max_assign_all=False`` with low-quality matches, and, with a
+    ``min_pos_iou`` of 0, boxes that no prior overlaps.
 
     Args:
         *args (Any): As ``MaxIoUAssigner``.
         chunk_size (int): Greatest number of pairs whose overlaps are computed at a
-            time, each of which takes up to 300 bytes. Defaults to 65,536 (our
-            choice).
-        exact_from (float, optional): Least overlap that ``max_overlaps`` has to
-            report; above the lowest threshold it makes no difference. Defaults to
-            None, that threshold.
-        **kwargs (Any): As ``MaxIoUAssigner``.
+            time. Defaults to 65,536 (our choice).
+        dense_pairs (int, optional): Up to this number of boxes times priors
+            ``MaxIoUAssigner`` computes all overlaps at once. Defaults to None: 2**24
+            on a GPU, where few large operations are the faster way, 0 on a CPU.
+        **kwargs (Any): As ``MaxIoUAssigner``; ``gpu_assign_thr`` is not needed here.
 
     Raises:
-        ValueError: If ``chunk_size`` is not positive, or ``exact_from`` negative.
+        ValueError: If ``chunk_size`` is not positive.
     """
 
     def __init__(
         self,
         *args: Any,
         chunk_size: int = CHUNK_SIZE,
-        exact_from: float | None = None,
+        dense_pairs: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         if chunk_size < 1:
             raise ValueError(f'chunk_size must be positive, got {chunk_size}')
-        if exact_from is not None and exact_from < 0:
-            raise ValueError(f'exact_from must not be negative, got {exact_from}')
         self.chunk_size = chunk_size
-        self.exact_from = exact_from
+        self.dense_pairs = dense_pairs
 
     @torch.no_grad()
     def assign(
@@ -89,75 +90,112 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
             AssignResult: ``gt_inds`` (P, ), i + 1 for box i, 0 for background and -1
             for neither; ``labels`` (P, ), -1 but for boxes; ``max_overlaps`` (P, ).
         """
-        if not len(gt_instances.bboxes) or not len(pred_instances.priors):
-            # Without boxes ignored ones make no difference.
-            return super().assign(pred_instances, gt_instances)
         priors = get_box_tensor(pred_instances.priors)[:, :4]
         bboxes = get_box_tensor(gt_instances.bboxes)[:, :4]
         ignored = priors[:0]
         if gt_instances_ignore is not None:
             ignored = get_box_tensor(gt_instances_ignore.bboxes)[:, :4]
-        labels, device = gt_instances.labels, priors.device
-        if 0 < self.gpu_assign_thr < len(bboxes):
-            priors, bboxes, ignored, labels = (
-                t.cpu() for t in (priors, bboxes, ignored, labels)
-            )
-        if self.perm_repeat_gt_cfg is not None:
-            bboxes = perm_repeat_bboxes(
-                bboxes, self.iou_calculator, self.perm_repeat_gt_cfg
-            )
-        result = self._match(priors, bboxes, labels, ignored)
-        for name in ('gt_inds', 'max_overlaps', 'labels'):
-            setattr(result, name, getattr(result, name).to(device))
+        result = None
+        if not self._is_unusual(priors, bboxes, ignored):
+            result = self._search(priors, bboxes, gt_instances.labels, ignored)
+        if result is None:
+            return super().assign(pred_instances, gt_instances, gt_instances_ignore)
         return result
 
-    def _match(
-        self, priors: Tensor, bboxes: Tensor, labels: Tensor, ignored: Tensor
-    ) -> AssignResult:
-        taken_out = None
-        if self.ignore_iof_thr > 0 and len(ignored):
-            taken_out = find_ignored(
-                priors,
-                ignored,
-                self.ignore_iof_thr,
-                self.ignore_wrt_candidates,
-                self.iou_calculator,
-                self.chunk_size,
+    def _is_unusual(self, priors: Tensor, bboxes: Tensor, ignored: Tensor) -> bool:
+        """Whether mmdet's way is the right one, or the faster."""
+        dense_pairs = self.dense_pairs
+        if dense_pairs is None:
+            dense_pairs = 0 if priors.device.type == 'cpu' else DENSE_PAIRS
+        return (
+            len(priors) * len(bboxes) <= dense_pairs
+            or self.pos_iou_thr <= 0
+            or not isinstance(self.neg_iou_thr, (float, tuple))
+            or (self.match_low_quality and not self.gt_max_assign_all)
+            or self.perm_repeat_gt_cfg is not None
+            or type(self.iou_calculator) is not BboxOverlaps2D
+            or self.iou_calculator.dtype == 'fp16'
+            or any(boxes.dtype != torch.float32 for boxes in (priors, bboxes, ignored))
+            # false for NaN, too
+            or not all(
+                boxes.abs().amax() < MAX_COORDINATE
+                for boxes in (priors, bboxes, ignored)
+                if len(boxes)
             )
-        pairs = self.iou_calculator, bboxes, priors, taken_out, self.chunk_size
-        if self.pos_iou_thr > 0 and bounds_hold(self.iou_calculator, bboxes, priors):
-            overlaps = NearOverlaps(*pairs, self._lowest(), self.match_low_quality)
-        else:
-            overlaps = DenseOverlaps(*pairs)
-        max_overlaps, argmax_overlaps, of_bboxes = overlaps.best()
+        )
 
-        lower, upper = self._negative_range()
-        negative = (max_overlaps >= lower) & (max_overlaps < upper)
-        gt_inds = negative.long() - 1
-        positive = (max_overlaps >= self.pos_iou_thr).nonzero().squeeze(1)
-        gt_inds[positive] = argmax_overlaps[positive] + 1
+    def _search(
+        self, priors: Tensor, bboxes: Tensor, labels: Tensor, ignored: Tensor
+    ) -> AssignResult | None:
+        """Match what is near; None if a box without overlap claims a prior."""
+        taken_out = find_ignored(self, priors, ignored)
+        lower, upper = 0.0, self.neg_iou_thr
+        if isinstance(upper, tuple):
+            lower, upper = upper
+        thresholds = [self.pos_iou_thr, lower, upper]
+        low = min((t for t in thresholds if t > 0), default=self.pos_iou_thr)
         if self.match_low_quality:
-            claims = overlaps.claims(
-                of_bboxes, self.min_pos_iou, self.gt_max_assign_all
-            )
-            claimed = claims.nonzero().squeeze(1)
-            gt_inds[claimed] = claims[claimed]
-        assigned = (gt_inds > 0).nonzero().squeeze(1)
+            low = min(low, max(self.min_pos_iou, 0.0))
+
+        # The best overlap of a prior and the first box that has it, in one integer:
+        # positive floats sort as their bits do.
+        best = torch.zeros(len(priors), dtype=torch.long, device=priors.device)
+        of_boxes = bboxes.new_zeros(len(bboxes))
+        for box, prior, overlap in self._pairs(bboxes, priors, taken_out, low):
+            of_boxes.scatter_reduce_(0, box, overlap, 'amax')
+            packed = (overlap.view(torch.int32).long() << 32) + len(bboxes) - box
+            best.scatter_reduce_(0, prior, packed, 'amax')
+        max_overlaps = (best >> 32).int().view(torch.float32)
+        max_overlaps[taken_out] = -1
+
+        gt_inds = torch.full_like(best, -1)
+        gt_inds[(max_overlaps >= lower) & (max_overlaps < upper)] = 0
+        positive = max_overlaps >= self.pos_iou_thr
+        gt_inds[positive] = len(bboxes) + 1 - (best[positive] & 0xFFFFFFFF)
+        if self.match_low_quality:
+            if self.min_pos_iou <= 0 and bool((of_boxes <= 0).any()):
+                return None
+            claims = torch.zeros_like(gt_inds)
+            claiming = of_boxes >= self.min_pos_iou
+            for box, prior, overlap in self._pairs(bboxes, priors, taken_out, low):
+                claimed = claiming[box] & (overlap == of_boxes[box])
+                claims.scatter_reduce_(0, prior[claimed], box[claimed] + 1, 'amax')
+            gt_inds = torch.where(claims > 0, claims, gt_inds)
         assigned_labels = torch.full_like(gt_inds, -1)
-        assigned_labels[assigned] = labels.long()[gt_inds[assigned] - 1]
+        assigned = gt_inds > 0
+        assigned_labels[assigned] = labels[gt_inds[assigned] - 1].long()
         return AssignResult(len(bboxes), gt_inds, max_overlaps, assigned_labels)
 
-    def _negative_range(self) -> tuple[float, float]:
-        """From which overlap to below which a prior is background."""
-        if isinstance(self.neg_iou_thr, float):
-            return 0.0, self.neg_iou_thr
-        if isinstance(self.neg_iou_thr, tuple):
-            lower, upper = self.neg_iou_thr
-            return lower, upper
-        return 0.0, 0.0  # mmdet ignores a threshold of another type
+    def _pairs(
+        self, bboxes: Tensor, priors: Tensor, taken_out: Tensor, low: float
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes, priors and overlaps (n, ) of the pairs that reach ``low``."""
+        for box, prior in near_pairs(bboxes, priors, low, self.chunk_size):
+            overlap = self.iou_calculator(bboxes[box], priors[prior], is_aligned=True)
+            found = (overlap >= low) & ~taken_out[prior]
+            yield box[found], prior[found], overlap[found]
 
-    def _lowest(self) -> float:
-        """The overlap from which on results are exact."""
-        thresholds = (self.pos_iou_thr, *self._negative_range())
-        lowest = min(threshold for threshold in thresholds if threshold > 0)
-        return lowest if self.exact_from is None else min(lowest, self.exact_from)
+
+def find_ignored(assigner: MaxIoUAssigner, priors: Tensor, ignored: Tensor) -> Tensor:
+    """Find the priors that an assigner takes out of the matching.
+
+    Args:
+        assigner (MaxIoUAssigner): Its ``ignore_iof_thr``, ``ignore_wrt_candidates``
+            and ``iou_calculator`` decide.
+        priors (Tensor): Shape (P, 4), xyxy in pixels.
+        ignored (Tensor): Boxes to ignore, shape (I, 4).
+
+    Returns:
+        Tensor: Boolean, shape (P, ).
+    """
+    found = torch.zeros(len(priors), dtype=torch.bool, device=priors.device)
+    if assigner.ignore_iof_thr <= 0:
+        return found
+    for box, prior in near_pairs(ignored, priors, 0.0, CHUNK_SIZE):
+        pair = priors[prior], ignored[box]
+        foreground, other = pair if assigner.ignore_wrt_candidates else pair[::-1]
+        overlap = assigner.iou_calculator(
+            foreground, other, mode='iof', is_aligned=True
+        )
+        found[prior[overlap > assigner.ignore_iof_thr]] = True
+    return found

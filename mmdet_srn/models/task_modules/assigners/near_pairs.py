@@ -1,0 +1,105 @@
+"""Pairs of boxes and priors that may overlap enough, without comparing all."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+# Our choices; they change the speed only.
+CELLS_PER_OCTAVE = 4  # cells along a prior of its group's largest size
+CELLS = 1024  # at most, along an axis of a group
+
+# More than what float32 arithmetic may add to an overlap
+MARGIN = 1e-5
+
+
+def near_pairs(
+    bboxes: Tensor, priors: Tensor, low: float, chunk_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Find the pairs whose IoU may reach ``low``.
+
+    Two boxes' IoU is at most that of their projections on an axis. Of lengths ``w``
+    and ``g`` with centres ``d`` apart, that is at most ``min(w, g) / max(w, g)`` and
+    at most ``(a - d) / (a + d)`` with ``a = (w + g) / 2``. So the priors are grouped
+    by octaves of width and height, each group is sorted by cells, and a box is
+    compared with the cells in reach.
+
+    Args:
+        bboxes (Tensor): Shape (K, 4), xyxy in pixels, finite.
+        priors (Tensor): Shape (P, 4), the same.
+        low (float): Least IoU, from 0 to 1; with 0, all that overlap.
+        chunk_size (int): Greatest number of pairs at a time.
+
+    Yields:
+        tuple[Tensor, Tensor]: Rows of ``bboxes`` and of ``priors``, each (n, ). Every
+        pair that overlaps and reaches ``low`` comes once; some others come, too.
+    """
+    low = low * (1 - MARGIN)
+    box_rows, box_centre, box_size = _centre_and_size(bboxes)
+    prior_rows, centre, size = _centre_and_size(priors)
+    if not len(box_rows) or not len(prior_rows):
+        return
+    # Groups: octaves of width and height, (M, 2) to (M, )
+    octave = size.frexp().exponent.long()
+    octave, group = octave.unique(dim=0, return_inverse=True)
+    smallest, largest = _limits(size, group, len(octave))  # (G, 2)
+    origin, end = _limits(centre, group, len(octave))
+    cell = torch.maximum(largest / CELLS_PER_OCTAVE, (end - origin) / (CELLS - 1))
+
+    def cells(points: Tensor, group: Tensor) -> Tensor:
+        # (n, 2) points in pixels to columns and rows of their groups
+        return ((points - origin[group]) / cell[group]).floor().long()
+
+    column, row = cells(centre, group).unbind(1)
+    keys, order = ((group * CELLS + row) * CELLS + column).sort()
+    prior_rows = prior_rows[order]
+
+    # Groups of a size, and then of a place, that lets the overlap reach low: (K, G)
+    fits = (largest >= low * box_size[:, None]) & (low * smallest <= box_size[:, None])
+    box, group = fits.all(dim=-1).nonzero().unbind(1)
+    reach = (largest[group] + box_size[box]) / 2 * ((1 - low) / (1 + low))
+    first = cells(box_centre[box] - reach, group).clamp(min=0)
+    last = cells(box_centre[box] + reach, group)
+    last = torch.minimum(last, cells(end, torch.arange(len(end)).to(group))[group])
+    near = (first <= last).all(dim=1)
+    box, group, first, last = box[near], group[near], first[near], last[near]
+
+    for run, row in _count(last[:, 1] - first[:, 1] + 1, chunk_size):
+        key = (group[run] * CELLS + first[run, 1] + row) * CELLS
+        start = torch.searchsorted(keys, key + first[run, 0])
+        stop = torch.searchsorted(keys, key + last[run, 0], right=True)
+        for pair, place in _count(stop - start, chunk_size):
+            yield box_rows[box[run[pair]]], prior_rows[start[pair] + place]
+
+
+def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows (M, ) of the boxes that have an area, their centres and sizes (M, 2)."""
+    has_area = (boxes[:, :2] < boxes[:, 2:]).all(dim=1) & boxes.isfinite().all(dim=1)
+    rows = has_area.nonzero().squeeze(1)
+    boxes = boxes[rows].double()
+    return rows, (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+
+
+def _limits(values: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """Least and greatest (G, 2) in each group, of values (M, 2)."""
+    group = group[:, None].expand_as(values)
+    least = values.new_full((num_groups, 2), torch.inf)
+    return (
+        least.scatter_reduce(0, group, values, 'amin'),
+        (-least).scatter_reduce(0, group, values, 'amax'),
+    )
+
+
+def _count(counts: Tensor, chunk_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Count from 0 for each of ``counts`` (N, ), ``chunk_size`` numbers at a time.
+
+    Yields:
+        tuple[Tensor, Tensor]: Positions in ``counts``, rising, and for each position
+        ``i`` the numbers from 0 to ``counts[i] - 1``.
+    """
+    ends = counts.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    for start in range(0, total, chunk_size):
+        number = torch.arange(start, min(start + chunk_size, total)).to(ends)
+        owner = torch.searchsorted(ends, number, right=True)
+        yield owner, number - (ends - counts)[owner]

@@ -1,0 +1,140 @@
+"""Where training starts, and what one loss costs on a GPU."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config, ConfigDict
+from mmengine.structures import InstanceData
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.conftest import REPO_ROOT
+
+SIZE = 256
+STRIDES = (4, 8, 16, 32, 64, 128)
+
+
+def build_head(**kwargs):
+    cfg = Config.fromfile(REPO_ROOT / 'configs' / 'srn_r50_fpn_widerface.py').model
+    head = {**cfg.bbox_head, 'train_cfg': cfg.train_cfg, **kwargs}
+    head = MODELS.build(head)
+    head.init_weights()
+    return head
+
+
+def make_maps(number, channels, size):
+    """Maps as a pyramid with pretrained backbone gives them: values around 1."""
+    return [torch.randn(number, channels, size // s, size // s) for s in STRIDES * 2]
+
+
+def make_faces(number, size):
+    """Faces of 10 to 200 pixels."""
+    side = 10 * 20 ** torch.rand(number, 1)
+    centre = torch.rand(number, 2) * size
+    boxes = torch.cat([centre - side / 2, centre + side * 0.6], dim=1)
+    return InstanceData(bboxes=boxes, labels=torch.zeros(number, dtype=torch.long))
+
+
+def make_metas(number, size):
+    shape = (size, size)
+    return [
+        dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape)
+        for _ in range(number)
+    ]
+
+
+@pytest.fixture(scope='module')
+def first_batch():
+    torch.manual_seed(0)
+    head = build_head()
+    outs = head(make_maps(2, 256, SIZE))
+    return head, outs, [make_faces(8, SIZE) for _ in range(2)]
+
+
+def test_first_refined_boxes_are_the_anchors(first_batch):
+    """Within a pixel or two; with Xavier's predictors they are noise."""
+    head, (_, first_deltas, _, _), _ = first_batch
+    sizes = [(SIZE // s, SIZE // s) for s in STRIDES]
+    anchors = head.prior_generator.grid_priors(sizes, device='cpu')
+    for level, deltas in zip(head.str_levels, first_deltas, strict=True):
+        rows = deltas.permute(0, 2, 3, 1).reshape(2, -1, 4)
+        moved = head._refine(anchors[level].expand(2, -1, -1), rows)
+        width = anchors[level][:, 2] - anchors[level][:, 0]
+        distance = (moved - anchors[level]).abs().amax(dim=-1)
+        # P5's anchors; those of P6 and P7 are two and four times as large
+        assert (distance / width).max() < 0.05
+        if level == 3:
+            assert distance.max() < 2
+
+
+def test_first_loss_is_that_of_the_prior(first_batch):
+    """Every anchor says .01: focal loss by hand, from the numbers of anchors."""
+    head, outs, gts = first_batch
+    losses = head.loss_by_feat(*outs, gts, make_metas(2, SIZE))
+    positive = -0.25 * 0.99**2 * math.log(0.01)
+    negative = -0.75 * 0.01**2 * math.log(0.99)
+    second = losses['num_pos_second'].item()
+    # around half of the first step's scores are below the prior, and theta's filter
+    anchors = 2 * 2 * sum((SIZE // s) ** 2 for s in STRIDES)
+    high = positive + anchors * negative / second
+    assert positive * 0.9 < losses['loss_cls_second'].item() < high * 1.1
+    # RetinaNet's beta: less than the distance to a face, |delta| - beta / 2
+    assert 0 < losses['loss_bbox_second'].item() < 4
+
+
+def test_gradients_of_the_first_batch_are_moderate(first_batch):
+    head, outs, gts = first_batch
+    head.zero_grad()
+    losses = head.loss_by_feat(*outs, gts, make_metas(2, SIZE))
+    sum(v for k, v in losses.items() if k.startswith('loss')).backward(
+        retain_graph=True
+    )
+    gradients = [p.grad.norm() for p in head.parameters() if p.grad is not None]
+    assert torch.stack(gradients).norm() < 100
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts what a GPU would launch, and what waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.launches = Counter()
+        self.waits = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.removeprefix('aten::')
+        self.launches[name] += 1
+        by_mask = name in ('index', 'index_put', 'index_put_') and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        waiting = ('nonzero', '_local_scalar_dense', 'masked_select', 'unique_dim')
+        if by_mask or name in waiting:
+            self.waits[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_loss_launches_little_and_waits_seldom_on_a_gpu():
+    """Batch 4 at 1024x1024 with 15 faces an image, by the way that a GPU takes."""
+    kwargs = dict(
+        type='GridMaxIoUAssigner',
+        match_low_quality=False,
+        ignore_iof_thr=0.5,
+        dense_pairs=1 << 24,  # the default there
+    )
+    head = build_head(
+        in_channels=1,
+        feat_channels=1,
+        rfe_cfg=None,
+        train_cfg=ConfigDict(
+            first_assigner=dict(kwargs, pos_iou_thr=0.7, neg_iou_thr=0.3),
+            assigner=dict(kwargs, pos_iou_thr=0.5, neg_iou_thr=0.4),
+        ),
+    )
+    outs = head(make_maps(4, 1, 1024))
+    gts = [make_faces(15, 1024) for _ in range(4)]
+    with CountOperations() as counted:
+        head.loss_by_feat(*outs, gts, make_metas(4, 1024))
+    assert 100 < counted.launches.total() <= 1300
+    assert 0 < counted.waits.total() <= 80
