@@ -8,15 +8,23 @@ import argparse
 import os
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ._stack import release, uses_openmmlab
+
+# The loaders that each of mmdet's scripts makes.
+_LOADERS = {
+    'train': ('train_dataloader', 'val_dataloader'),
+    'test': ('test_dataloader',),
+}
 
 
 def run_mmdet_tool(name: str) -> None:
     """Runs one of mmdet's scripts as if it had been called itself.
 
-    ``sys.argv`` goes to the script, which so keeps all of its options.
+    ``sys.argv`` goes to the script, which so keeps all of its options. To 'train' and
+    'test' it adds ``--num-workers``.
 
     Args:
         name (str): Name of a script in mmdet's tools folder, such as 'train'.
@@ -25,6 +33,7 @@ def run_mmdet_tool(name: str) -> None:
         FileNotFoundError: If the installed mmdet came without its scripts.
     """
     script = find_mmdet_tool(name)
+    take_num_workers(_LOADERS.get(name, ()))
     allow_full_checkpoints()
     join_processes_without_gpu()
     runpy.run_path(str(script), run_name='__main__')
@@ -57,6 +66,41 @@ def find_mmdet_tool(name: str) -> Path:
         f'mmdet {mmdet.__version__} came without its tools/{name}.py: neither '
         f'{candidates[0]} nor {candidates[1]} exists. Reinstall mmdet from its wheel.'
     )
+
+
+def take_num_workers(loaders: Sequence[str]) -> None:
+    """Turns ``--num-workers N`` into settings of loaders, which the scripts know.
+
+    With 0 a loader reads in the process itself, which PyTorch refuses together with
+    ``persistent_workers=True``.
+
+    Args:
+        loaders: Names of the loaders in the config.
+    """
+    if not loaders:
+        return
+    parser = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        '--num-workers',
+        type=int,
+        metavar='N',
+        help=f'worker processes of {" and ".join(loaders)}, in the place of the '
+        "config's; 0 reads in the process itself",
+    )
+    if {'-h', '--help'} & {*sys.argv[1:]}:
+        print(parser.format_help())
+    arguments, sys.argv[1:] = parser.parse_known_args()
+    if arguments.num_workers is None:
+        return
+    values = dict(num_workers=arguments.num_workers)
+    if not arguments.num_workers:
+        values['persistent_workers'] = False
+    sys.argv += ['--cfg-options']
+    sys.argv += [
+        f'{at}.{name}={value}' for at in loaders for name, value in values.items()
+    ]
 
 
 def allow_full_checkpoints() -> None:

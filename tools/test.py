@@ -2,6 +2,7 @@
 
 All of its options hold (--work-dir, --out, --show-dir, --tta, --cfg-options,
 --launcher, -h); nothing is copied from it.
+--num-workers N sets the worker processes of all of its loaders.
 """
 
 from mmdet_srn._mmdet_tools import run_mmdet_tool

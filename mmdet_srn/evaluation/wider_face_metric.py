@@ -13,7 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from .face_ap import ImageFaces, evaluate_face_ap
+from .face_ap import HEIGHT_BANDS, ImageFaces, evaluate_face_ap
 from .protocols import UNKNOWN_PROTOCOL, describe_protocol
 from .wider_face_curves import truncate
 from .wider_face_eval import evaluate_wider_face
@@ -51,7 +51,8 @@ class WIDERFaceMetric(BaseMetric):
     The AP of a band without faces is left out (a dash in the printed table).
 
     In both cases ``protocol`` is among the metrics, as text. For the best checkpoint:
-    ``save_best='widerface/AP', rule='greater'`` (or 'widerface/hard').
+    ``save_best='widerface/AP'`` (or 'widerface/hard'); with another hook than
+    AtomicCheckpointHook ``rule='greater'`` as well.
 
     Without ``gt_dir``, faces come from ``data_sample['instances']``, the raw annotation
     in pixels of the original image (put 'instances' among ``PackDetInputs``'
@@ -119,6 +120,15 @@ class WIDERFaceMetric(BaseMetric):
         self.box_format = box_format
         self.iou_thr = iou_thr
         self.face_label = face_label
+
+    @property
+    def figures(self) -> list[str]:
+        """Names, without the prefix, of the AP that an evaluation may give."""
+        if self.format_only:
+            return []
+        if self.ground_truth is not None:
+            return ['easy', 'medium', 'hard']
+        return ['AP' if band == 'all' else f'AP_{band}' for band in HEIGHT_BANDS]
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep what the evaluation needs of one batch.

@@ -39,7 +39,6 @@ def cell(
         'train_dataloader.batch_size=2',
         *(f'{loader}.dataset.data_root=mosaic/' for loader in loaders),
         *(f'{loader}.num_workers=0' for loader in loaders),
-        *(f'{loader}.persistent_workers=False' for loader in loaders),
     ]
     return SimpleNamespace(
         kind=request.param,

@@ -1,5 +1,6 @@
 """mmdet's scripts: found, run with their own options, helped with old checkpoints."""
 
+import json
 import os
 import runpy
 import sys
@@ -16,8 +17,8 @@ from mmdet_srn._mmdet_tools import allow_full_checkpoints, find_mmdet_tool
 @pytest.mark.parametrize(
     ('name', 'options'),
     [
-        ('train', ['--amp', '--resume', '--auto-scale-lr', '--work-dir']),
-        ('test', ['checkpoint', '--out', '--tta', '--show-dir', '--work-dir']),
+        ('train', ['--amp', '--resume', '--auto-scale-lr', '--num-workers']),
+        ('test', ['checkpoint', '--out', '--tta', '--show-dir', '--num-workers']),
     ],
 )
 def test_scripts_have_mmdets_options(
@@ -43,6 +44,39 @@ def test_scripts_pass_on_a_failure(
     assert _run_script(repo_root, 'train', arguments, monkeypatch) == 2
     error = capsys.readouterr().err
     assert 'unrecognized arguments: --no-such-option' in error
+
+
+@pytest.mark.parametrize(('name', 'loaders'), list(_mmdet_tools._LOADERS.items()))
+@pytest.mark.parametrize(('number', 'persistent'), [('0', False), ('2', True)])
+def test_one_switch_for_the_workers_of_all_loaders(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    loaders: tuple[str, ...],
+    number: str,
+    persistent: bool,
+) -> None:
+    """As mmdet's script sees it, beside the options of the user."""
+    script = tmp_path / f'{name}.py'
+    script.write_text(
+        'import argparse, json; from mmengine.config import DictAction\n'
+        'parser = argparse.ArgumentParser(); parser.add_argument("config")\n'
+        'parser.add_argument("--cfg-options", nargs="+", action=DictAction)\n'
+        f'json.dump(vars(parser.parse_args()), open({str(tmp_path / "seen")!r}, "w"))'
+    )
+    monkeypatch.setattr(_mmdet_tools, 'find_mmdet_tool', lambda name: script)
+    arguments = ['config.py', '--num-workers', number, '--cfg-options', 'a=1']
+    monkeypatch.setattr(sys, 'argv', [name, *arguments])
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    _mmdet_tools.run_mmdet_tool(name)
+    seen = json.loads((tmp_path / 'seen').read_text())
+    options = {'num_workers': int(number)}
+    if not persistent:
+        options['persistent_workers'] = False
+    expected = {
+        f'{at}.{key}': value for at in loaders for key, value in options.items()
+    }
+    assert seen == {'config': 'config.py', 'cfg_options': {'a': 1, **expected}}
 
 
 def _run_script(

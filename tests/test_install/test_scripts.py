@@ -77,7 +77,10 @@ def test_setup_says_what_failed_and_what_to_do(repo_root: Path, tmp_path: Path) 
 
 @pytest.fixture
 def clone_with_fake_tools(repo_root: Path, tmp_path: Path) -> Path:
-    """The two scripts of the test run, and a Python that only says what it runs."""
+    """The two scripts of the test run, among tools that only say what they do.
+
+    Nothing but these is on the PATH that they are run with, whatever the machine has.
+    """
     for name in ('tools/run_tests.sh', '.ci/run'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy2(repo_root / name, tmp_path / name)
@@ -91,19 +94,59 @@ def clone_with_fake_tools(repo_root: Path, tmp_path: Path) -> Path:
         'case "$*" in *pytest*) echo "== 1 passed ==";; esac\n'
     )
     python.chmod(0o755)
+    tools = tmp_path / 'bin'
+    tools.mkdir()
+    for name in ('bash', 'cat', 'dirname', 'mktemp', 'rm', 'sed', 'tail', 'timeout'):
+        found = shutil.which(name)
+        assert found, name
+        (tools / name).symlink_to(found)
+    for name, line in (
+        ('id', 'echo "$USER_ID"'),
+        ('apt-get', 'echo "$*" >>"${0%/*}/asked"; exit "$APT_STATUS"'),
+        *((name, 'exit 1') for name in ('chromium', 'chromedriver')),
+    ):
+        (tools / name).write_text(f'#!/bin/sh\n{line}\n')
+        (tools / name).chmod(0o755)
     return tmp_path
+
+
+def _run_tests(
+    clone: Path, script: str, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    defaults = dict(FAILING='nothing', USER_ID='0', APT_STATUS='0', MMDET_SRN_VENV='')
+    path = str(clone / 'bin')
+    return _bash(clone / script, *arguments, **{**defaults, **variables}, PATH=path)
+
+
+@pytest.mark.parametrize('missing', ['chromium', 'chromedriver'])
+@pytest.mark.parametrize(
+    ('user', 'status', 'said'),
+    [('0', '0', 'done'), ('0', '1', 'will be skipped'), ('1000', '0', '')],
+)
+def test_only_ci_installs_a_browser(
+    clone_with_fake_tools: Path, missing: str, user: str, status: str, said: str
+) -> None:
+    """As root; where it cannot, the tests run all the same."""
+    (clone_with_fake_tools / 'bin' / missing).unlink()
+    asked = clone_with_fake_tools / 'bin' / 'asked'
+    variables = dict(USER_ID=user, APT_STATUS=status)
+    result = _run_tests(clone_with_fake_tools, 'tools/run_tests.sh', **variables)
+    assert result.returncode == 0
+    assert not asked.exists()
+
+    result = _run_tests(clone_with_fake_tools, '.ci/run', **variables)
+    assert result.returncode == 0
+    assert result.stdout.endswith('== 1 passed ==\n')
+    assert said in result.stdout
+    assert asked.exists() == (user == '0')
 
 
 @pytest.mark.parametrize('script', ['tools/run_tests.sh', '.ci/run'])
 def test_run_tests_ends_with_pytests_summary(
     clone_with_fake_tools: Path, script: str
 ) -> None:
-    result = _bash(
-        clone_with_fake_tools / script,
-        *(['-k', 'neck'] if script != '.ci/run' else []),
-        FAILING='nothing',
-        MMDET_SRN_VENV='',
-    )
+    arguments = ['-k', 'neck'] if script != '.ci/run' else []
+    result = _run_tests(clone_with_fake_tools, script, *arguments)
     lines = result.stdout.splitlines()
     assert result.returncode == 0
     assert lines[0] == 'set up'
@@ -111,10 +154,10 @@ def test_run_tests_ends_with_pytests_summary(
     assert ran == [
         'run: -m ruff check .',
         'run: -m ruff format --check .',
-        'run: -m pytest -n 2 --dist loadfile'
-        + (' -k neck' if script != '.ci/run' else ''),
+        ' '.join(['run: -m pytest -n 2 --dist loadfile', *arguments]),
     ]
     assert lines[-1] == '== 1 passed =='
+    assert not (clone_with_fake_tools / 'bin' / 'asked').exists()
 
 
 @pytest.mark.parametrize('script', ['tools/run_tests.sh', '.ci/run'])
@@ -124,10 +167,5 @@ def test_run_tests_ends_with_pytests_summary(
 def test_run_tests_fails_with_its_parts(
     clone_with_fake_tools: Path, script: str, failing: str, status: str
 ) -> None:
-    result = _bash(
-        clone_with_fake_tools / script,
-        FAILING=failing,
-        STATUS=status,
-        MMDET_SRN_VENV='',
-    )
+    result = _run_tests(clone_with_fake_tools, script, FAILING=failing, STATUS=status)
     assert result.returncode == int(status)

@@ -65,7 +65,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=1,  # no image is padded to another's size
     num_workers=4,
-    persistent_workers=True,
+    persistent_workers=False,  # they would stay in memory while it trains
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(

@@ -1,26 +1,33 @@
-"""Checkpoints that an interruption cannot spoil."""
+"""Checkpoints that neither an interruption nor a second run can spoil."""
 
 import logging
+import os
 import re
 import shutil
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from mmdet.registry import HOOKS
 from mmengine.dist import barrier, is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.fileio import BaseStorageBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from ..atomic_backend import (
     ATOMIC_BACKEND,
     AtomicLocalBackend,
     remove_partial_files,
 )
+
+# A killed run's loader workers may hold its lock until they notice, after 5 seconds.
+_LOCK_TIMEOUT = 15.0
 
 
 @HOOKS.register_module()
@@ -37,11 +44,18 @@ class AtomicCheckpointHook(CheckpointHook):
       ``max_keep_ckpts``, and two best ones for a moment;
     - where one cannot be written the run stops, with a message and an exit status,
       and the earlier ones are as they were;
+    - only one training at a time writes into a folder: a second one stops, with the
+      name of the first;
     - partial files of an earlier process are removed at the start;
-    - with ``--resume``, the file ``last_checkpoint`` is made to name the newest whole
-      checkpoint in the work folder where it names none: it was interrupted itself, the
-      folder was moved or copied in part, or mmengine's own hook had written there. A
-      warning says so.
+    - with ``--resume``, ``last_checkpoint`` and the best checkpoint are files of the
+      own work folder, and none of another folder is ever removed. Where a name points
+      elsewhere (the folder was copied or moved) or to half a file, the file of that
+      name or the newest whole checkpoint in the own folder takes its place, with a
+      warning. So is told if there is nothing to resume, and if an epoch has another
+      number of iterations than before;
+    - AP counts as better when greater, and ``save_best`` is checked before the
+      training. A figure that one validation does not give, such as the AP of faces
+      that the data has none of, is passed over with a warning.
 
     Arguments are those of ``CheckpointHook``. Checkpoints that go elsewhere than to a
     local folder (``backend_args``, or an ``out_dir`` with a prefix) are written as
@@ -51,14 +65,23 @@ class AtomicCheckpointHook(CheckpointHook):
         OSError: In the training loop, if a checkpoint cannot be written. It names the
             file, the free space and the last whole checkpoint.
         FileNotFoundError: Before it, if a run is to be resumed whose
-            ``last_checkpoint`` names no whole checkpoint, and there is no other.
+            ``last_checkpoint`` names no whole checkpoint of the folder, and there is
+            no other.
+        RuntimeError: Before it, if another training is writing into the folder.
+        ValueError: Before it, if ``save_best`` is no figure of the validation.
     """
+
+    _default_greater_keys = (
+        *CheckpointHook._default_greater_keys,
+        *('/AP', '/easy', '/medium', '/hard'),  # of WIDERFaceMetric
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         local = '://' not in str(self.out_dir or '')
         if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC_BACKEND)
+        self._lock: FileLock | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Look after the checkpoint that is going to be resumed.
@@ -66,22 +89,41 @@ class AtomicCheckpointHook(CheckpointHook):
         Args:
             runner (Runner): The runner; it has not resumed yet.
         """
-        # One that is named, and other folders, are left to mmengine.
-        if runner._resume and runner._load_from is None and self.out_dir is None:
-            self._mend_pointer(Path(runner.work_dir))
+        # One that is named, and other places, are left to mmengine.
+        if runner._resume and runner._load_from is None and self._is_atomic():
+            self._mend_pointer(Path(runner.work_dir), self._folder(runner))
             barrier()  # the other processes read it now
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the folder.
+        """Prepare the folder, and check what only a long training would show.
+
+        Args:
+            runner (Runner): The runner; it has resumed.
+        """
+        self._check_save_best(runner)
+        if self.by_epoch:
+            _compare_iterations(runner)
+        if self._is_atomic():
+            folder = self._folder(runner)
+            if is_main_process():
+                self._lock = _lock(folder)
+                for path in remove_partial_files(folder):
+                    _log(f'{path}, left by a process that ended early, is removed')
+            _keep_best_inside(runner, folder)
+        super().before_train(runner)
+        self.file_backend = _LateRemoval(self.file_backend)
+
+    def after_train(self, runner: Runner) -> None:
+        """Publish what is to be published, and give the folder back.
 
         Args:
             runner (Runner): The runner.
         """
-        super().before_train(runner)
-        self.file_backend = _LateRemoval(self.file_backend)
-        if is_main_process() and self._is_atomic():
-            for path in remove_partial_files(self.out_dir):
-                _log(f'{path}, left by a process that ended while it wrote, is removed')
+        super().after_train(runner)
+        if self._lock is not None:
+            _owner_file(self._lock).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save a checkpoint if it is time.
@@ -110,6 +152,16 @@ class AtomicCheckpointHook(CheckpointHook):
             runner (Runner): The runner.
             metrics (dict[str, Any]): Results of the validation.
         """
+        wanted = getattr(self, 'key_indicators', [])
+        missing = [key for key in wanted if key not in (*metrics, 'auto')]
+        if missing and metrics:
+            _log(
+                f'no best checkpoint by {", ".join(missing)}: the validation of epoch '
+                f'{runner.epoch} gave only {", ".join(metrics)}',
+                logging.WARNING,
+            )
+            # mmengine passes over None
+            metrics = {**metrics, **dict.fromkeys(missing)}
         with self._saving(runner):
             super().after_val_epoch(runner, metrics)
 
@@ -145,28 +197,54 @@ class AtomicCheckpointHook(CheckpointHook):
         paths = (self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best)
         return {str(path) for path in paths if path}
 
-    def _mend_pointer(self, folder: Path) -> None:
-        """Let ``last_checkpoint`` name a whole checkpoint if the folder has one."""
-        pointer = folder / 'last_checkpoint'
+    def _folder(self, runner: Runner) -> Path:
+        """Where checkpoints go, before mmengine has worked it out in ``out_dir``."""
+        work_dir = Path(runner.work_dir)
+        return work_dir if self.out_dir is None else Path(self.out_dir, work_dir.name)
+
+    def _check_save_best(self, runner: Runner) -> None:
+        """See that the validation has the figures that ``save_best`` names."""
+        if not self.save_best or runner.val_loop is None:
+            return
+        metrics = runner.val_loop.evaluator.metrics
+        known = [name for metric in metrics for name in _figures(metric) or ()]
+        complete = all(_figures(metric) is not None for metric in metrics)
+        for key in self.key_indicators:
+            if complete and key not in (*known, 'auto'):
+                raise ValueError(
+                    f'default_hooks.checkpoint.save_best: the validation gives no '
+                    f'"{key}", only {", ".join(known) or "nothing"}'
+                )
+
+    def _mend_pointer(self, work_dir: Path, folder: Path) -> None:
+        """Let ``last_checkpoint`` name a whole checkpoint of the own folder."""
+        pointer = work_dir / 'last_checkpoint'
         named = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
-        if named and _is_whole(Path(named)):
+        own = folder / Path(named).name
+        if named and _is_whole(Path(named)) and _same(Path(named), own):
             return
         pattern = re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)')
         numbers = {
             int(match[1]): path
-            for path in folder.iterdir()
+            for path in (folder.iterdir() if folder.is_dir() else ())
             if (match := re.fullmatch(pattern, path.name)) and _is_whole(path)
         }
-        problem = f'{pointer} names no whole checkpoint ("{named}")'
+        problem = f'{pointer} names no whole checkpoint in {folder} ("{named}")'
         if numbers:
-            newest = numbers[max(numbers)]
-            _log(f'{problem}: now it names {newest}', logging.WARNING)
+            found = own if own in numbers.values() else numbers[max(numbers)]
+            _log(f'{problem}: now it names {found}', logging.WARNING)
             if is_main_process():
-                AtomicLocalBackend().put_text(str(newest), pointer)
+                AtomicLocalBackend().put_text(str(found), pointer)
         elif pointer.is_file():
             raise FileNotFoundError(
-                f'{problem}, and there is no other in {folder}: remove {pointer} to '
-                'start anew'
+                f'{problem}, and there is no other: remove {pointer} to start anew, or '
+                'name the checkpoint: --resume FILE'
+            )
+        else:
+            _log(
+                f'--resume found no checkpoint in {folder}: the training starts from '
+                'its beginning',
+                logging.WARNING,
             )
 
 
@@ -191,6 +269,78 @@ class _LateRemoval:
             remove, path = self._outdated.pop()
             if path not in keep:
                 remove(path)
+
+
+def _lock(folder: Path) -> FileLock:
+    """Take the folder for this process, until it releases it or ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / '.training.lock', is_singleton=True)
+    owner = _owner_file(lock)
+    try:
+        lock.acquire(timeout=_LOCK_TIMEOUT)
+    except Timeout:
+        other = owner.read_text(encoding='utf-8') if owner.is_file() else 'a process'
+        raise RuntimeError(
+            f'another training is writing into {folder}: {other.strip()}. Wait for '
+            'its end, or choose another --work-dir'
+        ) from None
+    text = f'process {os.getpid()} on {socket.gethostname()}\n'
+    owner.write_text(text, encoding='utf-8')
+    return lock
+
+
+def _owner_file(lock: FileLock) -> Path:
+    """A file of its own, as Windows lets nobody read one that is locked."""
+    return Path(lock.lock_file).with_suffix('.owner')
+
+
+def _keep_best_inside(runner: Runner, folder: Path) -> None:
+    """Let a resumed run know no best checkpoint but those of its own folder."""
+    hub = runner.message_hub
+    for key in [key for key in hub.runtime_info if key.startswith('best_ckpt')]:
+        named = Path(hub.get_info(key))
+        own = folder / named.name
+        if _same(named.parent, folder):
+            continue
+        if own.exists():
+            hub.update_info(key, str(own))
+            _log(f'{key} was {named}: now it is {own}', logging.WARNING)
+        else:
+            hub.pop_info(key)
+            hub.pop_info(key.replace('best_ckpt', 'best_score'))
+            _log(
+                f'{key} was {named}, which {folder} does not have: the best checkpoint '
+                'will be the best of what follows',
+                logging.WARNING,
+            )
+
+
+def _compare_iterations(runner: Runner) -> None:
+    """Warn if a resumed run's epochs had another number of iterations."""
+    epoch, done = runner.epoch, runner.iter
+    now = len(runner.train_dataloader)
+    if isinstance(runner.train_loop, EpochBasedTrainLoop) and done != epoch * now:
+        end = round(done / max(epoch, 1) * runner.max_epochs)
+        _log(
+            f'the run is resumed after {done} iterations in {epoch} epochs, but an '
+            f'epoch has {now} now (another batch size, number of processes or data '
+            'set?): schedules that count iterations, such as a cosine of the learning '
+            f'rate, still end after {end}, the training after '
+            f'{done + (runner.max_epochs - epoch) * now}. Resume with the former batch '
+            'size, or start anew from the weights alone (load_from, without --resume)',
+            logging.WARNING,
+        )
+
+
+def _figures(metric: BaseMetric) -> list[str] | None:
+    """The figures that a metric may give, with its prefix; None if it tells none."""
+    names = getattr(metric, 'figures', None)
+    return None if names is None else [f'{metric.prefix}/{name}' for name in names]
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same place, by whichever links."""
+    return one.resolve() == other.resolve()
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -1,6 +1,9 @@
 """Whole checkpoints, removed only when their successor is there."""
 
 import os
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdet_srn.engine import AtomicCheckpointHook, AtomicLocalBackend
+from mmdet_srn.engine.hooks import atomic_checkpoint_hook
+from mmdet_srn.evaluation import WIDERFaceMetric
 
 
 class Model(nn.Module):
@@ -47,10 +52,17 @@ class Score(BaseMetric):
         return dict(AP=next(self.scores))
 
 
-def runner(work_dir: Path, hook: dict, epochs: int = 4, **options: Any) -> Runner:
+def runner(
+    work_dir: Path,
+    hook: dict,
+    epochs: int = 4,
+    images: int = 1,
+    evaluator: Any = None,
+    **options: Any,
+) -> Runner:
     loader = dict(
         batch_size=1,
-        dataset=[0],
+        dataset=[0] * images,
         sampler=dict(type='DefaultSampler', shuffle=False),
     )
     return Runner(
@@ -61,7 +73,7 @@ def runner(work_dir: Path, hook: dict, epochs: int = 4, **options: Any) -> Runne
         val_dataloader=loader,
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         val_cfg=dict(),
-        val_evaluator=Evaluator(Score()),
+        val_evaluator=evaluator or Evaluator(Score()),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
             checkpoint=dict(type='AtomicCheckpointHook', interval=1, **hook),
@@ -173,8 +185,125 @@ def test_resume_finds_the_newest_whole_checkpoint(tmp_path, pointer):
     assert again.epoch == (2 if pointer == 'other' else 4)
 
 
-def test_resume_of_nothing(tmp_path):
+@pytest.fixture
+def copied(tmp_path: Path) -> tuple[Path, Path]:
+    """A work folder, trained for two epochs, and a copy of it."""
+    one, other = tmp_path / 'one', tmp_path / 'other'
+    runner(one, KEEP, epochs=2).train()
+    shutil.copytree(one, other)
+    return one, other
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the hook tells; mmengine's logger is none that pytest listens to."""
+    messages: list[str] = []
+    monkeypatch.setattr(
+        atomic_checkpoint_hook, '_log', lambda text, *level: messages.append(text)
+    )
+    return messages
+
+
+def test_resume_in_a_copy_keeps_to_the_copy(copied, said):
+    one, other = copied
+    before = {path.name: path.read_bytes() for path in one.glob('*.pth')}
+    again = runner(other, KEEP, resume=True)
+    again.val_evaluator.metrics[0].scores = iter((0.15, 0.4))
+    again.train()
+    assert {path.name: path.read_bytes() for path in one.glob('*.pth')} == before
+    assert checkpoints(other) == {'epoch_3', 'epoch_4', 'best_AP_epoch_4'}
+    assert (other / 'last_checkpoint').read_text() == str(other / 'epoch_4.pth')
+    pointer, best = said
+    assert f'now it names {other / "epoch_2.pth"}' in pointer
+    assert f'now it is {other / "best_AP_epoch_2.pth"}' in best
+
+
+def test_resume_in_a_copy_without_its_best_checkpoint(copied, said):
+    one, other = copied
+    (other / 'best_AP_epoch_2.pth').unlink()
+    again = runner(other, KEEP, epochs=3, resume=True)
+    again.val_evaluator.metrics[0].scores = iter((0.15,))
+    again.train()
+    assert (one / 'best_AP_epoch_2.pth').is_file()
+    assert 'best_AP_epoch_3' in checkpoints(other)
+    assert 'does not have' in said[-1]
+
+
+def test_resume_with_other_iterations_is_said(tmp_path, said):
+    runner(tmp_path, {}, epochs=2, images=4).train()
+    runner(tmp_path, {}, epochs=4, images=4, resume=True).train()
+    assert not said
+    runner(tmp_path, {}, epochs=6, images=2, resume=True).train()
+    (message,) = said
+    assert 'after 16 iterations in 4 epochs, but an epoch has 2' in message
+    assert 'still end after 24, the training after 20' in message
+
+
+def test_a_second_training_in_the_folder_stops(tmp_path, monkeypatch):
+    code = (
+        'import sys; from filelock import FileLock\n'
+        'lock = FileLock(sys.argv[1]); lock.acquire()\n'
+        'print(flush=True); sys.stdin.read()'
+    )
+    partial = tmp_path / '.epoch_1.pth.partial'
+    partial.touch()
+    (tmp_path / '.training.owner').write_text('process 7 on another machine\n')
+    monkeypatch.setattr(atomic_checkpoint_hook, '_LOCK_TIMEOUT', 0.1)
+    with subprocess.Popen(
+        [sys.executable, '-c', code, tmp_path / '.training.lock'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline()
+        with pytest.raises(RuntimeError, match='process 7 on another machine'):
+            runner(tmp_path, {}).train()
+        assert partial.is_file()
+        other.stdin.close()
+    runner(tmp_path, {}, epochs=1).train()
+    assert checkpoints(tmp_path) == {'epoch_1'}
+    assert not (tmp_path / '.training.owner').exists()
+
+
+def test_the_lock_names_its_process(tmp_path):
+    with atomic_checkpoint_hook._lock(tmp_path):
+        owner = (tmp_path / '.training.owner').read_text()
+    assert f'process {os.getpid()} on' in owner
+
+
+def test_a_training_that_failed_does_not_keep_its_folder(tmp_path, failing):
+    failing('epoch_1')
+    first = runner(tmp_path, {})
+    with pytest.raises(OSError, match='No space left'):
+        first.train()
+    with pytest.raises(OSError, match='No space left'):  # no RuntimeError
+        runner(tmp_path, {}).train()
+
+
+@pytest.mark.parametrize('key', ['auto', 'widerface/AP', 'widerface/hard', 'loss'])
+def test_ap_is_better_when_greater(key):
+    hook = AtomicCheckpointHook(save_best=key)
+    if key != 'auto':
+        assert hook.is_better_than[key](0.5, 0.4) == (key != 'loss')
+
+
+@pytest.mark.parametrize('key', ['widerface/hard', 'widerface/ap', 'acc'])
+def test_save_best_is_checked_before_training(tmp_path, key):
+    evaluator = Evaluator(WIDERFaceMetric())
+    wrong = runner(tmp_path, dict(save_best=key), evaluator=evaluator)
+    with pytest.raises(ValueError, match='AP_lt16'):
+        wrong.train()
+    assert not checkpoints(tmp_path)
+
+
+def test_save_best_of_a_figure_that_is_not_given(tmp_path, said):
+    runner(tmp_path, dict(save_best='coco/AP'), epochs=1).train()
+    assert checkpoints(tmp_path) == {'epoch_1'}
+    assert 'no best checkpoint by coco/AP' in said[0]
+
+
+def test_resume_of_nothing(tmp_path, said):
     resume(tmp_path / 'new')
+    assert '--resume found no checkpoint' in said[0]
     assert not (tmp_path / 'new' / 'last_checkpoint').exists()
     (tmp_path / 'new' / 'last_checkpoint').write_text('/gone.pth')
     with pytest.raises(FileNotFoundError, match='remove .*last_checkpoint'):
