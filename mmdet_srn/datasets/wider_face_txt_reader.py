@@ -88,9 +88,9 @@ def parse_wider_face_txt(
     """Parse an annotation or a file list.
 
     A text in which no line is a bare integer is a file list: one path a line, and
-    every record has no faces. Line ends may be LF or CRLF; spaces at a line's ends,
-    a byte order mark and empty lines at the end of the text are ignored. The row of
-    zeros after a count of 0 may be missing.
+    every record has no faces. Line ends may be LF, CRLF or CR; spaces at a line's
+    ends, a byte order mark and empty lines at the end of the text are ignored. The row
+    of zeros after a count of 0 may be missing.
 
     Args:
         text: The text, or its UTF-8 bytes.
@@ -109,10 +109,12 @@ def parse_wider_face_txt(
         try:
             text = text.decode('utf-8')
         except UnicodeDecodeError as error:
-            line = text[: error.start].count(b'\n') + 1
+            line = len((text[: error.start] + b'.').splitlines())
             raise AnnotationError(f'{source}:{line}: not UTF-8: {error}') from error
     text = text.removeprefix('\ufeff')
-    lines = [line.strip() for line in text.replace('\r\n', '\n').split('\n')]
+    # Not splitlines, which takes characters for line ends that a path may have.
+    text = text.replace('\r\n', '\n').replace('\r', '\n')
+    lines = [line.strip() for line in text.split('\n')]
     while lines and not lines[-1]:
         lines.pop()
     parser = _Parser(lines, source)
@@ -174,6 +176,8 @@ class _Parser:
                 f'expected the path of an image, found {_shorten(path)} '
                 '(more rows than the count above says?)',
             )
+        if '\0' in path:
+            self.fail(index, f'{_shorten(path)} has a NUL character, no path has one')
         stem = _stem(path)
         if stem == path:
             self.fail(

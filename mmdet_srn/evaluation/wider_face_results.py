@@ -90,7 +90,7 @@ def read_results(
                 parsed = parse_result(file.read())
         except (FileNotFoundError, NotADirectoryError):
             parsed = ParsedFile(_NO_ROWS, [('missing', '')])
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: NUL in a name
             parsed = ParsedFile(_NO_ROWS, [('malformed', str(error))])
         tables.append(parsed.rows)
         for kind, reason in parsed.oddities:
