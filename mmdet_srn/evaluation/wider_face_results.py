@@ -17,8 +17,8 @@ from .wider_face_eval import WIDERFaceDetections
 #: well, but the figures are then hardly what they should be.
 ODD_VALUES = {
     'not_finite': 'NaN or infinite numbers: used as they are',
-    'score': 'scores outside 0..1: used as they are. The least and the greatest score '
-    'of all images scale the others, so one of them moves every AP',
+    'score': 'scores outside 0..1: used as they are; one of them moves every AP of the '
+    'official evaluation, which brings all scores to 0..1 by the greatest and least',
     'size': 'width or height below 0: used as they are',
 }
 #: What can be odd about the files of a folder, and what is done about it.
