@@ -48,11 +48,13 @@ class ImageRecord(NamedTuple):
         path: Path of the image as written, ``event/name.jpg``.
         faces: Int32 array (N, 10), columns as in :data:`FACE_FIELDS`.
         line: Line number, from 1, on which ``path`` stands.
+        annotated: Whether there is a number of faces; a file list has none.
     """
 
     path: str
     faces: np.ndarray
     line: int
+    annotated: bool = True
 
     @property
     def event(self) -> str:
@@ -151,7 +153,10 @@ class _Parser:
 
     def file_list(self) -> list[ImageRecord]:
         none = np.zeros((0, len(FACE_FIELDS)), np.int32)
-        return [ImageRecord(self.path(i), none, i + 1) for i in range(len(self.lines))]
+        return [
+            ImageRecord(self.path(i), none, i + 1, annotated=False)
+            for i in range(len(self.lines))
+        ]
 
     def annotation(self) -> list[ImageRecord]:
         records = []
