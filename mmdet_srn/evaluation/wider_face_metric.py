@@ -160,12 +160,14 @@ class WIDERFaceMetric(BaseMetric):
         """
         paths, num_faces = [], 0
         for info in infos:
-            paths.append(info['img_path'])
+            paths.append(info.get('img_path', ''))
             # A data set that does not tell its faces may have some.
             num_faces += (
                 int(np.sum(~self._faces(info)[1])) if 'instances' in info else 1
             )
-        if self.ground_truth is not None or self.outfile_prefix is not None:
+        # Some data sets know the path only once the image is loaded.
+        named = all(paths)
+        if named and (self.ground_truth is not None or self.outfile_prefix is not None):
             names = [_stem(name) for name in self._names(paths)]
             check_unique(names)
             if self.ground_truth is not None:

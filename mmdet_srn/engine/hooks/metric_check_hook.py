@@ -24,6 +24,8 @@ class MetricCheckHook(Hook):
             if not isinstance(loop, BaseLoop):
                 continue
             dataset = loop.dataloader.dataset
+            if not hasattr(dataset, 'get_data_info'):  # no data set of mmengine's
+                continue
             for metric in loop.evaluator.metrics:
                 if hasattr(metric, 'check_images'):
                     metric.check_images(map(dataset.get_data_info, range(len(dataset))))

@@ -1,4 +1,4 @@
-"""--show-dir, and what a test would stop at, through a run of tools/test.py."""
+"""Images of one name in two folders, through a whole test."""
 
 import shutil
 
@@ -35,15 +35,3 @@ def test_drawn_images_keep_their_folders(cfg, tmp_path):
     names = sorted('/'.join(path.parts[-3:]) for path in drawn)
     assert names == ['2024/party/0.png', '2025/party/0.png']
     assert (tmp_path / 'out/2025/party/0.txt').is_file()
-
-
-def test_what_the_metric_stops_at_is_said_at_the_start(cfg, monkeypatch):
-    text = cfg.test_dataloader.dataset.data_root
-    annotation = f'{text}wider_face_split/wider_face_val_bbx_gt.txt'
-    with open(annotation, 'w') as file:
-        file.write('2024/party/0.png\n0\n')
-    for method in ('test', 'train'):
-        runner = Runner.from_cfg(cfg)
-        monkeypatch.setattr(runner.model, 'forward', None)
-        with pytest.raises(ValueError, match='no face to find'):
-            getattr(runner, method)()
