@@ -65,15 +65,24 @@ def _load_hdf5(path: Path, names: list[str]) -> dict[str, Any]:
     import h5py
 
     with h5py.File(path, 'r') as file:
-        return {name: _plain_hdf5(file, file[name]) for name in names if name in file}
+        # Cells that were read: 40 of them, each of which holds the next one twice,
+        # would take for ever.
+        seen: set = set()
+        return {
+            name: _plain_hdf5(file, file[name], seen) for name in names if name in file
+        }
 
 
-def _plain_hdf5(file: Any, data: Any) -> Any:
+def _plain_hdf5(file: Any, data: Any, seen: set) -> Any:
     kind = data.attrs.get('MATLAB_class', b'double').decode()
     empty = bool(data.attrs.get('MATLAB_empty', 0))  # the data are then the shape
     if kind == 'cell':
         references = () if empty else data[()].ravel()
-        return [_plain_hdf5(file, file[reference]) for reference in references]
+        # MATLAB itself writes the same empty cell for all of them.
+        if len(references) and data in seen:
+            raise ValueError(f'the cell {data.name} is there more than once')
+        seen.add(data)
+        return [_plain_hdf5(file, file[reference], seen) for reference in references]
     if kind == 'char':
         return '' if empty else ''.join(map(chr, data[()].ravel().tolist()))
     if empty:

@@ -56,6 +56,17 @@ def _write_cells(path, content):
         cell[0, 0] = content(file).ref
 
 
+def _doubled(file):
+    """40 cells, each of which holds the next one twice."""
+    inner = file.create_dataset('number', data=np.ones((1, 1)))
+    for number in range(40):
+        cell = file.create_dataset(f'cell{number}', (2, 1), h5py.ref_dtype)
+        cell.attrs['MATLAB_class'] = np.bytes_('cell')
+        cell[:, 0] = inner.ref
+        inner = cell
+    return inner
+
+
 def _huge(file):
     data = file.create_dataset('size', data=np.array([2**40, 2**40], 'u8'))
     data.attrs['MATLAB_empty'] = np.uint8(1)
@@ -65,7 +76,8 @@ def _huge(file):
 @pytest.mark.parametrize(
     ('content', 'reason'),
     [
-        (lambda file: file['a'], 'RecursionError'),
+        (lambda file: file['a'], 'ValueError: the cell /a is there more than once'),
+        (_doubled, 'ValueError: the cell /cell0 is there more than once'),
         (lambda file: file.create_group('group'), 'TypeError'),
         (_huge, ''),
     ],
