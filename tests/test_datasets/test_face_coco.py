@@ -67,12 +67,12 @@ def test_what_is_left_out_is_counted(tmp_path, content, log):
     faces[1]['bbox'] = [1, 2, float('nan'), 4]
     faces[2]['category_id'] = 4
     dataset = _build(tmp_path, content)
-    assert [info['img_id'] for info in map(dataset.get_data_info, range(1))] == [1]
     assert len(dataset) == 1  # no face of the first image is left
+    assert dataset.get_data_info(0)['img_id'] == 1
     (message,) = _messages(log)
     assert '1 of 4 faces used' in message
-    for word in ('1 of area 0', '1 with NaN', '1 of another category; its categories'):
-        assert word.split(';')[0] in message
+    for word in ('1 of area 0', '1 with NaN', '1 of another category'):
+        assert word in message
 
 
 @pytest.mark.parametrize('test_mode', [False, True])
@@ -89,7 +89,7 @@ def test_what_is_left_out_is_counted(tmp_path, content, log):
 def test_nothing_left(tmp_path, content, change, message, test_mode):
     for face in content['annotations']:
         face.update(change)
-    with pytest.raises(ValueError, match=f'x.json: {message}|{message}'):
+    with pytest.raises(ValueError, match=f'x.json: .*{message}'):
         _build(tmp_path, content, test_mode=test_mode)
 
 
