@@ -92,11 +92,17 @@ def test_coco_gives_the_same_faces(roots, loader, images):
 
 
 def test_a_category_that_does_not_occur(coco_root, tmp_path):
-    """CocoDataset leaves the faces out; without any image left it stops."""
     cfg = small_config(COCO, coco_root, tmp_path)
     cfg.train_dataloader.dataset.metainfo.classes = ('head',)
-    with pytest.raises(ValueError, match='at least one array'):
+    with pytest.raises(ValueError, match='no face to find'):
         DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmdet'))
+
+
+def test_two_classes_for_a_head_of_one(coco_root, tmp_path):
+    cfg = small_config(COCO, coco_root, tmp_path)
+    cfg.train_dataloader.dataset.metainfo.classes = ('face', 'head')
+    with pytest.raises(AssertionError, match='num_classes'):
+        Runner.from_cfg(cfg).train()
 
 
 def test_trains_and_evaluates_coco(coco_root, tmp_path):

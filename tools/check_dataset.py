@@ -1,4 +1,4 @@
-"""Checks a copy of WIDER FACE, or any data set in its layout, before training.
+"""Checks WIDER FACE, or any data set in its layout or in COCO's JSON, before training.
 
 Every image is decoded in full, in several processes; counts are compared with the
 official ones; boxes are compared with their image. What is known of an image is kept
@@ -12,7 +12,8 @@ exit status, the lowest of those that hold:
   3  an annotation or a folder is missing, or an annotation is malformed
   4  images are missing or cannot be decoded in full
   5  counts other than the official ones
-  6  boxes wholly outside their image
+  6  boxes wholly outside their image, images of another size than COCO's JSON says,
+     or no face to find at all
   130  interrupted; run it again to go on
 (mim run makes a 1 of each but 0.)
 """
@@ -96,7 +97,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--ann-file',
         metavar='FILE',
         type=Path,
-        help='check this annotation, as a custom data set; below ROOT, or absolute',
+        help="check this annotation, text or COCO's JSON (.json), as a custom data "
+        'set; below ROOT, or absolute',
+    )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='NAME',
+        default=['face'],
+        help="categories of COCO's JSON that training reads (default: face)",
     )
     parser.add_argument(
         '--images',
@@ -108,7 +117,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--workers',
         metavar='N',
         type=_positive,
-        default=len(os.sched_getaffinity(0)),
+        default=_cores(),
         help='processes that decode (default: one a CPU core, %(default)s here)',
     )
     parser.add_argument(
@@ -135,6 +144,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.ann_file is not None and args.splits:
         parser.error('--splits are of the official layout, --ann-file is not')
     return args
+
+
+def _cores() -> int:
+    # Only Linux tells the cores that this process may use.
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _positive(text: str) -> int:
@@ -189,7 +205,7 @@ def check_dataset(args: argparse.Namespace) -> int:
     if not splits:
         print('nothing of the official layout is there, such as WIDER_train/images')
         return check.LAYOUT
-    reports = [check.read_split(split) for split in splits]
+    reports = [check.read_split(split, args.classes) for split in splits]
     facts = scan(args, reports)
     for report in reports:
         check.check_split(report, facts)

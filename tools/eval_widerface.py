@@ -1,5 +1,7 @@
 """Evaluates a folder of WIDER FACE result files of any detector, officially.
 
+An image without a file has no detections, as in the official tool; figures are then
+NOT COMPARABLE with published ones (a file with the count 0 says that there are none).
 It needs NumPy, SciPy, h5py and, for --plot, matplotlib; neither PyTorch nor mmdet.
 """
 
@@ -63,6 +65,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='folder with wider_{easy,medium,hard}_val.mat, which is '
         'eval_tools/ground_truth of the official evaluation kit',
     )
+    parser.add_argument(
+        '--only-present',
+        action='store_true',
+        help='evaluate the images that have a file, and their faces, only',
+    )
     parser.add_argument('--json', metavar='F', help='write figures and curves here')
     parser.add_argument(
         '--plot', metavar='F', help='draw the curves here (png, pdf ..)'
@@ -115,7 +122,8 @@ def evaluate(args: argparse.Namespace) -> None:
 
     Raises:
         OSError: If something cannot be read or written.
-        ValueError: If the ground truth or a curve is malformed.
+        ValueError: If the ground truth or a curve is malformed, no file can be used,
+            or the columns are not x, y, w, h, score.
         ImportError: If h5py or matplotlib is needed and missing.
     """
     curves = import_evaluation('wider_face_curves')
@@ -123,12 +131,29 @@ def evaluate(args: argparse.Namespace) -> None:
         args.gt_dir
     )
     published = curves.read_published_curves(args.compare) if args.compare else {}
+    if args.only_present:
+        present = {
+            path.relative_to(args.pred_dir).with_suffix('').as_posix()
+            for path in Path(args.pred_dir).rglob('*.txt')
+        }
+        # Without any, all are looked for, and the error below says so.
+        names = present.intersection(ground_truth.names) or ground_truth.names
+        ground_truth = ground_truth.restrict(names)
     detections, report = import_evaluation('wider_face_results').read_results(
         args.pred_dir, ground_truth.names
     )
+    check_usable(args, report, ground_truth)
     results = import_evaluation('wider_face_eval').evaluate_wider_face(
         detections, ground_truth
     )
+    columns = import_evaluation('wider_face_columns').guess_columns(
+        detections, ground_truth, results
+    )
+    if columns:
+        raise ValueError(
+            f'the columns in {args.pred_dir} seem to be {columns}: next to nothing is '
+            'found if they are read as they must be, x y w h score in pixels'
+        )
     name = args.name or Path(args.pred_dir).resolve().name
     print_report(args, name, report)
     print_results(name, results, published)
@@ -145,9 +170,57 @@ def evaluate(args: argparse.Namespace) -> None:
         print(f'wrote {path}')
     if args.plot:
         path = _parent_made(args.plot)
+        note = part_note(report)
         title = f'WIDER FACE val, {name}: protocol {args.protocol}'
+        title = f'{title} ({note})' if note else title
         curves.plot_curves(name, results, published, title).savefig(path, dpi=150)
         print(f'wrote {path}')
+
+
+def check_usable(args: argparse.Namespace, report: Any, ground_truth: Any) -> None:
+    """Stops where no file can be used: an AP of 0 would say something else.
+
+    Args:
+        args: The command line.
+        report: From the reader of the results.
+        ground_truth: The ground truth.
+
+    Raises:
+        ValueError: If no file can be used.
+    """
+    kinds = ('missing', 'malformed', 'short', 'empty')
+    odd = {kind: report.odd[kind] for kind in kinds if report.odd[kind]}
+    if sum(map(len, odd.values())) < report.num_images:
+        return
+    if 'missing' in odd and len(odd) == 1:
+        files = sorted(Path(args.pred_dir).rglob('*.txt'))[:3]
+        there = ', '.join(str(file.relative_to(args.pred_dir)) for file in files)
+        raise ValueError(
+            f'there is no result file at all in {args.pred_dir}, such as '
+            f'{ground_truth.names[0]}.txt; it has {there or "no .txt files"}'
+        )
+    counts = ', '.join(f'{len(found)} {kind}' for kind, found in odd.items())
+    first = next(found[0] for kind, found in odd.items() if kind != 'missing')
+    raise ValueError(
+        f'none of the result files in {args.pred_dir} can be used: {counts}, such as '
+        f'{first}. A file has a line with the name, a line with the count, and rows '
+        '"x y w h score" in pixels'
+    )
+
+
+def part_note(report: Any) -> str:
+    """What to say with every figure if this is not the whole official evaluation.
+
+    Args:
+        report: From the reader of the results.
+
+    Returns:
+        One line; '' if it is the whole.
+    """
+    whole = import_evaluation('wider_face_ground_truth').NUM_VAL_IMAGES
+    lacking = sum(len(report.odd[kind]) for kind in ('missing', 'malformed', 'short'))
+    usable = report.num_images - lacking
+    return f'only {usable} of {whole} val images, NOT COMPARABLE' * (usable < whole)
 
 
 def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
@@ -159,8 +232,10 @@ def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
         report: From the reader of the results.
     """
     describe = import_evaluation('protocols').describe_protocol
-    oddities = import_evaluation('wider_face_results').ODDITIES
+    results = import_evaluation('wider_face_results')
     print('WIDER FACE val, the official evaluation')
+    if note := part_note(report):
+        print(f'WARNING     {note} with any published figure')
     print(f'detector    {name}')
     print(f'protocol    {describe(args.protocol)}')
     print(f'detections  {report.num_rows} on {report.num_images} images')
@@ -169,11 +244,12 @@ def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
     if not odd:
         print('odd files   none')
     for kind, found in odd.items():
-        print(f'odd files   {len(found)} {kind} ({oddities[kind]}), such as')
+        title = 'WARNING' if kind in results.ODD_VALUES else 'odd files'
+        print(f'{title:12}{len(found)} {kind} ({results.ODDITIES[kind]}), such as')
         for message in found[:3]:
             print(f'            {message}')
-    if len(report.odd['missing']) == report.num_images:
-        print('WARNING: there is no result file at all. Is this the right folder?')
+    if not report.num_rows:
+        print('WARNING     no file has a detection')
 
 
 def print_results(name: str, results: dict, published: dict) -> None:
@@ -255,6 +331,7 @@ def summarize(
         'evaluation': 'WIDER FACE val, official',
         'detector': name,
         'protocol': args.protocol,
+        'note': part_note(report),
         'pred_dir': str(args.pred_dir),
         'gt_dir': str(args.gt_dir),
         'num_images': report.num_images,

@@ -11,4 +11,7 @@ default_hooks = dict(
     fold_norms=dict(type='FoldNormsHook'),  # faster tests, the same detections
     # Validation and the checkpoint have the same BN statistics in all processes.
     sync_buffers=dict(type='SyncBuffersHook'),
+    num_classes=dict(type='NumClassCheckHook'),  # of the head and of the data
+    metric_check=dict(type='MetricCheckHook'),  # at the start, what a test stops at
+    visualization=dict(type='FolderVisualizationHook'),  # --show-dir keeps folders
 )

@@ -1,7 +1,7 @@
 """Tables 3 and 5, from the detections that a run has written."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..evaluation import FaceAP, ImageFaces, evaluate_face_ap, read_ground_truth
+from ..evaluation.image_names import name_images
 from ..evaluation.wider_face_analysis import RECALLS, analyze_wider_face
 from ..evaluation.wider_face_results import read_results
 from .plan import Run
@@ -72,10 +73,10 @@ def _by_annotation(folder: Path, names: Sequence[str], cfg: Config) -> Detection
         dict(cfg.test_dataloader.dataset, pipeline=[], lazy_init=False)
     )
     images = []
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        path = Path(info['img_path'])
-        name = f'{path.parent.name}/{path.stem}'
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    titles = name_images([info['img_path'] for info in infos])
+    for info, title in zip(infos, titles, strict=True):
+        name = str(PurePosixPath(title).with_suffix(''))
         if name not in starts:
             raise ValueError(
                 f'{folder}: no detections of {name}, an image of the test data; the '

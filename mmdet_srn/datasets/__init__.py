@@ -1,5 +1,6 @@
-"""WIDER FACE in its official text layout, and transforms to train on it."""
+"""WIDER FACE's text layout, COCO's JSON, and transforms to train on them."""
 
+from .face_coco import FaceCocoDataset
 from .transforms import (
     LoadDataAnchorCrop,
     LoadSquareCrop,
@@ -9,6 +10,7 @@ from .transforms import (
 from .wider_face_txt import WIDERFaceTxtDataset
 
 __all__ = [
+    'FaceCocoDataset',
     'LoadDataAnchorCrop',
     'LoadSquareCrop',
     'PlaceInSquare',

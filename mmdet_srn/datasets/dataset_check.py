@@ -1,4 +1,4 @@
-"""Checks a data set in WIDER FACE's layout: files, images, boxes, counts."""
+"""Checks a data set in text or COCO's JSON: files, images, boxes, counts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .coco_json_reader import (
+    REASONS,
+    class_ids,
+    describe_categories,
+    judge_face,
+    parse_coco_json,
+)
 from .image_check import ImageFacts
 from .wider_face_txt_reader import (
     FACE_FIELDS,
@@ -40,9 +47,12 @@ KINDS = {
     'missing': Kind('images listed but missing', IMAGES),
     'unreadable': Kind('images that cannot be decoded in full', IMAGES),
     'counts': Kind('counts other than the official ones', COUNTS),
+    'no_faces': Kind('annotations without a face to find', BOXES),
+    'sizes': Kind('images of another size than the annotation says', BOXES),
     'outside': Kind('boxes wholly outside their image', BOXES),
     'damaged': Kind('images that the decoder complains about, yet decodes'),
     'partly_outside': Kind('boxes partly outside their image'),
+    'unused': Kind('faces that training leaves out'),
     'degenerate': Kind('boxes of no width or height (ignored in training)'),
     'invalid': Kind('boxes annotated as invalid (ignored in training)'),
     'repeated': Kind('boxes that their image has already'),
@@ -100,7 +110,7 @@ class Split(NamedTuple):
 
     Attributes:
         name: Its name.
-        annotation: The text file.
+        annotation: The text file, or COCO's JSON.
         images: The images' folder.
         official: What it must hold; None for any number of images and boxes.
     """
@@ -118,6 +128,8 @@ class SplitReport:
     Attributes:
         split: The split.
         records: The annotation's images; empty if it could not be read.
+        sizes: Path -> width and height that the annotation gives; empty for text.
+        ids: For each image the ids of its faces in COCO's JSON; empty for text.
         numbers: Name -> number, of images, boxes and so on.
         ranges: Name -> least, median and greatest value, in pixels.
         findings: Name of a sort in :data:`KINDS` -> one line each.
@@ -125,6 +137,8 @@ class SplitReport:
 
     split: Split
     records: list[ImageRecord] = field(default_factory=list)
+    sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    ids: list[list[int | str]] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     findings: dict[str, list[str]] = field(
@@ -169,11 +183,12 @@ def find_splits(root: Path, custom: bool, names: Iterable[str] = ()) -> list[Spl
     return found
 
 
-def read_split(split: Split) -> SplitReport:
+def read_split(split: Split, classes: Sequence[str] = ('face',)) -> SplitReport:
     """Read the annotation of a split and compare the files with it.
 
     Args:
         split: The split.
+        classes: Names of the categories that are read of COCO's JSON.
 
     Returns:
         The report, as far as it goes without looking at an image.
@@ -181,7 +196,10 @@ def read_split(split: Split) -> SplitReport:
     report = SplitReport(split)
     findings = report.findings
     try:
-        report.records = read_wider_face_txt(split.annotation)
+        if split.annotation.suffix.lower() == '.json':
+            _read_coco_json(report, classes)
+        else:
+            report.records = read_wider_face_txt(split.annotation)
         report.numbers['images listed'] = len(report.records)
         if not report.records:
             findings['layout'].append(f'{split.annotation} lists no images')
@@ -197,6 +215,36 @@ def read_split(split: Split) -> SplitReport:
         names = (path.relative_to(split.images).as_posix() for path in files)
         findings['unlisted'] = sorted(set(names) - listed)
     return report
+
+
+def _read_coco_json(report: SplitReport, classes: Sequence[str]) -> None:
+    """Read COCO's JSON: the faces that training uses, and which it does not."""
+    path = report.split.annotation
+    content = parse_coco_json(path.read_bytes(), str(path))
+    wanted = class_ids(content, classes)
+    images = {image['id']: image for image in content['images']}
+    faces: dict = {number: [] for number in images}
+    for face in content['annotations']:
+        image = images.get(face['image_id'])
+        if why := judge_face(face, image, wanted):
+            name = image['file_name'] if image else f'image {face["image_id"]}'
+            reason = REASONS[why]
+            if why == 'category':
+                reason += f' (there are {describe_categories(content)})'
+            report.findings['unused'].append(
+                f'{name}: annotation {face["id"]}: {reason}'
+            )
+        else:
+            faces[face['image_id']].append(face)
+    for number, image in images.items():
+        report.sizes[image['file_name']] = (image['width'], image['height'])
+        table = np.zeros((len(faces[number]), len(FACE_FIELDS)))
+        for row, face in zip(table, faces[number], strict=True):
+            row[:4] = face['bbox']
+            row[_INVALID] = bool(face.get('iscrowd'))
+        report.records.append(ImageRecord(image['file_name'], table, 0))
+        report.ids.append([face['id'] for face in faces[number]])
+    report.numbers['boxes in the annotation'] = len(content['annotations'])
 
 
 def check_split(report: SplitReport, facts: Mapping[str, ImageFacts]) -> None:
@@ -249,6 +297,12 @@ def _check_images(report: SplitReport, found: Sequence[ImageFacts | None]) -> No
             findings['unreadable'].append(f'{path}: {fact.error}')
             continue
         whole.append(fact)
+        size = (fact.width, fact.height)
+        if (said := report.sizes.get(path, size)) != size:
+            why = ' (as before an EXIF rotation)' * (said == size[::-1])
+            findings['sizes'].append(
+                f'{path}: decoded as {size[0]}x{size[1]}, not {said[0]}x{said[1]}{why}'
+            )
         if fact.warning:
             findings['damaged'].append(f'{path}: {fact.warning}')
         if fact.orientation != 1:
@@ -267,7 +321,9 @@ def _check_images(report: SplitReport, found: Sequence[ImageFacts | None]) -> No
 def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
     """Check the boxes against the images' sizes (N, 2): width, height; 0 unknown."""
     records = report.records
-    rows = np.concatenate([record.faces for record in records]).astype(np.int64)
+    rows = np.concatenate([record.faces for record in records])
+    if rows.dtype.kind == 'i':
+        rows = rows.astype(np.int64)  # x + w of two large int32 would overflow
     images = np.repeat(np.arange(len(records)), [len(r.faces) for r in records])
     first, last = rows[:, :2], rows[:, :2] + rows[:, 2:4]
     size = sizes[images]
@@ -290,13 +346,20 @@ def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
     for name, mask in masks.items():
         for index in np.flatnonzero(mask).tolist():
             image = images[index]
-            line = records[image].line + 2 + index - starts[image]
+            face = index - starts[image]
+            place = f'line {records[image].line + 2 + face}'
+            if report.ids:
+                place = f'annotation {report.ids[image][face]}'
             box = ' '.join(map(str, rows[index, :4].tolist()))
-            where = f'{records[image].path}: {box} (line {line}'
+            where = f'{records[image].path}: {box} ({place}'
             if name.endswith('outside'):
                 where += f', image {size[index, 0]}x{size[index, 1]}'
             report.findings[name].append(f'{where})')
     report.numbers['boxes'] = len(rows)
+    if records[0].annotated and not (good & ~masks['invalid']).any():
+        report.findings['no_faces'].append(
+            f'{report.split.annotation}: none of {len(rows)} boxes is a face to find'
+        )
     if good.any():
         faces = np.bincount(images[good], minlength=len(records))
         report.findings['faceless'] = [

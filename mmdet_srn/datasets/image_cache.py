@@ -7,7 +7,7 @@ from typing import IO
 
 from .image_check import ImageFacts
 
-_FORMAT = 'mmdet_srn image check 1'
+_FORMAT = 'mmdet_srn image check 2'
 
 
 class ImageCache:

@@ -13,6 +13,9 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
+# Formats whose orientation OpenCV applies, but not Pillow's size (as it does a TIFF's).
+_TURNED = ('JPEG', 'MPO', 'PNG')
+
 
 class ImageFacts(NamedTuple):
     """What a file turned out to be.
@@ -63,14 +66,10 @@ def check_image(path: str) -> ImageFacts:
     if not data:
         return facts._replace(error='empty file')
     try:
-        # A broken EXIF block and a very large image are warned about; the pixels
-        # are what counts.
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with Image.open(io.BytesIO(data)) as image:
-                facts = facts._replace(format=image.format or '', mode=image.mode)
-                image.load()
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        with _pillow(), Image.open(io.BytesIO(data)) as image:
+            facts = facts._replace(format=image.format or '', mode=image.mode)
+            image.load()
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     # Decoders raise all sorts of errors on broken files.
     except Exception as error:
         return facts._replace(error=_message(error))
@@ -86,6 +85,42 @@ def check_image(path: str) -> ImageFacts:
         return facts._replace(error=f'OpenCV cannot decode it: {why}')
     height, width = pixels.shape[:2]
     return facts._replace(width=width, height=height, warning=''.join(complaints))
+
+
+def displayed_size(path: str) -> tuple[int, int] | None:
+    """Width and height of an image as it is displayed, from its header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The size after the rotation by EXIF that OpenCV applies; None if the file is
+        missing or no image.
+    """
+    try:
+        with _pillow(), Image.open(path) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            turned = orientation in (5, 6, 7, 8) and image.format in _TURNED
+            return image.size[::-1] if turned else image.size
+    # Decoders raise all sorts of errors on broken files.
+    except Exception:
+        return None
+
+
+@contextmanager
+def _pillow() -> Iterator[None]:
+    """Lets Pillow read what OpenCV, and with it training, reads."""
+    limit = Image.MAX_IMAGE_PIXELS
+    # Pillow stops at twice this number, OpenCV at 2 ** 30 pixels.
+    Image.MAX_IMAGE_PIXELS = 1 << 29
+    try:
+        # A broken EXIF block and a very large image are warned about; the pixels
+        # are what counts.
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _message(error: Exception) -> str:

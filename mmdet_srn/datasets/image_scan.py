@@ -71,6 +71,10 @@ def _check_all(
     paths: Sequence[str], workers: int
 ) -> Generator[tuple[str, ImageFacts], None, None]:
     """Check files in processes and yield path and facts as they are done."""
+    if 'fork' not in multiprocessing.get_all_start_methods():  # Windows
+        for path in paths:
+            yield path, image_check.check_image(path)
+        return
     # One process does one image at a time, to tell at which one it dies.
     size = BATCH if workers > 1 else 1
     batches = [paths[start : start + size] for start in range(0, len(paths), size)]

@@ -11,8 +11,8 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from mmengine import fileio
 from mmengine.logging import print_log
-from PIL import Image
 
+from .image_check import displayed_size
 from .wider_face_txt_reader import (
     ATTRIBUTES,
     FACE_FIELDS,
@@ -211,7 +211,7 @@ class WIDERFaceTxtDataset(BaseDetDataset):
             The images that stay.
 
         Raises:
-            ValueError: If none stays.
+            ValueError: If none stays or, in training, no face is to be found.
         """
         faces = _rows(chain.from_iterable(info['faces'] for info in self.data_list))
         verdict = self._judge(faces)
@@ -231,6 +231,11 @@ class WIDERFaceTxtDataset(BaseDetDataset):
             else:
                 kept.append(info)
         print_log(self._summary(len(kept), counts), logger='current')
+        if not to_find.any() and not self.test_mode:
+            raise ValueError(
+                f'{self.ann_file} has no face to find: its {len(faces)} faces are all '
+                'ignored or dropped'
+            )
         if not kept:
             raise ValueError(
                 f'filter_cfg={self.filter_cfg} leaves none of the '
@@ -295,8 +300,9 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         if not limit:
             return False
         with fileio.get_local_path(path, backend_args=self.backend_args) as local:
-            with Image.open(local) as image:
-                return min(image.size) < limit
+            size = displayed_size(local)
+        # One that cannot be read stops the run when it comes to it, by its name.
+        return size is not None and min(size) < limit
 
     def _check_files(self) -> None:
         """Raise the error that says what to put where."""

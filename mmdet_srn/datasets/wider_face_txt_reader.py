@@ -48,11 +48,13 @@ class ImageRecord(NamedTuple):
         path: Path of the image as written, ``event/name.jpg``.
         faces: Int32 array (N, 10), columns as in :data:`FACE_FIELDS`.
         line: Line number, from 1, on which ``path`` stands.
+        annotated: Whether there is a number of faces; a file list has none.
     """
 
     path: str
     faces: np.ndarray
     line: int
+    annotated: bool = True
 
     @property
     def event(self) -> str:
@@ -88,9 +90,9 @@ def parse_wider_face_txt(
     """Parse an annotation or a file list.
 
     A text in which no line is a bare integer is a file list: one path a line, and
-    every record has no faces. Line ends may be LF or CRLF; spaces at a line's ends,
-    a byte order mark and empty lines at the end of the text are ignored. The row of
-    zeros after a count of 0 may be missing.
+    every record has no faces. Line ends may be LF, CRLF or CR; spaces at a line's
+    ends, a byte order mark and empty lines at the end of the text are ignored. The row
+    of zeros after a count of 0 may be missing.
 
     Args:
         text: The text, or its UTF-8 bytes.
@@ -109,10 +111,12 @@ def parse_wider_face_txt(
         try:
             text = text.decode('utf-8')
         except UnicodeDecodeError as error:
-            line = text[: error.start].count(b'\n') + 1
+            line = len((text[: error.start] + b'.').splitlines())
             raise AnnotationError(f'{source}:{line}: not UTF-8: {error}') from error
     text = text.removeprefix('\ufeff')
-    lines = [line.strip() for line in text.replace('\r\n', '\n').split('\n')]
+    # Not splitlines, which takes characters for line ends that a path may have.
+    text = text.replace('\r\n', '\n').replace('\r', '\n')
+    lines = [line.strip() for line in text.split('\n')]
     while lines and not lines[-1]:
         lines.pop()
     parser = _Parser(lines, source)
@@ -149,7 +153,10 @@ class _Parser:
 
     def file_list(self) -> list[ImageRecord]:
         none = np.zeros((0, len(FACE_FIELDS)), np.int32)
-        return [ImageRecord(self.path(i), none, i + 1) for i in range(len(self.lines))]
+        return [
+            ImageRecord(self.path(i), none, i + 1, annotated=False)
+            for i in range(len(self.lines))
+        ]
 
     def annotation(self) -> list[ImageRecord]:
         records = []
@@ -174,6 +181,8 @@ class _Parser:
                 f'expected the path of an image, found {_shorten(path)} '
                 '(more rows than the count above says?)',
             )
+        if '\0' in path:
+            self.fail(index, f'{_shorten(path)} has a NUL character, no path has one')
         stem = _stem(path)
         if stem == path:
             self.fail(

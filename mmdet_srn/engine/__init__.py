@@ -2,7 +2,14 @@
 
 from .atomic_backend import AtomicLocalBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
-from .hooks import AtomicCheckpointHook, EpochSeedHook, FoldNormsHook, InvalidLossHook
+from .hooks import (
+    AtomicCheckpointHook,
+    EpochSeedHook,
+    FolderVisualizationHook,
+    FoldNormsHook,
+    InvalidLossHook,
+    MetricCheckHook,
+)
 from .whole_step_sampler import WholeStepSampler
 
 __all__ = [
@@ -11,6 +18,8 @@ __all__ = [
     'BFloat16OptimWrapper',
     'EpochSeedHook',
     'FoldNormsHook',
+    'FolderVisualizationHook',
     'InvalidLossHook',
+    'MetricCheckHook',
     'WholeStepSampler',
 ]

@@ -23,8 +23,7 @@ def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         OSError: If the file cannot be read.
-        KeyError: If a variable is missing.
-        ValueError: If this is no .mat file, or a broken one.
+        ValueError: If this is no .mat file, a broken one, or a variable is missing.
         ImportError: If it is of version 7.3 and h5py is not installed.
     """
     path = Path(path)
@@ -32,19 +31,26 @@ def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
     with path.open('rb') as file:
         # MATLAB puts a text header of 512 bytes before the HDF5 data.
         head = file.read(512 + len(_HDF5_SIGNATURE))
-    if _HDF5_SIGNATURE in (head[:8], head[512:]):
-        return _load_hdf5(path, names)
+    hdf5 = _HDF5_SIGNATURE in (head[:8], head[512:])
     try:
-        content = loadmat(path, variable_names=names)
-    except Exception as error:  # SciPy raises whatever a broken file leads to
-        raise ValueError(f'{path} is not a MATLAB file: {error}') from error
-    _check_names(path, names, content)
-    return {name: _plain(content[name]) for name in names}
+        found = _load_hdf5(path, names) if hdf5 else _load_scipy(path, names)
+    except ImportError as error:
+        raise ImportError(
+            f'{path} is a MATLAB v7.3 file; reading it needs h5py: pip install h5py'
+        ) from error
+    # Both readers raise whatever a broken file leads to: RecursionError for cells
+    # that hold themselves, MemoryError for sizes that nothing has.
+    except Exception as error:
+        reason = f'{type(error).__name__}: {error}'
+        raise ValueError(f'{path} is not a MATLAB file: {reason}') from error
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f'{path} has no variable {", ".join(missing)}')
+    return found
 
 
-def _check_names(path: Path, names: list[str], content: Iterable[str]) -> None:
-    if missing := [name for name in names if name not in content]:
-        raise KeyError(f'{path} has no variable {", ".join(missing)}')
+def _load_scipy(path: Path, names: list[str]) -> dict[str, Any]:
+    content = loadmat(path, variable_names=names)
+    return {name: _plain(content[name]) for name in names if name in content}
 
 
 def _plain(value: np.ndarray) -> Any:
@@ -56,27 +62,27 @@ def _plain(value: np.ndarray) -> Any:
 
 
 def _load_hdf5(path: Path, names: list[str]) -> dict[str, Any]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(
-            f'{path} is a MATLAB v7.3 file; reading it needs h5py: pip install h5py'
-        ) from error
-    try:
-        opened = h5py.File(path, 'r')
-    except OSError as error:
-        raise ValueError(f'{path} is not a MATLAB file: {error}') from error
-    with opened as file:
-        _check_names(path, names, file)
-        return {name: _plain_hdf5(file, file[name]) for name in names}
+    import h5py
+
+    with h5py.File(path, 'r') as file:
+        # Cells that were read: 40 of them, each of which holds the next one twice,
+        # would take for ever.
+        seen: set = set()
+        return {
+            name: _plain_hdf5(file, file[name], seen) for name in names if name in file
+        }
 
 
-def _plain_hdf5(file: Any, data: Any) -> Any:
+def _plain_hdf5(file: Any, data: Any, seen: set) -> Any:
     kind = data.attrs.get('MATLAB_class', b'double').decode()
     empty = bool(data.attrs.get('MATLAB_empty', 0))  # the data are then the shape
     if kind == 'cell':
         references = () if empty else data[()].ravel()
-        return [_plain_hdf5(file, file[reference]) for reference in references]
+        # MATLAB itself writes the same empty cell for all of them.
+        if len(references) and data in seen:
+            raise ValueError(f'the cell {data.name} is there more than once')
+        seen.add(data)
+        return [_plain_hdf5(file, file[reference], seen) for reference in references]
     if kind == 'char':
         return '' if empty else ''.join(map(chr, data[()].ravel().tolist()))
     if empty:

@@ -66,13 +66,12 @@ def read_published_curves(folder: str | Path) -> dict[str, dict[str, Curve]]:
 
 def _read_curve(folder: Path, subset: str) -> Curve:
     path = folder / f'wider_pr_info_{folder.name}_{subset}_val.mat'
-    try:
-        # The name is misspelt in the official tool.
-        table = load_mat(path, ['pr_cruve'])['pr_cruve']
-    except KeyError as error:
-        raise ValueError(error.args[0]) from error
+    # The name is misspelt in the official tool.
+    table = load_mat(path, ['pr_cruve'])['pr_cruve']
     if not isinstance(table, np.ndarray) or table.ndim != 2 or table.shape[1] != 2:
         raise ValueError(f'{path}: pr_cruve does not have two columns')
+    if table.dtype.kind not in 'fiu':
+        raise ValueError(f'{path}: pr_cruve does not hold real numbers')
     return Curve(*table.T.astype(np.float64))
 
 

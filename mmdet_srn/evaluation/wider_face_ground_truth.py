@@ -139,11 +139,19 @@ def read_ground_truth(folder: str | Path) -> WIDERFaceGroundTruth:
             )
             for subset, path in paths.items()
         }
-    except (KeyError, ValueError) as error:
-        raise ValueError(f'{error.args[0]}{_HELP}') from error
-    for subset, path in paths.items():
-        if not _same(content, index[subset]):
-            raise ValueError(f'{path} and {first} list different images or faces')
+        for subset, path in paths.items():
+            if not _same(content, index[subset]):
+                raise ValueError(f'{path} and {first} list different images or faces')
+        return _ground_truth(content, index, lists)
+    # The others than ValueError come from variables of another kind than the official
+    # ones, such as text in place of a table.
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f'ground truth in {folder}: {error}{_HELP}') from error
+
+
+def _ground_truth(
+    content: dict[str, Any], index: dict[str, dict[str, Any]], lists: list[str]
+) -> WIDERFaceGroundTruth:
     names = [
         f'{event}/{name}'
         for event, files in zip(

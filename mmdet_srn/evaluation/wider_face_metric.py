@@ -2,9 +2,8 @@
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +13,12 @@ from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
 from .face_ap import HEIGHT_BANDS, ImageFaces, evaluate_face_ap
+from .image_names import check_unique, name_images
 from .protocols import UNKNOWN_PROTOCOL, describe_protocol
 from .wider_face_curves import truncate
 from .wider_face_eval import evaluate_wider_face
 from .wider_face_ground_truth import NUM_VAL_IMAGES, read_ground_truth
-from .wider_face_results import write_results
+from .wider_face_results import ODD_VALUES, odd_values, write_results
 
 
 @METRICS.register_module()
@@ -69,7 +69,8 @@ class WIDERFaceMetric(BaseMetric):
             Defaults to 'unknown'.
         outfile_prefix: Write the result files in the official format to
             ``<outfile_prefix>/<event>/<name>.txt``, ready to zip, and the metrics to
-            ``<outfile_prefix>.json``. Defaults to None: write nothing.
+            ``<outfile_prefix>.json``. Without ``gt_dir`` names keep all folders below
+            the one that holds all images. Defaults to None: write nothing.
         format_only: Write the files and evaluate nothing, as the test split needs.
             Defaults to False.
         box_format: 'exact': boxes and scores as they are, w = x2 - x1. 'released': as
@@ -147,13 +148,42 @@ class WIDERFaceMetric(BaseMetric):
                 bboxes=_to_numpy(predictions['bboxes']).reshape(-1, 4)[wanted],
                 scores=_to_numpy(predictions['scores'])[wanted],
                 protocol=sample.get('protocol', self.protocol),
+                img_path=sample.get('img_path'),
             )
             if self.ground_truth is not None or self.outfile_prefix is not None:
-                result['name'], result['title'] = _image_name(sample)
+                if 'img_path' not in sample:
+                    raise KeyError('WIDERFaceMetric needs img_path in meta_keys')
                 result['rows'] = self._rows(result, sample)
             if self.ground_truth is None and not self.format_only:
                 result['faces'] = self._faces(sample)
             self.results.append(result)
+
+    def check_images(self, infos: Iterable[Mapping[str, Any]]) -> None:
+        """Find what the evaluation would stop at, before it starts.
+
+        Args:
+            infos: The data set's ``get_data_info`` of each image.
+
+        Raises:
+            ValueError: If an image comes twice or is not in the ground truth, or if
+                there is no face to find.
+        """
+        paths, num_faces = [], 0
+        for info in infos:
+            paths.append(info.get('img_path', ''))
+            # A data set that does not tell its faces may have some.
+            num_faces += (
+                int(np.sum(~self._faces(info)[1])) if 'instances' in info else 1
+            )
+        # Some data sets know the path only once the image is loaded.
+        named = all(paths)
+        if named and (self.ground_truth is not None or self.outfile_prefix is not None):
+            names = [_stem(name) for name in self._names(paths)]
+            check_unique(names)
+            if self.ground_truth is not None:
+                self.ground_truth.restrict(names)
+        if self.ground_truth is None and not self.format_only:
+            _check_faces(num_faces, len(paths))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float | str]:
         """Compute the metrics of the whole data set and write what is to be written.
@@ -166,18 +196,25 @@ class WIDERFaceMetric(BaseMetric):
             ``format_only``.
 
         Raises:
-            ValueError: If an image comes twice or is not in the ground truth.
+            ValueError: If an image comes twice or is not in the ground truth, or if
+                there is no face to find.
         """
+        _warn_of_odd_values(results)
+        names: list[str] = []
+        if self.ground_truth is not None or self.outfile_prefix is not None:
+            titles = self._names([result['img_path'] for result in results])
+            names = [_stem(title) for title in titles]
+            check_unique(names)
         if self.outfile_prefix is not None:
-            _check_unique(results)
-            files = ((r['name'], r['title'], r['rows']) for r in results)
+            rows = (result['rows'] for result in results)
+            files = zip(names, titles, rows, strict=True)
             count = write_results(self.outfile_prefix, files)
             _log(f'wrote {count} result files below {self.outfile_prefix}')
         metrics: dict[str, float | str]
         if self.format_only:
             metrics = dict(protocol=self._protocol(results))
         elif self.ground_truth is not None:
-            metrics = self._official(results)
+            metrics = self._official(results, names)
         else:
             metrics = self._by_height(results)
         if self.outfile_prefix is not None:
@@ -187,10 +224,11 @@ class WIDERFaceMetric(BaseMetric):
             )
         return metrics
 
-    def _official(self, results: list[dict]) -> dict[str, float | str]:
-        _check_unique(results)
+    def _official(
+        self, results: list[dict], names: list[str]
+    ) -> dict[str, float | str]:
         assert self.ground_truth is not None
-        ground_truth = self.ground_truth.restrict(r['name'] for r in results)
+        ground_truth = self.ground_truth.restrict(names)
         protocol = self._protocol(results)
         if len(results) < NUM_VAL_IMAGES:
             note = f'only {len(results)} of {NUM_VAL_IMAGES} val images, NOT COMPARABLE'
@@ -201,7 +239,8 @@ class WIDERFaceMetric(BaseMetric):
                 logging.WARNING,
             )
         subsets = evaluate_wider_face(
-            {r['name']: r['rows'] for r in results}, ground_truth
+            {name: r['rows'] for name, r in zip(names, results, strict=True)},
+            ground_truth,
         )
         table = [['subset', 'faces', 'AP', 'truncated, as published']]
         metrics: dict[str, float | str] = {}
@@ -216,6 +255,7 @@ class WIDERFaceMetric(BaseMetric):
 
     def _by_height(self, results: list[dict]) -> dict[str, float | str]:
         images = [ImageFaces(r['bboxes'], r['scores'], *r['faces']) for r in results]
+        _check_faces(sum(int(np.sum(~i.gt_ignored)) for i in images), len(images))
         table = [['height (pixels)', 'faces', 'AP']]
         metrics: dict[str, float | str] = {}
         for name, result in evaluate_face_ap(images, self.iou_thr).items():
@@ -241,6 +281,9 @@ class WIDERFaceMetric(BaseMetric):
         return (
             name if self.box_format == 'exact' else f'{name}, {self.box_format} boxes'
         )
+
+    def _names(self, paths: Sequence[str]) -> list[str]:
+        return name_images(paths, official=self.ground_truth is not None)
 
     def _rows(self, result: Mapping[str, np.ndarray], sample: Mapping) -> np.ndarray:
         """Rows x, y, w, h, score (n, 5) in double precision, as ``box_format`` says."""
@@ -284,19 +327,33 @@ class WIDERFaceMetric(BaseMetric):
         return np.concatenate(parts), np.concatenate(flags)
 
 
-def _image_name(sample: Mapping[str, Any]) -> tuple[str, str]:
-    """``event/name`` and ``event/name.jpg``, from the image's path."""
-    if 'img_path' not in sample:
-        raise KeyError('WIDERFaceMetric needs img_path in meta_keys')
-    path = PurePath(sample['img_path'])
-    event = path.parent.name
-    return f'{event}/{path.stem}', f'{event}/{path.name}'
+def _stem(name: str) -> str:
+    """``event/name`` of ``event/name.jpg``."""
+    return str(PurePosixPath(name).with_suffix(''))
 
 
-def _check_unique(results: list[dict]) -> None:
-    counts = Counter(result['name'] for result in results)
-    if twice := [name for name, count in counts.items() if count > 1]:
-        raise ValueError(f'{len(twice)} images came more than once, such as {twice[0]}')
+def _check_faces(num_faces: int, num_images: int) -> None:
+    if not num_faces:
+        raise ValueError(
+            f'the annotation of the {num_images} images has no face to find: none at '
+            'all, all ignored, or of another class (see face_label). For the result '
+            'files alone set format_only=True and outfile_prefix of WIDERFaceMetric'
+        )
+
+
+def _warn_of_odd_values(results: list[dict]) -> None:
+    odd: dict[str, list[str]] = {}
+    for result in results:
+        boxes = result['bboxes']
+        rows = np.c_[boxes[:, :2], boxes[:, 2:] - boxes[:, :2], result['scores']]
+        for kind, reason in odd_values(rows):
+            odd.setdefault(kind, []).append(f'{result["img_path"]}: {reason}')
+    for kind, found in odd.items():
+        _log(
+            f'{len(found)} of {len(results)} images have {ODD_VALUES[kind]}; such as '
+            f'{found[0]}',
+            logging.WARNING,
+        )
 
 
 def _to_numpy(values: Any) -> np.ndarray:

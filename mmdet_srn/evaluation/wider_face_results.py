@@ -13,6 +13,14 @@ import numpy as np
 
 from .wider_face_eval import WIDERFaceDetections
 
+#: What can be odd about numbers. They are used as they are, by the official tool as
+#: well, but the figures are then hardly what they should be.
+ODD_VALUES = {
+    'not_finite': 'NaN or infinite numbers: used as they are',
+    'score': 'scores outside 0..1: used as they are; one of them moves every AP of the '
+    'official evaluation, which brings all scores to 0..1 by the greatest and least',
+    'size': 'width or height below 0: used as they are',
+}
 #: What can be odd about the files of a folder, and what is done about it.
 ODDITIES = {
     'missing': 'no file: no detections',
@@ -20,7 +28,7 @@ ODDITIES = {
     'short': 'no count, or fewer rows than it says: no detections',
     'malformed': 'count or row is not as it must be: no detections',
     'extra': 'rows or columns beyond those used: passed over',
-    'not_finite': 'NaN or infinite numbers: used as they are',
+    **ODD_VALUES,
 }
 
 # A number as MATLAB reads it. Python's float() takes more: 1_0, infinity, digits of
@@ -90,7 +98,7 @@ def read_results(
                 parsed = parse_result(file.read())
         except (FileNotFoundError, NotADirectoryError):
             parsed = ParsedFile(_NO_ROWS, [('missing', '')])
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: NUL in a name
             parsed = ParsedFile(_NO_ROWS, [('malformed', str(error))])
         tables.append(parsed.rows)
         for kind, reason in parsed.oddities:
@@ -132,8 +140,35 @@ def parse_result(data: bytes) -> ParsedFile:
     rows = _plain_rows(lines)
     if rows is not None:
         oddities = [('extra', 'rows beyond the count')] if extra else []
-        return ParsedFile(rows, oddities)
+        return ParsedFile(rows, oddities + odd_values(rows))
     return _parse_rows(lines, extra)
+
+
+def odd_values(rows: np.ndarray) -> list[tuple[str, str]]:
+    """What is odd about the numbers of an image.
+
+    Args:
+        rows: (n, 5): x, y, w, h, score.
+
+    Returns:
+        Pairs of a kind (see :data:`ODD_VALUES`) and how many rows, and the first.
+    """
+    finite = np.isfinite(rows).all(axis=1)
+    scores = rows[:, 4]
+    masks = dict(
+        not_finite=~finite,
+        score=finite & ((scores < 0) | (scores > 1)),
+        size=finite & (rows[:, 2:4] < 0).any(axis=1),
+    )
+    return [
+        (kind, f'{mask.sum()} of {len(rows)}, such as {_row(rows[mask.argmax()])}')
+        for kind, mask in masks.items()
+        if mask.any()
+    ]
+
+
+def _row(row: np.ndarray) -> str:
+    return ' '.join(f'{value:g}' for value in row.tolist())
 
 
 _NO_ROWS = np.zeros((0, 5))
@@ -176,9 +211,7 @@ def _parse_rows(lines: list[bytes], extra_rows: bool) -> ParsedFile:
         oddities.append(('extra', 'rows beyond the count'))
     if extra_columns:
         oddities.append(('extra', 'columns beyond the score'))
-    if not np.isfinite(rows).all():
-        oddities.append(('not_finite', ''))
-    return ParsedFile(rows, oddities)
+    return ParsedFile(rows, oddities + odd_values(rows))
 
 
 def _numbers(line: bytes) -> list[float] | None:
@@ -213,13 +246,13 @@ def write_results(
         Number of files written.
 
     Raises:
-        ValueError: If a name is not of the form ``event/name``.
+        ValueError: If a name is not a path below the folder.
     """
     folder = Path(folder)
     num_files = 0
     for name, title, rows in results:
         parts = name.split('/')
-        if len(parts) != 2 or not all(parts) or '..' in parts:
+        if not all(parts) or '..' in parts:
             raise ValueError(f'{name!r} is not of the form event/name')
         path = folder / f'{name}.txt'
         path.parent.mkdir(parents=True, exist_ok=True)

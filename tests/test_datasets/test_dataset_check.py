@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from pathlib import Path
@@ -178,6 +179,9 @@ def test_boxes_one_by_one(images):
             if not any(w > 0 and h > 0 for _, _, w, h in boxes)
         ]
         expected.update(faceless=faceless)
+    else:
+        number = sum(map(len, images))
+        expected['no_faces'] = [f'gt.txt: none of {number} boxes is a face to find']
     records = parse_wider_face_txt('\n'.join(lines))
     report = SplitReport(Split('train', Path('gt.txt'), Path()), records)
     facts = {
@@ -186,7 +190,89 @@ def test_boxes_one_by_one(images):
     }
     check_split(report, facts)
     assert _found(report) == {name: found for name, found in expected.items() if found}
-    assert (BOXES in report.statuses()) == ('outside' in expected)
+    faults = {'outside', 'no_faces'}.intersection(expected)
+    assert (BOXES in report.statuses()) == bool(faults)
+
+
+def _write_json(split, change=lambda content: None):
+    """The sound split in COCO's JSON, with a change."""
+    content = dict(
+        images=[
+            dict(id=i, file_name=name, height=shape[0], width=shape[1])
+            for i, (name, shape) in enumerate(SIZES.items())
+        ],
+        annotations=[
+            dict(id=7 + i, image_id=image, category_id=1, bbox=box, area=9, iscrowd=0)
+            for i, (image, box) in enumerate(
+                [(0, [0, 0, 64, 48]), (0, [10.5, 5, 20, 25]), (2, [2, 2, 9, 9])]
+            )
+        ],
+        categories=[dict(id=1, name='face'), dict(id=2, name='head')],
+    )
+    change(content)
+    path = split.annotation.with_suffix('.json')
+    path.write_text(json.dumps(content))
+    return split._replace(annotation=path)
+
+
+def test_coco_json(split):
+    report = _check(_write_json(split))
+    assert _found(report) == {'faceless': ['0--A/empty.jpg']}
+    assert report.numbers['boxes'] == report.numbers['boxes in the annotation'] == 3
+    assert report.ranges['box height'] == (9, 25, 48)
+
+
+def test_coco_json_with_faults(split):
+    def change(content):
+        content['images'][0].update(width=48, height=64)
+        content['annotations'][1]['area'] = 0
+        content['annotations'][2]['bbox'] = [60.5, 2, 9, float('nan')]
+        more = dict(content['annotations'][0], bbox=[64, 0, 9, 9.5], id='x', image_id=2)
+        content['annotations'].append(more)
+        content['annotations'].append(dict(more, id='y', image_id=99))
+        content['annotations'].append(dict(more, id='z', category_id=2))
+
+    report = _check(_write_json(split, change))
+    found = _found(report)
+    assert found['sizes'] == [
+        '0--A/a.jpg: decoded as 64x48, not 48x64 (as before an EXIF rotation)'
+    ]
+    words = (
+        'area',
+        'NaN',
+        'outside',
+        'not listed',
+        "category (there are 'face', 'head'",
+    )
+    for line, word in zip(found['unused'], words, strict=True):
+        assert word in line
+    assert found['unused'][2].startswith('1--B/b.png: annotation x: ')
+    assert report.statuses() == {0, BOXES}
+    assert report.numbers['boxes in the annotation'] == 6
+    assert report.numbers['boxes'] == 1
+
+
+def test_coco_json_boxes_outside_the_decoded_image(split):
+    def change(content):
+        content['images'][2].update(width=999)
+        content['annotations'][2]['bbox'] = [70.5, 2, 9, 9]
+
+    (line,) = _found(_check(_write_json(split, change)))['outside']
+    assert line == '1--B/b.png: 70.5 2.0 9.0 9.0 (annotation 9, image 64x20)'
+
+
+def test_no_face_to_find(split):
+    report = _check(
+        _write_json(split, lambda c: c['categories'][0].update(name='Face'))
+    )
+    assert len(report.findings['unused']) == 3
+    assert 'none of 0 boxes' in report.findings['no_faces'][0]
+    assert BOXES in report.statuses()
+    text = re.sub(f'([1-9]) {REST}', r'\1 0 0 0 1 0 0', ANNOTATION)
+    split.annotation.write_text(text)
+    report = _check(split)
+    assert 'none of 4 boxes' in report.findings['no_faces'][0]
+    assert BOXES in report.statuses()
 
 
 @pytest.mark.parametrize(
@@ -224,6 +310,7 @@ def test_official_numbers():
         (b'0--A/a.jpg\n1\n1 2 3\n', r'gt\.txt:3: expected a face'),
         (b'\xff', r'gt\.txt:1: not UTF-8'),
         (b'\n', 'lists no images'),
+        (b'0--A/a.jpg\r1\r1 2 3\r', r'gt\.txt:3: expected a face'),
     ],
 )
 def test_faulty_annotation(split, content, message):

@@ -4,9 +4,9 @@ import os
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from mmdet_srn.datasets.image_check import check_image
+from mmdet_srn.datasets.image_check import check_image, displayed_size
 
 
 @pytest.fixture
@@ -93,3 +93,28 @@ def test_digest_is_of_the_bytes(picture, tmp_path):
     first = _check(tmp_path, _encode(picture)).digest
     assert _check(tmp_path, _encode(picture)).digest == first
     assert _check(tmp_path, _encode(picture, quality=50)).digest != first
+
+
+def test_as_large_as_opencv_reads(tmp_path, monkeypatch):
+    """Pillow's limit, here 1 pixel in the place of 180 million, is not training's."""
+    path = str(tmp_path / 'large.png')
+    cv2.imwrite(path, np.zeros((30, 40, 3), np.uint8))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1)
+    facts = check_image(path)
+    assert (facts.error, facts.width, facts.height) == ('', 40, 30)
+    assert displayed_size(path) == (40, 30)
+    assert Image.MAX_IMAGE_PIXELS == 1
+
+
+def test_displayed_size(tmp_path):
+    image = Image.fromarray(np.zeros((30, 40, 3), np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name in ('a.jpg', 'a.png', 'a.tif'):
+        path = str(tmp_path / name)
+        image.save(path, exif=exif)
+        facts = check_image(path)
+        assert displayed_size(path) == (facts.width, facts.height) == (30, 40)
+    (tmp_path / 'b.jpg').write_bytes(b'no image')
+    assert displayed_size(str(tmp_path / 'b.jpg')) is None
+    assert displayed_size(str(tmp_path / 'c.jpg')) is None

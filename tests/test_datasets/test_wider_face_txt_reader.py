@@ -49,6 +49,7 @@ def test_records():
     'text',
     [
         pytest.param(GOOD.replace('\n', '\r\n'), id='crlf'),
+        pytest.param(GOOD.replace('\n', '\r'), id='cr'),
         pytest.param('\ufeff' + GOOD, id='bom'),
         pytest.param(('\ufeff' + GOOD).encode(), id='bom bytes'),
         pytest.param(GOOD + '\n \n\r\n', id='empty lines at the end'),
@@ -141,6 +142,8 @@ def test_empty(text):
         (f'a/b.\n1\n{ROW}\n', 1, "found 'a/b.'"),
         (f'a/b.jpg\n1\n{"9" * 5000} 2 3 4 5 6 7 8 9 0\n', 3, 'is not an integer'),
         (b'a/b.jpg\n1\n\xff\n', 3, 'not UTF-8'),
+        (b'a/b.jpg\r1\r\xff\r', 3, 'not UTF-8'),
+        (f'a/b.jpg\n1\n{ROW}\na/b\0.jpg\n1\n{ROW}\n', 4, 'NUL'),
     ],
 )
 def test_malformed(text, line, message):

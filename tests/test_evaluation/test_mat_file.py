@@ -1,3 +1,7 @@
+import inspect
+import sys
+
+import h5py
 import numpy as np
 import pytest
 
@@ -31,7 +35,7 @@ def test_plain_values(tmp_path, write):
 @pytest.mark.parametrize('write', [write_v5, write_v73])
 def test_missing_variable(tmp_path, write):
     write(tmp_path / 'x.mat', dict(text='a'))
-    with pytest.raises(KeyError, match='x.mat has no variable b, c'):
+    with pytest.raises(ValueError, match='x.mat has no variable b, c'):
         load_mat(tmp_path / 'x.mat', ['text', 'b', 'c'])
 
 
@@ -42,6 +46,61 @@ def test_broken_file(tmp_path, content):
     (tmp_path / 'x.mat').write_bytes(content)
     with pytest.raises(ValueError, match='x.mat is not a MATLAB file'):
         load_mat(tmp_path / 'x.mat', ['a'])
+
+
+def _write_cells(path, content):
+    """An HDF5 file whose variable a is a cell that holds what is given."""
+    with h5py.File(path, 'w') as file:
+        cell = file.create_dataset('a', (1, 1), h5py.ref_dtype)
+        cell.attrs['MATLAB_class'] = np.bytes_('cell')
+        cell[0, 0] = content(file).ref
+
+
+def _doubled(file):
+    """40 cells, each of which holds the next one twice."""
+    inner = file.create_dataset('number', data=np.ones((1, 1)))
+    for number in range(40):
+        cell = file.create_dataset(f'cell{number}', (2, 1), h5py.ref_dtype)
+        cell.attrs['MATLAB_class'] = np.bytes_('cell')
+        cell[:, 0] = inner.ref
+        inner = cell
+    return inner
+
+
+def _huge(file):
+    data = file.create_dataset('size', data=np.array([2**40, 2**40], 'u8'))
+    data.attrs['MATLAB_empty'] = np.uint8(1)
+    return data
+
+
+@pytest.mark.parametrize(
+    ('content', 'reason'),
+    [
+        (lambda file: file['a'], 'ValueError: the cell /a is there more than once'),
+        (_doubled, 'ValueError: the cell /cell0 is there more than once'),
+        (lambda file: file.create_group('group'), 'TypeError'),
+        (_huge, ''),
+    ],
+)
+def test_hostile_cells(tmp_path, content, reason):
+    _write_cells(tmp_path / 'x.mat', content)
+    with pytest.raises(ValueError, match=f'x.mat is not a MATLAB file: {reason}'):
+        load_mat(tmp_path / 'x.mat', ['a'])
+
+
+def test_deeply_nested_cells(tmp_path):
+    path = tmp_path / 'x.mat'
+    nested = 'a'
+    for _ in range(300):
+        nested = [nested]
+    write_v5(path, dict(a=nested))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 150)
+    try:
+        with pytest.raises(ValueError, match='x.mat is not a MATLAB file: Recursion'):
+            load_mat(path, ['a'])
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_no_file(tmp_path):

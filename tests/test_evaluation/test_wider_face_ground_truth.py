@@ -1,11 +1,15 @@
+import re
+
 import numpy as np
 import pytest
+from scipy.io import loadmat, savemat
 
 from mmdet_srn.evaluation.wider_face_ground_truth import (
     WIDERFaceGroundTruth,
     read_ground_truth,
 )
 from tests.test_evaluation.mat_writer import (
+    _cells,
     write_ground_truth,
     write_v5,
     write_v73,
@@ -83,6 +87,20 @@ def test_malformed_files(tmp_path):
         read_ground_truth(tmp_path)
     path.write_bytes(b'nothing like it')
     with pytest.raises(ValueError, match='wider_hard_val.mat is not a MATLAB file'):
+        read_ground_truth(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'name', ['event_list', 'file_list', 'face_bbx_list', 'gt_list']
+)
+@pytest.mark.parametrize('value', ['text', np.ones((2, 2)), ['a']])
+def test_variables_of_another_kind(tmp_path, name, value):
+    write_ground_truth(tmp_path, IMAGES, SUBSETS)
+    for path in tmp_path.glob('*.mat'):
+        variables = loadmat(path)
+        content = {key: variables[key] for key in variables if key[0] != '_'}
+        savemat(path, {**content, name: _cells(value)})
+    with pytest.raises(ValueError, match=f'(?s){re.escape(str(tmp_path))}.*kit'):
         read_ground_truth(tmp_path)
 
 

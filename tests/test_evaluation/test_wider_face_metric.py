@@ -194,7 +194,8 @@ def test_whole_val_is_not_called_a_part(shared_data, log):
         metric.process({}, [_sample(np.c_[boxes, scores], [], name)])
     metrics = metric.evaluate(len(truth))
     assert metrics['widerface/protocol'] == 'vga'
-    assert not [r for r in log if r.levelno >= logging.WARNING]
+    (warning,) = [r.getMessage() for r in log if r.levelno >= logging.WARNING]
+    assert 'width or height below 0' in warning  # of the official faces
     assert metrics['widerface/easy'] > 0.99
 
 
@@ -206,6 +207,53 @@ def test_errors_of_the_official_evaluation(gt_dir, tmp_path):
         _evaluate([_sample([], [], '0--Parade/x')], gt_dir=gt_dir)
     with pytest.raises(FileNotFoundError, match='kit'):
         _metric(gt_dir=str(tmp_path / 'nowhere'))
+
+
+def test_what_it_would_stop_at_is_said_at_the_start(gt_dir, tmp_path):
+    samples = _random_samples()
+    metric = _metric(gt_dir=gt_dir)
+    metric.check_images(samples)
+    with pytest.raises(ValueError, match='1 images came more than once'):
+        metric.check_images([*samples, samples[0]])
+    with pytest.raises(ValueError, match='not in the ground truth: 0--Parade/x'):
+        metric.check_images([*samples, _sample([], [], '0--Parade/x')])
+    # The last folder and the file are the name in the official ground truth.
+    with pytest.raises(ValueError, match='more than once, such as 0--Parade/a'):
+        metric.check_images([_sample([], [], f'{y}/0--Parade/a') for y in (1, 2)])
+    metric = _metric(outfile_prefix=str(tmp_path / 'out'))
+    metric.check_images(samples)
+    with pytest.raises(ValueError, match='1 images came more than once'):
+        metric.check_images([*samples, samples[0]])
+
+
+@pytest.mark.parametrize('faces', [[], [(0, 0, 9, 9, 1)]])
+def test_no_face_to_find(faces):
+    sample = _sample([(0, 0, 9, 9, 0.5)], faces)
+    for evaluate in (_metric().check_images, _evaluate):
+        with pytest.raises(ValueError, match='no face to find'):
+            evaluate([sample])
+
+
+def test_names_keep_their_folders(tmp_path):
+    names = ['2024/party/a', '2025/party/a', '2025/b']
+    samples = [_sample([], [(0, 0, 9, 9, 0)], name) for name in names]
+    metric = _metric(outfile_prefix=str(tmp_path / 'out'))
+    metric.check_images(samples)
+    _evaluate(samples, outfile_prefix=str(tmp_path / 'out'))
+    for name in names:
+        text = (tmp_path / f'out/{name}.txt').read_text()
+        assert text == f'{name}.jpg\n0\n'
+
+
+def test_odd_values_are_counted(log):
+    rows = [(0, 0, 10, 10, 99), (5, 5, 1, 9, 0.5), (0, 0, np.nan, 10, 0.1)]
+    samples = [_sample(rows, [(0, 0, 9, 9, 0)]), _sample([], [], '0--Parade/d')]
+    _evaluate(samples)
+    warnings = [r.getMessage() for r in log if r.levelno == logging.WARNING]
+    assert len(warnings) == 3
+    for word, warning in zip(('NaN', 'outside 0..1', 'below 0'), warnings, strict=True):
+        assert word in warning
+        assert '1 of 2 images' in warning and 'a.jpg: 1 of 3' in warning
 
 
 def test_format_only(tmp_path, gt_dir):

@@ -160,6 +160,31 @@ def test_other_names(tool, root, capsys):
     assert _run(tool, root, *args[:3], root / 'WIDER_val/images') == 4
 
 
+def test_coco_json(tool, root, capsys):
+    image = dict(id=1, file_name='0--A/a.jpg', width=64, height=48)
+    face = dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 30.5, 40], area=1220)
+    names = [dict(id=1, name='Face')]
+    content = dict(images=[image], annotations=[face], categories=names)
+    (root / 'mine.json').write_text(json.dumps(content))
+    args = ('--ann-file', 'mine.json', '--images', 'WIDER_train/images')
+    assert _run(tool, root, *args) == 6
+    assert "of another category (there are 'Face')" in capsys.readouterr().out
+    assert _run(tool, root, *args, '--classes', 'Face') == 0
+    assert _rows(capsys.readouterr().out)['boxes'] == ['1']
+    del image['width']
+    (root / 'mine.json').write_text(json.dumps(content))
+    assert _run(tool, root, *args) == 3
+    assert 'mine.json: 0--A/a.jpg has no width' in capsys.readouterr().out
+
+
+def test_without_linux(tool, root, monkeypatch):
+    """macOS does not tell a process's cores, Windows cannot fork either."""
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    scan = tool.import_datasets('image_scan').multiprocessing
+    monkeypatch.setattr(scan, 'get_all_start_methods', lambda: ['spawn'])
+    assert tool.main([str(root), '--custom']) == 0
+
+
 def test_splits(tool, root, capsys):
     _remove(root)
     assert _run(tool, root, '--custom', '--splits', 'val') == 0
@@ -168,7 +193,7 @@ def test_splits(tool, root, capsys):
 
 def test_list(tool, root, capsys):
     boxes = ''.join(f'{x} 9 0 9 {REST}\n' for x in range(9))
-    _annotation(root, 'val').write_text(f'1--B/b.jpg\n9\n{boxes}')
+    _annotation(root, 'val').write_text(f'1--B/b.jpg\n10\n{boxes}1 1 9 8 {REST}\n')
     for count in (0, 2, 9):
         assert _run(tool, root, '--custom', '--splits', 'val', '--list', count) == 0
         printed = capsys.readouterr().out

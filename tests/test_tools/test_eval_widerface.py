@@ -59,7 +59,8 @@ def test_prints_figures_and_what_is_odd(tool, folders, capsys):
     assert f'mine 1.0000 0.5000 {hard:.4f}' in lines
     assert 'truncated 1.000 0.500 0.416 (as published figures are)' in lines
     assert 'faces 1 2 4' in lines
-    assert not any('WARNING' in line for line in lines)
+    warning = 'WARNING only 1 of 3226 val images, NOT COMPARABLE with any published'
+    assert [line for line in lines if 'WARNING' in line] == [f'{warning} figure']
 
 
 def test_json_and_plot(tool, folders, tmp_path, capsys):
@@ -108,11 +109,86 @@ def test_compare(tool, folders, tmp_path, capsys):
 
 
 def test_no_result_file_at_all(tool, folders, tmp_path, capsys):
-    (tmp_path / 'empty').mkdir()
-    assert tool.main([str(tmp_path / 'empty'), *folders[1:]]) == 0
-    printed = capsys.readouterr().out
-    assert 'WARNING: there is no result file at all' in printed
-    assert '0.0000  0.0000  0.0000' in printed
+    (tmp_path / 'other/deeper').mkdir(parents=True)
+    (tmp_path / 'other/deeper/a.txt').touch()
+    for option in ([], ['--only-present']):
+        assert tool.main([str(tmp_path / 'other'), *folders[1:], *option]) == 1
+        message = capsys.readouterr().err
+        assert 'no result file at all' in message and 'deeper/a.txt' in message
+
+
+def test_no_file_that_can_be_used(tool, folders, tmp_path, capsys):
+    (tmp_path / 'pred/0--Parade/a.txt').write_text('1 2 3 4 0.5\n1 2 3 4 0.5\n')
+    assert tool.main(folders) == 1
+    message = capsys.readouterr().err
+    assert '1 missing, 1 malformed, 1 short' in message
+    assert "0--Parade/a: line 2 is '1 2 3 4 0.5', not a count" in message
+
+
+def _write_all(folder, row, images=IMAGES):
+    """Every face is found; how it is written, ``row`` says."""
+    for name, boxes in images.items():
+        lines = [name, str(len(boxes))]
+        for number, (x, y, w, h) in enumerate(boxes):
+            values = row(x, y, w, h, 0.9 - number / 10)
+            lines.append(' '.join(map(str, values)))
+        path = folder / f'{name}.txt'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('\n'.join(lines))
+
+
+@pytest.mark.parametrize(
+    ('row', 'guess'),
+    [
+        (lambda x, y, w, h, s: (s, x, y, w, h), 'score x y w h'),
+        (lambda x, y, w, h, s: (x + 200, y, x + w + 200, y + h, s), ''),
+        (lambda x, y, w, h, s: (s, x, y, x + w, y + h), 'score x1 y1 x2 y2'),
+        (lambda x, y, w, h, s: (x / 99, y / 99, w / 99, h / 99, s), 'fractions'),
+    ],
+)
+def test_other_columns(tool, tmp_path, row, guess, capsys):
+    images = {'0--Parade/a': [(5, 50, 20, 30), (90, 9, 30, 40), (60, 10, 15, 20)]}
+    write_ground_truth(tmp_path / 'gt', images, {'hard': {'0--Parade/a': [1, 2, 3]}})
+    _write_all(tmp_path / 'other', row, images)
+    status = tool.main([str(tmp_path / 'other'), '--gt-dir', str(tmp_path / 'gt')])
+    message = capsys.readouterr().err
+    assert status == bool(guess)
+    assert f'seem to be {guess}' in message if guess else not message
+
+
+def test_only_present(tool, folders, tmp_path, capsys):
+    out = tmp_path / 'x.json'
+    _write_all(tmp_path / 'other', lambda *row: row)
+    (tmp_path / 'other/0--Parade/b.txt').unlink()
+    (tmp_path / 'other/0--Parade/of_no_image.txt').touch()
+    args = [str(tmp_path / 'other'), *folders[1:], '--json', str(out)]
+    assert tool.main(args) == 0
+    whole = json.loads(out.read_text())
+    assert tool.main([*args, '--only-present']) == 0
+    part = json.loads(out.read_text())
+    faces = [stored['results']['hard']['num_faces'] for stored in (whole, part)]
+    assert faces == [4, 3]
+    for stored in (whole, part):
+        assert stored['note'] == 'only 2 of 3226 val images, NOT COMPARABLE'
+    assert whole['results']['hard']['ap'] < part['results']['hard']['ap']
+
+
+def test_the_whole_of_val_has_no_note(tool, folders, monkeypatch, capsys):
+    truth = tool.import_evaluation('wider_face_ground_truth')
+    monkeypatch.setattr(truth, 'NUM_VAL_IMAGES', 1)
+    assert tool.main(folders) == 0
+    assert 'NOT COMPARABLE' not in capsys.readouterr().out
+
+
+def test_odd_values_are_counted(tool, folders, tmp_path, capsys):
+    rows = '50 50 20 20 9.9e1\n1 2 -3 4 0.5\n1 2 nan 4 0.5\n1 2 3 4 -0.1\n'
+    (tmp_path / 'pred/0--Parade/a.txt').write_text(f'a\n4\n{rows}')
+    assert tool.main(folders) == 0
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert 'WARNING 1 score (scores outside 0..1' in printed
+    assert '0--Parade/a: 2 of 4, such as 50 50 20 20 99' in printed
+    assert 'WARNING 1 size (' in printed
+    assert 'WARNING 1 not_finite (' in printed
 
 
 def test_errors_are_one_message(tool, folders, tmp_path, capsys):

@@ -1,0 +1,32 @@
+"""What an evaluation would stop at is said before the network runs."""
+
+import pytest
+from mmengine.runner import Runner
+from torch.utils.data import TensorDataset
+
+from mmdet_srn.engine import MetricCheckHook
+from tests.training import small_config, write_data_set
+
+
+@pytest.mark.parametrize('method', ['test', 'train', 'val'])
+def test_at_the_start(method, tmp_path, monkeypatch):
+    root = write_data_set(tmp_path / 'data', [1], num_val=1)
+    annotation = root / 'wider_face_split/wider_face_val_bbx_gt.txt'
+    annotation.write_text('0--Noise/0.png\n0\n')
+    runner = Runner.from_cfg(
+        small_config('srn_r50_fpn_widerface', root, tmp_path / method)
+    )
+    monkeypatch.setattr(runner.model, 'forward', None)
+    with pytest.raises(ValueError, match='1 images has no face to find'):
+        getattr(runner, method)()
+
+
+def test_other_data_sets_are_left_alone(tmp_path):
+    root = write_data_set(tmp_path / 'data', [1], num_val=1)
+    cfg = small_config('srn_r50_fpn_widerface', root, tmp_path / 'run')
+    runner = Runner.from_cfg(cfg)
+    dataset = TensorDataset()
+    assert not hasattr(dataset, 'get_data_info')
+    runner.test_loop.dataloader.__dict__['dataset'] = dataset
+    MetricCheckHook().before_run(runner)
+    assert runner.test_dataloader.dataset is dataset
