@@ -10,13 +10,12 @@ import runpy
 import sys
 from pathlib import Path
 
-from ._stack import release, uses_openmmlab
-
 
 def run_mmdet_tool(name: str) -> None:
     """Runs one of mmdet's scripts as if it had been called itself.
 
-    ``sys.argv`` goes to the script, which so keeps all of its options.
+    ``sys.argv`` goes to the script, which so keeps all of its options;
+    ``--trust-checkpoint`` is ours.
 
     Args:
         name (str): Name of a script in mmdet's tools folder, such as 'train'.
@@ -25,7 +24,7 @@ def run_mmdet_tool(name: str) -> None:
         FileNotFoundError: If the installed mmdet came without its scripts.
     """
     script = find_mmdet_tool(name)
-    allow_full_checkpoints()
+    _read_trust_option()
     join_processes_without_gpu()
     runpy.run_path(str(script), run_name='__main__')
     leave_processes()
@@ -59,21 +58,17 @@ def find_mmdet_tool(name: str) -> Path:
     )
 
 
-def allow_full_checkpoints() -> None:
-    """Lets open-mmlab's mmengine load its own checkpoints with torch >= 2.6.
+def _read_trust_option() -> None:
+    """Takes ``--trust-checkpoint`` from the command line; mmdet does not know it."""
+    from .checkpoint_file import add_trust_option
 
-    They hold more than tensors (message hub, NumPy scalars), mmengine calls
-    ``torch.load`` without ``weights_only``, and torch 2.6 turned its default to
-    True. onedl-mmengine passes it and needs no help. As before torch 2.6, only
-    load checkpoints from a source you trust.
-    """
-    import torch
-
-    if not uses_openmmlab() or release(torch.__version__) < (2, 6):
-        return
-    # torch refuses to have both set: a user's own choice goes first.
-    if 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ:
-        os.environ.setdefault('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    parser = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS
+    )
+    add_trust_option(parser)
+    if {'-h', '--help'} & set(sys.argv):
+        print(parser.format_help())
+    sys.argv[1:] = parser.parse_known_args()[1]
 
 
 def join_processes_without_gpu() -> None:

@@ -2,13 +2,20 @@
 
 from .atomic_backend import AtomicLocalBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
-from .hooks import AtomicCheckpointHook, EpochSeedHook, FoldNormsHook, InvalidLossHook
+from .hooks import (
+    AtomicCheckpointHook,
+    CheckpointFitHook,
+    EpochSeedHook,
+    FoldNormsHook,
+    InvalidLossHook,
+)
 from .whole_step_sampler import WholeStepSampler
 
 __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'BFloat16OptimWrapper',
+    'CheckpointFitHook',
     'EpochSeedHook',
     'FoldNormsHook',
     'InvalidLossHook',
