@@ -184,7 +184,7 @@ def _errors_of(path: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # a file of other content can raise anything
-        refused = re.search(r'(?:GLOBAL|Unsupported \w+:?) (\S+)', str(error))
+        refused = re.search(r'(?:GLOBAL|unrecognized function) (\S+)', str(error))
         if isinstance(error, UnpicklingError) and refused:
             raise ValueError(
                 f'{path} is refused, as it could run code: it needs {refused[1]}, '

@@ -20,7 +20,7 @@ class Model(BaseModel):
 
     def forward(self, *inputs, mode):
         if mode != 'loss':
-            return []
+            return [0]
         return dict(loss=self.last(self.first(torch.ones(1, 1))).sum())
 
 
@@ -29,7 +29,7 @@ class Averaged(BaseTTAModel):
         return data_samples_list
 
     def test_step(self, data):
-        return []
+        return [0]
 
 
 class Nothing(BaseMetric):
