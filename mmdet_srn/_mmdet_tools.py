@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ._stack import release, uses_openmmlab
-
 # The loaders that each of mmdet's scripts makes.
 _LOADERS = {
     'train': ('train_dataloader', 'val_dataloader'),
@@ -23,8 +21,8 @@ _LOADERS = {
 def run_mmdet_tool(name: str) -> None:
     """Runs one of mmdet's scripts as if it had been called itself.
 
-    ``sys.argv`` goes to the script, which so keeps all of its options. To 'train' and
-    'test' it adds ``--num-workers``.
+    ``sys.argv`` goes to the script, which so keeps all of its options. Those of
+    :func:`take_own_options` are ours.
 
     Args:
         name (str): Name of a script in mmdet's tools folder, such as 'train'.
@@ -33,8 +31,7 @@ def run_mmdet_tool(name: str) -> None:
         FileNotFoundError: If the installed mmdet came without its scripts.
     """
     script = find_mmdet_tool(name)
-    take_num_workers(_LOADERS.get(name, ()))
-    allow_full_checkpoints()
+    take_own_options(_LOADERS.get(name, ()))
     join_processes_without_gpu()
     runpy.run_path(str(script), run_name='__main__')
     leave_processes()
@@ -68,56 +65,43 @@ def find_mmdet_tool(name: str) -> Path:
     )
 
 
-def take_num_workers(loaders: Sequence[str]) -> None:
-    """Turns ``--num-workers N`` into settings of loaders, which the scripts know.
+def take_own_options(loaders: Sequence[str]) -> None:
+    """Takes the options from the command line that mmdet's scripts do not know.
 
-    With 0 a loader reads in the process itself, which PyTorch refuses together with
-    ``persistent_workers=True``.
+    ``--trust-checkpoint``, and ``--num-workers N`` for scripts that make loaders: it
+    becomes settings of theirs. With 0 a loader reads in the process itself, which
+    PyTorch refuses together with ``persistent_workers=True``.
 
     Args:
         loaders: Names of the loaders in the config.
     """
-    if not loaders:
-        return
+    from .checkpoint_file import add_trust_option
+
     parser = argparse.ArgumentParser(
         add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS
     )
-    parser.add_argument(
-        '--num-workers',
-        type=int,
-        metavar='N',
-        help=f'worker processes of {" and ".join(loaders)}, in the place of the '
-        "config's; 0 reads in the process itself",
-    )
+    add_trust_option(parser)
+    if loaders:
+        parser.add_argument(
+            '--num-workers',
+            type=int,
+            metavar='N',
+            help=f'worker processes of {" and ".join(loaders)}, in the place of the '
+            "config's; 0 reads in the process itself",
+        )
     if {'-h', '--help'} & {*sys.argv[1:]}:
         print(parser.format_help())
     arguments, sys.argv[1:] = parser.parse_known_args()
-    if arguments.num_workers is None:
+    number = getattr(arguments, 'num_workers', None)
+    if number is None:
         return
-    values = dict(num_workers=arguments.num_workers)
-    if not arguments.num_workers:
+    values = dict(num_workers=number)
+    if not number:
         values['persistent_workers'] = False
     sys.argv += ['--cfg-options']
     sys.argv += [
         f'{at}.{name}={value}' for at in loaders for name, value in values.items()
     ]
-
-
-def allow_full_checkpoints() -> None:
-    """Lets open-mmlab's mmengine load its own checkpoints with torch >= 2.6.
-
-    They hold more than tensors (message hub, NumPy scalars), mmengine calls
-    ``torch.load`` without ``weights_only``, and torch 2.6 turned its default to
-    True. onedl-mmengine passes it and needs no help. As before torch 2.6, only
-    load checkpoints from a source you trust.
-    """
-    import torch
-
-    if not uses_openmmlab() or release(torch.__version__) < (2, 6):
-        return
-    # torch refuses to have both set: a user's own choice goes first.
-    if 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ:
-        os.environ.setdefault('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
 
 
 def join_processes_without_gpu() -> None:

@@ -62,7 +62,6 @@ from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from mmdet_srn._mmdet_tools import allow_full_checkpoints
 from mmdet_srn.analysis.arguments import percent, read_size, whole
 from mmdet_srn.analysis.detection_timing import Batch, Measured, Way, above, measure
 from mmdet_srn.analysis.detector_parts import PARTS
@@ -70,6 +69,7 @@ from mmdet_srn.analysis.machine import check_device, describe_machine
 from mmdet_srn.analysis.made_photographs import write_photograph
 from mmdet_srn.analysis.step_modes import MODES
 from mmdet_srn.analysis.variants import FORMATS, NORMS, VARIANTS, make_variant
+from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.deploy.torch_detector import load_detector
 from mmdet_srn.models.dense_heads import SRNHead
@@ -165,6 +165,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--no-same', action='store_true', help='leave that out')
     parser.add_argument('--markdown', action='store_true', help='print it as markdown')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures')
+    add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.checkpoint and len(args.configs) > 1:
         parser.error('--checkpoint is for one CONFIG')
@@ -483,7 +484,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status.
     """
     args = parse_args(argv)
-    allow_full_checkpoints()
     MMLogger.get_instance('mmengine').setLevel('ERROR')
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import torch
 
-from mmdet_srn._mmdet_tools import allow_full_checkpoints
 from mmdet_srn.analysis.arguments import read_size
 from mmdet_srn.analysis.turns import take_turns
+from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.torch_detector import load_detector, run_detector
 
@@ -55,6 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--threads', type=int, default=1, help='of each (default: %(default)s)'
     )
+    add_trust_option(parser)
     return parser.parse_args(argv)
 
 
@@ -68,7 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status.
     """
     args = parse_args(argv)
-    allow_full_checkpoints()
     torch.set_num_threads(args.threads)
     try:
         _, detector, _ = load_detector(args.config, args.checkpoint)

@@ -37,7 +37,7 @@ from types import FrameType
 from tqdm import tqdm
 
 from mmdet_srn import FaceDetector
-from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.inference import FaceDetections, ImageError
 from mmdet_srn.inference.drawn_files import DrawnFiles
 from mmdet_srn.inference.model_files import find_model
@@ -108,6 +108,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
     )
+    add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.batch_size < 1 or args.max_size < 0:
         parser.error('--batch-size must be 1 or more, --max-size 0 or more')
@@ -227,7 +228,6 @@ def set_up(args: argparse.Namespace) -> tuple[FaceDetector, list[Source]]:
     """
     sources = find_sources(args.inputs, args.out)
     config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
-    allow_full_checkpoints()
     detector = FaceDetector(
         config, checkpoint, device=args.device, score_thr=args.score_thr
     )

@@ -28,7 +28,7 @@ from pathlib import Path
 import cv2
 from mmengine.config import DictAction
 
-from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.onnx_export import OPSET, export_onnx
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.parity import BOX_TOLERANCE, SCORE_TOLERANCE, compare_detections
@@ -69,6 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         f'more than {BOX_TOLERANCE} pixels or a score by more than {SCORE_TOLERANCE}; '
         'not with --form raw',
     )
+    add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.verify and args.form == 'raw':
         parser.error('--verify compares boxes, which --form raw has not')
@@ -85,7 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status: 1 if it failed, or if the file finds other boxes.
     """
     args = parse_args(argv)
-    allow_full_checkpoints()
     try:
         metadata = export_onnx(
             args.config, args.checkpoint, args.out, args.form, args.cfg_options

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 
 from mmdet_srn import FaceDetector
-from mmdet_srn._mmdet_tools import allow_full_checkpoints
+from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.inference.model_files import find_model
 from mmdet_srn.inference.web_page import WebPage, load_gradio
 from mmdet_srn.inference.web_results import WebResults
@@ -78,6 +78,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='address to listen at; 0.0.0.0: for the network (default: %(default)s)',
     )
     parser.add_argument('--port', type=int, help='(default: a free one from 7860)')
+    add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.max_size < 0 or args.max_upload < 1:
         parser.error('--max-size must be 0 or more, --max-upload 1 or more')
@@ -99,7 +100,6 @@ def serve(args: argparse.Namespace) -> None:
     """
     load_gradio()  # before the seconds that the model takes
     config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
-    allow_full_checkpoints()
     detector = FaceDetector(
         config, checkpoint, device=args.device, score_thr=LEAST_SCORE
     )

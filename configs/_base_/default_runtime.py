@@ -6,6 +6,7 @@ custom_imports = dict(imports=['mmdet_srn'], allow_failed_imports=False)
 
 default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook'),  # whole checkpoints or none
+    checkpoint_fit=dict(type='CheckpointFitHook'),  # the model's own, or an error
     sampler_seed=dict(type='EpochSeedHook'),  # a resumed run repeats exactly
     invalid_loss=dict(type='InvalidLossHook'),  # a NaN stops the run at once
     fold_norms=dict(type='FoldNormsHook'),  # faster tests, the same detections

@@ -21,8 +21,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ..checkpoint_file import torch_load
 from ..version import __version__
 from .identity import identify
 from .plan import Run
@@ -195,10 +194,8 @@ def _has_checkpoint(run: Run, result: Mapping[str, Any]) -> bool:
 
 def _progress_of(checkpoint: Path) -> tuple[int, int]:
     """Iterations and epochs that a checkpoint was trained."""
-    # Our own file. Mapped, so that the weights are not read.
-    meta = torch.load(checkpoint, map_location='cpu', weights_only=False, mmap=True)[
-        'meta'
-    ]
+    # Mapped, so that the weights are not read.
+    meta = torch_load(checkpoint, map_location='cpu', mmap=True)['meta']
     return meta['iter'], meta['epoch']
 
 

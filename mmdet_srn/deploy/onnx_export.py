@@ -39,8 +39,7 @@ def export_onnx(
 
     Args:
         config (str | os.PathLike): The config.
-        checkpoint (str | os.PathLike): Its weights, all of which must fit. mmengine
-            may run code from it: only load what you trust.
+        checkpoint (str | os.PathLike): Its weights, all of which must fit.
         path (str | os.PathLike): The file to write.
         form (str): 'raw', 'boxes' or 'detections'. Defaults to 'detections'.
         cfg_options (Mapping, optional): Settings of the config to replace, such as

@@ -5,8 +5,10 @@ PyTorch, mmdet and mmdet_srn.
 """
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,21 @@ PREFIX = 'mmdet_srn.'
 
 FORMAT = 1
 """Version of metadata and outputs that is read here, and written by the export."""
+
+_OUTPUTS = ['boxes', 'scores', 'counts']
+_OUTPUT_TYPES = ['tensor(float)', 'tensor(float)', 'tensor(int64)']
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What running a file needs, checked."""
+
+    form: str
+    score_thr: float
+    iou_threshold: float
+    nms_offset: float
+    max_per_img: int
+    resize: list[dict[str, Any]]
 
 
 class OnnxRunner:
@@ -44,7 +61,9 @@ class OnnxRunner:
 
     Attributes:
         metadata (dict): What the file says about itself, see
-            :func:`mmdet_srn.deploy.onnx_metadata.make_metadata`.
+            :func:`mmdet_srn.deploy.onnx_metadata.make_metadata`. It is data: nothing
+            is built or imported by a name in it.
+        settings (Settings): Those of it that are used here, checked.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -84,13 +103,15 @@ class OnnxRunner:
             )
         except Exception as error:  # its errors have no base class of their own
             raise ValueError(f'onnxruntime cannot load {path}: {error}') from error
-        stored = self._session.get_modelmeta().custom_metadata_map
-        self.metadata = _read_metadata(path, stored)
-        if self.metadata['form'] == 'raw':
+        self._path = os.fspath(path)
+        self.metadata = _read_metadata(path, self._session)
+        if self.metadata.get('form') == 'raw':
             raise ValueError(
                 f"{path} gives the network's maps (form raw), not boxes: export it "
                 'with --form detections'
             )
+        self.settings = _read_settings(path, self.metadata)
+        self._check_graph()
 
     def __call__(
         self, images: Sequence[np.ndarray], score_thr: float | None = None
@@ -112,7 +133,7 @@ class OnnxRunner:
             ValueError: If an image has another shape or no pixel, or if the file
                 leaves out scores that ``score_thr`` asks for.
         """
-        exported = self.metadata['score_thr']
+        exported = self.settings.score_thr
         if score_thr is not None and score_thr < exported:
             raise ValueError(
                 f'score_thr={score_thr} asks for scores that the file, exported with '
@@ -125,22 +146,36 @@ class OnnxRunner:
         found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for places in by_shape.values():
             batch = np.stack([images[place] for place in places])
-            outputs = self._session.run(
-                ['boxes', 'scores', 'counts'], {'images': batch}
-            )
+            try:
+                outputs = self._session.run(_OUTPUTS, {'images': batch})
+            except Exception as error:  # as above
+                raise ValueError(
+                    f'onnxruntime cannot run {self._path} on {batch.shape}: {error}'
+                ) from error
             for place, boxes, scores, count in zip(places, *outputs, strict=True):
                 found[place] = self._finish(boxes[:count], scores[:count], score_thr)
         return [found[place] for place in range(len(images))]
+
+    def _check_graph(self) -> None:
+        """Raises if the graph is not one of ours."""
+        inputs = [(each.name, each.type) for each in self._session.get_inputs()]
+        outputs = {each.name: each.type for each in self._session.get_outputs()}
+        types = [outputs.get(name) for name in _OUTPUTS]
+        if inputs != [('images', 'tensor(uint8)')] or types != _OUTPUT_TYPES:
+            raise ValueError(
+                f'{self._path} is no file of tools/export_onnx.py: it takes {inputs} '
+                f'and gives {outputs}'
+            )
 
     def _finish(
         self, boxes: np.ndarray, scores: np.ndarray, score_thr: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
         if score_thr is not None:
             boxes, scores = boxes[scores > score_thr], scores[scores > score_thr]
-        if self.metadata['form'] == 'boxes':
+        if self.settings.form == 'boxes':
             keep = suppress(
-                boxes, self.metadata['iou_threshold'], self.metadata['nms_offset']
-            )[: self.metadata['max_per_img']]
+                boxes, self.settings.iou_threshold, self.settings.nms_offset
+            )[: self.settings.max_per_img]
             boxes, scores = boxes[keep], scores[keep]
         # copies: a view would keep the padding of the whole batch alive
         return boxes.copy(), scores.copy()
@@ -172,12 +207,16 @@ def suppress(boxes: np.ndarray, iou_threshold: float, offset: int = 0) -> np.nda
     return np.array(keep, dtype=np.intp)
 
 
-def _read_metadata(path: Any, stored: dict[str, str]) -> dict[str, Any]:
-    ours = {
-        name.removeprefix(PREFIX): json.loads(value)
-        for name, value in stored.items()
-        if name.startswith(PREFIX)
-    }
+def _read_metadata(path: Any, session: Any) -> dict[str, Any]:
+    try:
+        stored = session.get_modelmeta().custom_metadata_map
+        ours = {
+            name.removeprefix(PREFIX): json.loads(value)
+            for name, value in stored.items()
+            if name.startswith(PREFIX)
+        }
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path}: its metadata is damaged ({error})') from error
     if 'format' not in ours:
         raise ValueError(
             f'{path} does not say how to use it: it is no file of tools/export_onnx.py'
@@ -188,6 +227,37 @@ def _read_metadata(path: Any, stored: dict[str, str]) -> dict[str, Any]:
             f'{ours.get("version")}; this one reads format {FORMAT}'
         )
     return ours
+
+
+def _read_settings(path: Any, metadata: dict[str, Any]) -> Settings:
+    values = {}
+    for name, is_right in _CHECKS.items():
+        value = metadata.get(name)
+        if not is_right(value):
+            found = f'is {value!r:.60}' if name in metadata else 'is missing'
+            raise ValueError(
+                f'{path}: {name} {found} in its metadata. It is damaged, or no file of '
+                'tools/export_onnx.py'
+            )
+        values[name] = value
+    return Settings(**values)
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    'form': lambda value: value in ('boxes', 'detections'),
+    'score_thr': lambda value: _is_number(value) and value <= 1,
+    'iou_threshold': lambda value: _is_number(value) and 0 <= value <= 1,
+    'nms_offset': _is_number,
+    'max_per_img': lambda value: isinstance(value, int) and value is not True,
+    'resize': lambda value: (
+        isinstance(value, list) and all(isinstance(step, dict) for step in value)
+    ),
+}
 
 
 def _check_image(place: int, image: Any) -> None:

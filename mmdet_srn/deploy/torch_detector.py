@@ -12,7 +12,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 
-from ..inference.checkpoint_file import UnfitError, check_fit, load_checkpoint
+from ..checkpoint_file import UnfitError, check_fit, load_checkpoint
 
 
 def load_detector(
@@ -24,8 +24,7 @@ def load_detector(
 
     Args:
         config (str | os.PathLike): The config.
-        checkpoint (str | os.PathLike): Its weights. mmengine may run code from it:
-            only load what you trust.
+        checkpoint (str | os.PathLike): Its weights.
         cfg_options (Mapping, optional): Settings of the config to replace. Defaults
             to None.
 

@@ -4,6 +4,7 @@ from .atomic_backend import AtomicLocalBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .hooks import (
     AtomicCheckpointHook,
+    CheckpointFitHook,
     EpochSeedHook,
     FolderVisualizationHook,
     FoldNormsHook,
@@ -16,6 +17,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'BFloat16OptimWrapper',
+    'CheckpointFitHook',
     'EpochSeedHook',
     'FoldNormsHook',
     'FolderVisualizationHook',

@@ -35,10 +35,10 @@ class FaceDetector:
         config: Config or its file; or an exported ``.onnx`` file, alone. Defaults to
             None.
         checkpoint: File of the weights, all of which must fit the config; or an
-            exported ``.onnx`` file, alone. mmengine may run code from a checkpoint:
-            only load what you trust. Defaults to None.
-        device: Where to run, such as 'cpu' or 'cuda:0'; for ONNX 'cpu' or 'cuda'.
-            Defaults to None: a GPU if there is one.
+            exported ``.onnx`` file, alone. Both are safe to load: what could run code
+            is refused. Defaults to None.
+        device: Where to run, such as 'cpu' or 'cuda:0'. Defaults to None: a GPU if
+            there is one.
         score_thr: Faces of a lower score are left out; None: only those which the
             config or the exported file leaves out. Defaults to 0.5 (our choice).
 

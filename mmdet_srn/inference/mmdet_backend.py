@@ -17,9 +17,9 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import nn
 
 from ..analysis.machine import check_device
+from ..checkpoint_file import UnfitError, check_fit, load_checkpoint
 from ..models.utils.fold_norms import fold_norms, modules_with_backbone
 from ..models.utils.weight_layout import lay_out_weights
-from .checkpoint_file import UnfitError, check_fit, load_checkpoint
 from .images import read_image, run_pipeline
 
 

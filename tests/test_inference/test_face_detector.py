@@ -583,6 +583,9 @@ def exported(tmp_path) -> Path:
         format=FORMAT,
         form='detections',
         score_thr=0.0,
+        iou_threshold=0.4,
+        nms_offset=0,
+        max_per_img=10,
         resize=[dict(type='Resize', scale=[120, 120], keep_ratio=True)],
     )
     onnx.helper.set_model_props(

@@ -1,4 +1,4 @@
-"""mmdet's scripts: found, run with their own options, helped with old checkpoints."""
+"""mmdet's scripts: found, run with their own options."""
 
 import json
 import os
@@ -8,10 +8,8 @@ from pathlib import Path
 
 import mmdet
 import pytest
-import torch
 
-from mmdet_srn import _mmdet_tools
-from mmdet_srn._mmdet_tools import allow_full_checkpoints, find_mmdet_tool
+from mmdet_srn._mmdet_tools import find_mmdet_tool
 
 
 @pytest.mark.parametrize(
@@ -31,7 +29,13 @@ def test_scripts_have_mmdets_options(
     assert _run_script(repo_root, name, ['-h'], monkeypatch) == 0
     output = capsys.readouterr().out
     assert f'usage: {name}.py' in output
-    for option in [*options, 'config', '--cfg-options', '--launcher']:
+    for option in [
+        *options,
+        'config',
+        '--cfg-options',
+        '--launcher',
+        '--trust-checkpoint',
+    ]:
         assert option in output
 
 
@@ -104,31 +108,3 @@ def test_script_of_a_clone_of_mmdet(
     (tmp_path / 'tools' / 'train.py').touch()
     monkeypatch.setattr(mmdet, '__file__', str(tmp_path / 'mmdet' / '__init__.py'))
     assert find_mmdet_tool('train') == tmp_path / 'tools' / 'train.py'
-
-
-@pytest.mark.parametrize(
-    ('openmmlab', 'torch_version', 'expected'),
-    [
-        (True, '2.6.0', '1'),
-        (True, '2.13.0+cpu', '1'),
-        (True, '2.5.1', None),
-        (False, '2.13.0', None),
-    ],
-)
-def test_full_checkpoints_only_where_needed(
-    monkeypatch: pytest.MonkeyPatch,
-    openmmlab: bool,
-    torch_version: str,
-    expected: str | None,
-) -> None:
-    name = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-    monkeypatch.setattr(os, 'environ', {})
-    monkeypatch.setattr(torch, '__version__', torch_version)
-    monkeypatch.setattr(_mmdet_tools, 'uses_openmmlab', lambda: openmmlab)
-    allow_full_checkpoints()
-    assert os.environ.get(name) == expected
-
-    # What the user has set stays.
-    monkeypatch.setattr(os, 'environ', {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1'})
-    allow_full_checkpoints()
-    assert name not in os.environ

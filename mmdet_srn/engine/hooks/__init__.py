@@ -1,6 +1,7 @@
 """Hooks; registered in ``mmdet.registry.HOOKS``."""
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .checkpoint_fit_hook import CheckpointFitHook
 from .epoch_seed_hook import EpochSeedHook
 from .fold_norms_hook import FoldNormsHook
 from .folder_visualization_hook import FolderVisualizationHook
@@ -14,4 +15,5 @@ __all__ = [
     'FolderVisualizationHook',
     'InvalidLossHook',
     'MetricCheckHook',
+    'CheckpointFitHook',
 ]

@@ -1,0 +1,261 @@
+"""Checkpoints are read without running code, and fit their model or raise an error.
+
+All of mmengine's ways to a checkpoint pass ``CheckpointLoader``. Importing this module
+puts :func:`torch_load` there in the place of mmengine's own, which loads what
+``weights_only=True`` refuses without it.
+"""
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from os import PathLike
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ._stack import release
+
+#: torch's own switch, for those who trust a file.
+TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+
+
+class UnfitError(ValueError):
+    """Weights that are not the model's; the message says how they differ."""
+
+
+class _Trust(argparse.Action):
+    def __call__(self, *args: Any) -> None:
+        os.environ.pop(_SAFE, None)  # torch refuses to have both
+        os.environ[TRUST] = '1'
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Gives a command the option ``--trust-checkpoint``.
+
+    Args:
+        parser: Of the command.
+    """
+    parser.add_argument(
+        '--trust-checkpoint',
+        action=_Trust,
+        nargs=0,
+        help='load a checkpoint even if it can run code; only for files from someone '
+        'you trust. Without it, any checkpoint and .onnx file is safe to load',
+    )
+
+
+def torch_load(
+    path: str | PathLike[str], map_location: Any = None, mmap: bool | None = None
+) -> Any:
+    """Reads a file that ``torch.save`` wrote, without running code from it.
+
+    Tensors, plain data, and what mmengine's message hub holds are read. More only if
+    :data:`TRUST` is set, see ``torch.load``.
+
+    Args:
+        path: The file.
+        map_location: As in ``torch.load``. Defaults to None.
+        mmap: As in ``torch.load``. Defaults to None.
+
+    Returns:
+        Its content.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is refused or damaged.
+    """
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'{path} can not be found.')
+    with _errors_of(path), _safe_globals():
+        return torch.load(
+            path, map_location=map_location, weights_only=not _trusted(), mmap=mmap
+        )
+
+
+def load_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU, as mmengine does.
+
+    Args:
+        path: What ``torch.save`` wrote.
+
+    Returns:
+        Its content, with the weights as ``state_dict``.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it holds no weights, is damaged, or could run code.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(
+        str(path), map_location='cpu', logger='silent'
+    )
+    state = _weights(checkpoint)
+    if state is None:
+        raise ValueError(f'{path} holds no weights')
+    return checkpoint if state is not checkpoint else dict(state_dict=state)
+
+
+def find_misfits(model: nn.Module, checkpoint: Any) -> dict[str, list[str]]:
+    """Finds the weights in which a checkpoint and a model differ.
+
+    Args:
+        model: The model; the one inside, if it is a wrapper.
+        checkpoint: With or without ``state_dict``; a prefix ``module.`` is passed over.
+
+    Returns:
+        Names by kind: missing, unexpected, of another shape; only kinds that occur.
+
+    Raises:
+        UnfitError: If the checkpoint holds no weights.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    state = _weights(checkpoint)
+    if state is None:
+        raise UnfitError('it holds no weights')
+    wanted = model.state_dict()
+    given = {re.sub(r'^module\.', '', str(k)): v for k, v in state.items()}
+    shapes = {k: tuple(getattr(v, 'shape', ('none',))) for k, v in given.items()}
+    problems = {
+        # BatchNorm's counters are no weights; old checkpoints lack them.
+        'missing': [
+            name
+            for name in wanted
+            if name not in given and not name.endswith('num_batches_tracked')
+        ],
+        'unexpected': [name for name in given if name not in wanted],
+        'of another shape': [
+            f'{name} {shapes[name]}, not {tuple(wanted[name].shape)}'
+            for name in given
+            if name in wanted and shapes[name] != tuple(wanted[name].shape)
+        ],
+    }
+    return {kind: names for kind, names in problems.items() if names}
+
+
+def check_fit(model: nn.Module, checkpoint: Any) -> None:
+    """Raises if a checkpoint's weights are not the model's, all of them.
+
+    Args:
+        model: The model.
+        checkpoint: As in :func:`find_misfits`.
+
+    Raises:
+        UnfitError: If weights are missing, unexpected or of another shape.
+    """
+    if problems := find_misfits(model, checkpoint):
+        lines = [
+            f'{len(names)} {kind}, such as {names[0]}'
+            for kind, names in problems.items()
+        ]
+        raise UnfitError(f'of {len(model.state_dict())} tensors, ' + '; '.join(lines))
+
+
+def _weights(checkpoint: Any) -> Mapping[str, Any] | None:
+    """The weights of a checkpoint, which may be nothing else; None if it has none."""
+    state = checkpoint
+    if isinstance(checkpoint, Mapping):
+        state = checkpoint.get('state_dict', checkpoint)
+    is_state = isinstance(state, Mapping) and any(
+        isinstance(value, Tensor) for value in state.values()
+    )
+    return state if is_state else None
+
+
+def _trusted() -> bool:
+    return os.environ.get(TRUST, '0').lower() in ('1', 'y', 'yes', 'true')
+
+
+@contextmanager
+def _errors_of(path: str) -> Iterator[None]:
+    """Names the file in what goes wrong, and says what to do."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # a file of other content can raise anything
+        refused = re.search(r'(?:GLOBAL|unrecognized function) (\S+)', str(error))
+        if isinstance(error, UnpicklingError) and refused:
+            raise ValueError(
+                f'{path} is refused, as it could run code: it needs {refused[1]}, '
+                'which is neither weights nor a training state. Only if you trust '
+                f'where it comes from: --trust-checkpoint, or {TRUST}=1'
+            ) from error
+        reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0][:160]
+        raise ValueError(
+            f'{path} is no PyTorch checkpoint or is damaged ({reason})'
+        ) from error
+
+
+def _method_of_buffer(owner: Any, name: str) -> Any:
+    """``getattr`` as the pickle of a HistoryBuffer needs it, and nothing more."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    raise UnpicklingError(f'GLOBAL getattr({owner!r},{name!r})')
+
+
+@contextmanager
+def _safe_globals() -> Iterator[None]:
+    """What mmengine's own checkpoints need beside tensors: its message hub.
+
+    These are the names of onedl-mmengine's ``get_torch_safe_globals``, which
+    open-mmlab's has not, with all of NumPy's number types, and ``getattr`` for the one
+    class alone: by it any function could be had.
+    """
+    if release(torch.__version__) < (2, 6):  # weights alone, without a training state
+        yield
+        return
+    multiarray = (np._core if hasattr(np, '_core') else np.core).multiarray
+    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
+    allowed: list[Any] = [np.ndarray, np.dtype, slice, HistoryBuffer]
+    allowed += {type(np.dtype(code)) for code in numbers}
+    allowed += [(_method_of_buffer, 'builtins.getattr')]
+    for core in ('numpy.core', 'numpy._core'):  # NumPy 1's and 2's
+        allowed += [
+            (getattr(multiarray, name), f'{core}.multiarray.{name}')
+            for name in ('_reconstruct', 'scalar')
+        ]
+    with torch.serialization.safe_globals(allowed):
+        yield
+
+
+def _safely(loader: Callable[..., Any]) -> Callable[..., Any]:
+    """A loader of mmengine's for addresses, with ``weights_only=True``."""
+
+    @wraps(loader)
+    def load(filename: str, map_location: Any = None) -> Any:
+        if _trusted():
+            return loader(filename, map_location)
+        before = os.environ.get(_SAFE)
+        os.environ[_SAFE] = '1'  # it goes over an argument weights_only=False
+        try:
+            with _errors_of(filename), _safe_globals():
+                return loader(filename, map_location)
+        finally:
+            if before is None:
+                del os.environ[_SAFE]
+            else:
+                os.environ[_SAFE] = before
+
+    return load
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """:func:`torch_load` under the name that mmengine's log shows."""
+    return torch_load(filename, map_location)
+
+
+for _prefix, _loader in list(CheckpointLoader._schemes.items()):
+    CheckpointLoader.register_scheme(
+        _prefix, _safely(_loader) if _prefix else load_from_local, force=True
+    )

@@ -1,0 +1,87 @@
+import json
+import sys
+
+import pytest
+
+from mmdet_srn.inference.onnx_backend import OnnxBackend, _provider, _resize
+
+onnx = pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+
+GOOD = dict(
+    format=1,
+    form='detections',
+    score_thr=0.0,
+    iou_threshold=0.4,
+    nms_offset=0,
+    max_per_img=10,
+    resize=[],
+)
+
+
+def write(path, **changes):
+    graph = onnx.parser.parse_graph("""g (uint8[n, h, w, 3] images)
+        => (float[n, k, 4] boxes, float[n, k] scores, int64[n] counts) {
+            boxes = Constant <value = float[1, 1, 4] {0, 0, 1, 1}> ()
+            scores = Constant <value = float[1, 1] {1}> ()
+            counts = Constant <value = int64[1] {1}> ()
+        }""")
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9
+    )
+    values = {k: json.dumps(v) for k, v in (GOOD | changes).items() if v is not None}
+    values = {f'mmdet_srn.{k}': v.replace('"BAD"', '{bad') for k, v in values.items()}
+    onnx.helper.set_model_props(model, values)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(format='BAD'), 'damaged'),
+        (dict(format=None), 'no file of'),
+        (dict(form=None), 'form is missing'),
+        (dict(form=['boxes']), 'form is'),
+        (dict(score_thr=None), 'score_thr is missing'),
+        (dict(score_thr=float('nan')), 'score_thr is'),
+        (dict(max_per_img='10'), 'max_per_img is'),
+        (dict(resize={}), 'resize is'),
+        (dict(resize=[{}]), 'step None'),
+        (dict(resize=[dict(type='os.mkdir', path='the_file_ran')]), r'step .os\.mkdir'),
+        (dict(resize=[dict(type='Resize', scale=[9, 9], args=[1])]), 'args='),
+        (dict(resize=[dict(type='Resize', scale='big')]), 'scale='),
+        (dict(resize=[dict(type='Resize')]), 'without scale'),
+    ],
+)
+def test_metadata_is_data(tmp_path, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    OnnxBackend(write(tmp_path / 'good.onnx'))
+    with pytest.raises(ValueError, match=rf'bad\.onnx.*{message}'):
+        OnnxBackend(write(tmp_path / 'bad.onnx', **changes))
+    assert not (tmp_path / 'the_file_ran').exists()
+
+
+def test_resize_of_a_config():
+    step = _resize('x', dict(type='Resize', scale=[120, 60], keep_ratio=True))
+    assert (step.scale, step.keep_ratio) == ((120, 60), True)
+
+
+@pytest.mark.parametrize(
+    ('device', 'wanted'),
+    [
+        (None, 'CUDAExecutionProvider'),
+        ('cpu', 'CPUExecutionProvider'),
+        ('cuda', 'CUDAExecutionProvider'),
+        ('gpu', 'CUDAExecutionProvider'),
+        ('cuda:1', ('CUDAExecutionProvider', dict(device_id=1))),
+    ],
+)
+def test_device_names(monkeypatch, device, wanted):
+    usable = ['CUDAExecutionProvider', 'CPUExecutionProvider']
+    monkeypatch.setattr(
+        sys.modules['onnxruntime'], 'get_available_providers', lambda: usable
+    )
+    assert _provider(device) == wanted
+    usable.pop(0)
+    assert _provider(None) == 'CPUExecutionProvider'

@@ -1,0 +1,35 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tool_loader import load_tool
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.mkdir, ('the_file_ran_code',)
+
+
+def test_results_run_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    read = load_tool('report_results').read_results
+    result = dict(
+        img_path='a.jpg',
+        instances=[dict(bbox=[0.0, 0.0, 1.0, 1.0], ignore_flag=0)],
+        pred_instances=dict(bboxes=torch.ones(1, 4), scores=torch.ones(1)),
+        shape=np.float32(1),
+    )
+    path = tmp_path / 'results.pkl'
+    path.write_bytes(pickle.dumps([result]))
+    assert torch.equal(read(path)[0]['pred_instances']['bboxes'], torch.ones(1, 4))
+    path.write_bytes(pickle.dumps([RunsCode()]))
+    with pytest.raises(SystemExit, match=r'results\.pkl .*mkdir'):
+        read(path)
+    other = tmp_path / 'results.yaml'
+    other.write_text('!!python/object/apply:os.mkdir [the_file_ran_code]')
+    with pytest.raises(SystemExit, match=r'results\.yaml is no \.pkl'):
+        read(other)
+    assert not (tmp_path / 'the_file_ran_code').exists()
