@@ -204,10 +204,11 @@ class _Capture:
 
     def __init__(self, source: Source) -> None:
         self.problem = _no_video(source)
-        self._capture = cv2.VideoCapture()
         if source.kind == 'webcam':
             self._capture = cv2.VideoCapture(int(source.location))
-        elif self.problem is None:
+        elif self.problem is not None:
+            self._capture = cv2.VideoCapture()
+        else:
             # Absolute: no name is taken for that of a protocol.
             self._capture = cv2.VideoCapture(os.path.abspath(source.location))
             # OpenCV 4.11 does not turn portrait videos by itself.
