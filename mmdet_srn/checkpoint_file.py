@@ -78,9 +78,10 @@ def torch_load(
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
     with _errors_of(path), _safe_globals():
-        return torch.load(
+        loaded = torch.load(
             path, map_location=map_location, weights_only=not _trusted(), mmap=mmap
         )
+    return _without_config(loaded)
 
 
 def load_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
@@ -127,13 +128,8 @@ def find_misfits(model: nn.Module, checkpoint: Any) -> dict[str, list[str]]:
     given = {re.sub(r'^module\.', '', str(k)): v for k, v in state.items()}
     shapes = {k: tuple(getattr(v, 'shape', ('none',))) for k, v in given.items()}
     problems = {
-        # BatchNorm's counters are no weights; old checkpoints lack them.
-        'missing': [
-            name
-            for name in wanted
-            if name not in given and not name.endswith('num_batches_tracked')
-        ],
-        'unexpected': [name for name in given if name not in wanted],
+        'missing': [n for n in wanted if n not in given and not _is_counter(n)],
+        'unexpected': [n for n in given if n not in wanted and not _is_counter(n)],
         'of another shape': [
             f'{name} {shapes[name]}, not {tuple(wanted[name].shape)}'
             for name in given
@@ -159,6 +155,22 @@ def check_fit(model: nn.Module, checkpoint: Any) -> None:
             for kind, names in problems.items()
         ]
         raise UnfitError(f'of {len(model.state_dict())} tensors, ' + '; '.join(lines))
+
+
+def _is_counter(name: str) -> bool:
+    """Whether it is no weight: of BatchNorm's, which old checkpoints lack, or SRNHead's.
+
+    A head has averages of positives (``AvgFactors``) where its training config says so.
+    """
+    return name.endswith('num_batches_tracked') or '.avg_factors.' in name
+
+
+def _without_config(checkpoint: Any) -> Any:
+    """Drop a config that mmdet 2 wrote as text; ``--resume`` would run it as Python."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    if isinstance(meta, dict) and not _trusted():
+        meta.pop('config', None)
+    return checkpoint
 
 
 def _weights(checkpoint: Any) -> Mapping[str, Any] | None:
@@ -240,7 +252,7 @@ def _safely(loader: Callable[..., Any]) -> Callable[..., Any]:
         os.environ[_SAFE] = '1'  # it goes over an argument weights_only=False
         try:
             with _errors_of(filename), _safe_globals():
-                return loader(filename, map_location)
+                return _without_config(loader(filename, map_location))
         finally:
             if before is None:
                 del os.environ[_SAFE]

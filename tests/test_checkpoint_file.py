@@ -13,6 +13,7 @@ import mmdet_srn  # noqa: F401
 from mmdet_srn.checkpoint_file import (
     TRUST,
     add_trust_option,
+    find_misfits,
     load_checkpoint,
     torch_load,
 )
@@ -134,3 +135,17 @@ def test_damaged_file_is_named(tmp_path):
         torch_load(path)
     with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
         torch_load(tmp_path / 'absent.pth')
+
+
+def test_a_config_as_text_is_not_handed_on(tmp_path):
+    """mmengine would run it as Python on --resume."""
+    path = tmp_path / 'old.pth'
+    torch.save(dict(state_dict=dict(a=torch.zeros(1)), meta=dict(config='x=1')), path)
+    assert CheckpointLoader.load_checkpoint(str(path))['meta'] == {}
+
+
+def test_averages_of_positives_are_no_weights(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    state = {**model.state_dict(), 'bbox_head.avg_factors.total': torch.zeros(3)}
+    assert find_misfits(model, dict(state_dict=state)) == {}
+    assert find_misfits(model, dict(state_dict={**state, 'other': state['bias']}))

@@ -17,6 +17,8 @@ sound), and the results:
 Boxes are in pixels of the image as it is displayed, that is with its EXIF orientation
 applied. An image whose longer side is above --max-size is made smaller for the
 detector; its boxes are in its own pixels nevertheless. Inputs are never written to.
+One process at a time writes to --out; another one ends with an error. HEIC needs
+pillow-heif (pip install pillow-heif).
 
 Images are read one after the other, so memory does not grow with the length of a
 video. Ctrl-C stops after the images at hand, a second Ctrl-C at once; what was
@@ -40,10 +42,12 @@ from mmdet_srn import FaceDetector
 from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.inference import FaceDetections, ImageError
 from mmdet_srn.inference.drawn_files import DrawnFiles
+from mmdet_srn.inference.folder_lock import lock_folder
 from mmdet_srn.inference.model_files import find_model
 from mmdet_srn.inference.result_files import FORMATS, ResultFile
 from mmdet_srn.inference.sources import (
     Frame,
+    NotSearched,
     Source,
     count_frames,
     find_sources,
@@ -189,10 +193,15 @@ class Run:
             self.bar.update()
         return bool(window)
 
-    def leave_out(self, source: Source, message: str) -> None:
-        """Count an input that cannot be used, or not to its end, and name it."""
+    def leave_out(self, source: Source | None, message: str) -> None:
+        """Count an input that cannot be used, or not to its end, and name it.
+
+        Args:
+            source: The input; None for a folder that cannot be read.
+            message: What the matter is.
+        """
         self.left_out += 1
-        self.bar.update(source.kind == 'image')
+        self.bar.update(source is not None and source.kind == 'image')
         self.bar.write(f'left out: {message}', file=sys.stderr)
 
     def _detect(self, window: list[Frame]) -> list[tuple[Frame, FaceDetections]]:
@@ -211,11 +220,14 @@ class Run:
         return list(zip(window, found, strict=True))
 
 
-def set_up(args: argparse.Namespace) -> tuple[FaceDetector, list[Source]]:
+def set_up(
+    args: argparse.Namespace, not_searched: NotSearched
+) -> tuple[FaceDetector, list[Source]]:
     """Find and load what the command line names.
 
     Args:
         args: The command line.
+        not_searched: Gets what is passed over in folders.
 
     Returns:
         The detector, and what to run it on.
@@ -226,7 +238,7 @@ def set_up(args: argparse.Namespace) -> tuple[FaceDetector, list[Source]]:
         ValueError: If an argument cannot be used.
         ImportError: If onnxruntime is needed and missing.
     """
-    sources = find_sources(args.inputs, args.out)
+    sources = find_sources(args.inputs, args.out, not_searched)
     config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
     detector = FaceDetector(
         config, checkpoint, device=args.device, score_thr=args.score_thr
@@ -238,23 +250,28 @@ def set_up(args: argparse.Namespace) -> tuple[FaceDetector, list[Source]]:
 
 
 def run(
-    detector: FaceDetector, sources: Sequence[Source], args: argparse.Namespace
+    detector: FaceDetector,
+    sources: Sequence[Source],
+    not_searched: NotSearched,
+    args: argparse.Namespace,
 ) -> int:
     """Detect on all sources.
 
     Args:
         detector: The detector.
         sources: The sources.
+        not_searched: What was passed over in folders.
         args: The command line.
 
     Returns:
         int: Exit status.
 
     Raises:
-        OSError: If something cannot be written.
+        OSError: If something cannot be written, or another process writes there.
     """
     inputs = [source.location for source in sources if source.kind != 'webcam']
     with ExitStack() as stack:
+        stack.enter_context(lock_folder(args.out))
         stop = stack.enter_context(Stop())
         writers: list[DrawnFiles | ResultFile] = [
             stack.enter_context(closing(FORMATS[name](args.out, inputs)))
@@ -265,10 +282,14 @@ def run(
         # Silent where nobody looks: None is for "if stderr is a terminal".
         bar = tqdm(total=count_frames(sources), unit='image', disable=None)
         work = Run(detector, writers, args, stack.enter_context(closing(bar)))
+        for message in not_searched.unreadable:
+            work.leave_out(None, message)
         images = frames(sources, detector.read, work.leave_out)
         while not stop.signal and work(list(islice(images, args.batch_size))):
             pass
     print(f'{work.images} images, {work.faces} faces: {args.out}')
+    if not_searched.files:
+        print(f'passed over in folders: {not_searched}', file=sys.stderr)
     if work.left_out:
         print(f'{work.left_out} inputs left out, see above', file=sys.stderr)
     if stop.signal:
@@ -287,13 +308,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status.
     """
     args = parse_args(argv)
+    not_searched = NotSearched()
     try:
-        detector, sources = set_up(args)
+        detector, sources = set_up(args, not_searched)
     except (OSError, ValueError, ImportError) as error:
         print(f'detect: {error}', file=sys.stderr)
         return 1
     try:
-        return run(detector, sources, args)
+        return run(detector, sources, not_searched, args)
     except OSError as error:
         print(f'detect: {error}', file=sys.stderr)
         return 1

@@ -10,7 +10,7 @@ import numpy as np
 from .face_detections import FaceDetections
 from .images import fit
 from .output_names import OutputNames
-from .sources import Frame, Source
+from .sources import Frame, Source, is_utf8
 
 GREEN, BLACK = (0, 255, 0), (0, 0, 0)  # BGR
 # A webcam, or a video that does not say.
@@ -96,6 +96,8 @@ class DrawnFiles:
 
     def _open_video(self, frame: Frame) -> cv2.VideoWriter:
         path = self._names.claim(frame.source.name, '_faces.mkv')
+        if not is_utf8(path):
+            raise OSError(f'{path} is not UTF-8: OpenCV cannot write a video there')
         path.parent.mkdir(parents=True, exist_ok=True)
         height, width = frame.image.shape[:2]
         self._size = (max(width // 2 * 2, 2), max(height // 2 * 2, 2))

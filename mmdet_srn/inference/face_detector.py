@@ -29,7 +29,9 @@ class FaceDetector:
 
     What runs is the config's own test pipeline, including its ``Resize``, and its
     model in evaluation mode, through mmdet's ``DetInferencer``. Its methods are not
-    meant to be called from several threads at once.
+    meant to be called from several threads at once. In a process forked from that of a
+    detector, PyTorch computes in one thread on a CPU, and not on a GPU: start processes
+    with multiprocessing's 'spawn', and make the detector in each.
 
     Args:
         config: Config or its file; or an exported ``.onnx`` file, alone. Defaults to

@@ -9,8 +9,14 @@ import cv2
 import mmcv
 import numpy as np
 from mmengine.dataset import Compose
+from PIL import Image
+
+from .heif import decode_heif, is_heif
 
 ChannelOrder = Literal['bgr', 'rgb']
+
+# Too many pixels; Pillow: no image, or too many pixels; pillow-heif is missing.
+_UNDECODABLE = (cv2.error, OSError, Image.DecompressionBombError, ImportError)
 
 
 class ImageError(ValueError):
@@ -43,8 +49,11 @@ def read_image(
     if not content:
         raise ImageError(f'{path} is empty')
     try:
-        image = mmcv.imfrombytes(content, flag=flag, backend=backend)
-    except (cv2.error, OSError) as error:  # too many pixels; Pillow: no image
+        if is_heif(content):
+            image = decode_heif(content)
+        else:
+            image = mmcv.imfrombytes(content, flag=flag, backend=backend)
+    except _UNDECODABLE as error:
         raise ImageError(f'{path} cannot be decoded ({error})') from error
     if image is None:
         raise ImageError(f'{path} is no image that OpenCV can read, or a damaged one')

@@ -20,6 +20,7 @@ from ..analysis.machine import check_device
 from ..checkpoint_file import UnfitError, check_fit, load_checkpoint
 from ..models.utils.fold_norms import fold_norms, modules_with_backbone
 from ..models.utils.weight_layout import lay_out_weights
+from .after_fork import use_one_thread_after_fork
 from .images import read_image, run_pipeline
 
 
@@ -72,6 +73,7 @@ class MMDetBackend:
         for module in modules_with_backbone(self._inferencer.model):
             module.backbone = fold_norms(module.backbone)
         lay_out_weights(self._inferencer.model)
+        use_one_thread_after_fork()
 
     @property
     def has_multi_scale(self) -> bool:

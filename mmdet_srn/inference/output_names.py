@@ -1,5 +1,6 @@
 """Names for output files: never those of an input, never one twice."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
@@ -16,7 +17,7 @@ class OutputNames:
 
     def __init__(self, folder: Path, taken: Iterable[str | Path] = ()) -> None:
         self.folder = folder
-        self._taken = {Path(path).resolve() for path in taken}
+        self._taken = {os.path.realpath(path) for path in taken}
 
     def claim(self, name: PurePath, ending: str) -> Path:
         """Gives out the path ``folder/<name><ending>``, or ``<name>_2<ending>``, ...
@@ -33,7 +34,8 @@ class OutputNames:
         while True:
             suffix = '' if number == 1 else f'_{number}'
             path = stem.with_name(f'{stem.name}{suffix}{ending}')
-            if path.resolve() not in self._taken:
-                self._taken.add(path.resolve())
+            # Unlike Path.resolve, not stopped by a link that leads to itself.
+            if (place := os.path.realpath(path)) not in self._taken:
+                self._taken.add(place)
                 return path
             number += 1

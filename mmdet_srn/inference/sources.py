@@ -1,10 +1,13 @@
 """What to look for faces in: files, folders, patterns, videos, webcams."""
 
+import errno
 import glob
 import os
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -13,11 +16,18 @@ import numpy as np
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from .images import ImageError
+from .video_file import inspect_video
 
 #: By their suffix files are told apart, and found in folders.
 VIDEO_SUFFIXES = (
-    *('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ogv', '.ts'),
-    *('.webm', '.wmv'),
+    *('.3g2', '.3gp', '.asf', '.avi', '.f4v', '.flv', '.m2ts', '.m4v', '.mkv', '.mov'),
+    *('.mp4', '.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
+)
+#: The same of images; HEIC needs pillow-heif, and says so without it.
+IMAGE_SUFFIXES = (
+    *IMG_EXTENSIONS,
+    *('.avif', '.dib', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe', '.pam'),
+    *('.pbm', '.pnm', '.ras', '.sr'),
 )
 
 
@@ -58,7 +68,37 @@ class Frame:
     fps: float = 0.0
 
 
-def find_sources(inputs: Sequence[str], outputs: Path) -> list[Source]:
+@dataclass
+class NotSearched:
+    """What a search passes over.
+
+    Attributes:
+        unreadable: A message for each folder that cannot be read.
+        files: How many files of a suffix that is none of an image or video, and how
+            many links to folders.
+    """
+
+    unreadable: list[str] = field(default_factory=list)
+    files: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        """The files, the most frequent first."""
+        parts = [f'{number} {kind}' for kind, number in self.files.most_common(8)]
+        rest = self.files.total() - sum(n for _, n in self.files.most_common(8))
+        return ', '.join(parts + ([f'{rest} others'] if rest else []))
+
+    def add_folder(self, error: OSError) -> None:
+        """Notes a folder that cannot be read."""
+        self.unreadable.append(f'{error.filename}: {error.strerror}')
+
+    def add_file(self, path: str | Path) -> None:
+        """Counts a file."""
+        self.files[PurePath(path).suffix.lower() or 'without suffix'] += 1
+
+
+def find_sources(
+    inputs: Sequence[str], outputs: Path, not_searched: NotSearched | None = None
+) -> list[Source]:
     """Finds the images, videos and webcams that a user names.
 
     Folders are searched with all below them, and so are those that a pattern matches.
@@ -68,6 +108,8 @@ def find_sources(inputs: Sequence[str], outputs: Path) -> list[Source]:
         inputs: Each a file, a folder, a pattern (``**`` for any folders) or the number
             of a webcam. A file is taken for an image if its suffix is none of a video.
         outputs: Folder of the results, from earlier runs too.
+        not_searched: Gets what is passed over in folders and patterns, but for hidden
+            files and ``outputs``. Defaults to None.
 
     Returns:
         The sources in the order of ``inputs``, in a folder or pattern by name; each
@@ -77,12 +119,13 @@ def find_sources(inputs: Sequence[str], outputs: Path) -> list[Source]:
         FileNotFoundError: If there is nothing for one of ``inputs``.
     """
     found: dict[str, Source] = {}
+    not_searched = NotSearched() if not_searched is None else not_searched
     for text in inputs:
         path = Path(text)
         if not text:  # such as "$UNSET", which is not meant to be the working folder
             raise FileNotFoundError('no image or video found for an empty name')
         if path.is_dir():
-            files = list(_walk(path, outputs))
+            files = list(_walk(path, outputs, not_searched))
             root = path
         elif path.exists():
             files, root = [path], path.parent
@@ -91,11 +134,13 @@ def find_sources(inputs: Sequence[str], outputs: Path) -> list[Source]:
             found.setdefault(str(source), source)
             continue
         else:
-            files, root = list(_match(text, outputs)), _fixed_part(text)
+            files, root = list(_match(text, outputs, not_searched)), _fixed_part(text)
         if not files:
             raise FileNotFoundError(
                 f'no image or video found for {text!r}'
                 + (' (what lies in --out is passed over)' if path.is_dir() else '')
+                + (f'; passed over: {not_searched}' if not_searched.files else '')
+                + ''.join(f'; {message}' for message in not_searched.unreadable)
             )
         for file in files:
             name = PurePath(os.path.relpath(file, root)).with_suffix('')
@@ -147,25 +192,65 @@ def count_frames(sources: Sequence[Source]) -> int | None:
 
 
 class _Capture:
-    """OpenCV's capture of a video or webcam."""
+    """OpenCV's capture of a video or webcam.
+
+    Attributes:
+        is_open: Whether it can be read.
+        problem: Why not, where that is known.
+        fps: Frames a second, 0 where that is not known.
+        number: About how many frames a video has, if its container says.
+        seconds: When the last frame that was read ends, 0 if that is not known.
+    """
 
     def __init__(self, source: Source) -> None:
-        webcam = source.kind == 'webcam'
-        self._capture = cv2.VideoCapture(
-            int(source.location) if webcam else source.location
-        )
+        self.problem = _no_video(source)
+        if source.kind == 'webcam':
+            self._capture = cv2.VideoCapture(int(source.location))
+        elif self.problem is not None:
+            self._capture = cv2.VideoCapture()
+        else:
+            # Absolute: no name is taken for that of a protocol.
+            self._capture = cv2.VideoCapture(os.path.abspath(source.location))
+            # OpenCV 4.11 does not turn portrait videos by itself.
+            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         self.is_open = self._capture.isOpened()
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else 0.0  # NaN and nonsense too
         number = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        # An estimate; nonsense where a container does not say.
-        self.number = int(number) if 0 < number < 2**31 and not webcam else None
+        # Nonsense where a container does not say.
+        video = source.kind == 'video' and 0 < number < 2**31
+        self.number = int(number) if video else None
+        self.seconds = 0.0
 
     def read(self) -> np.ndarray | None:
-        return self._capture.read()[1]
+        image = self._capture.read()[1]
+        if image is not None and self.number is not None and self.fps:
+            start = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            self.seconds = start + 1 / self.fps if start > 0 else 0.0
+        return image
 
     def close(self) -> None:
         self._capture.release()
+
+
+def _no_video(source: Source) -> str | None:
+    """Why OpenCV must not see a file: it would crash, or wait for ever."""
+    if source.kind == 'webcam':
+        return None
+    if not is_utf8(source.location):
+        return 'has a name that is not UTF-8, which OpenCV cannot open: rename it'
+    if not os.path.isfile(source.location):
+        return 'is no file'
+    return None
+
+
+def is_utf8(path: str | Path) -> bool:
+    """Whether OpenCV can be given a path; it crashes with others."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _video_frames(
@@ -178,11 +263,37 @@ def _video_frames(
             index += 1
             yield frame
             del frame
-        number = capture.number
     if not index:
-        report(source, f'{source} cannot be opened, or none of its frames be read')
-    elif number is not None and index < 0.95 * number:  # the number is an estimate
-        report(source, f'{source} ended after {index} of about {number} frames')
+        problem = 'cannot be opened, or none of its frames be read'
+        report(source, f'{source} {capture.problem or problem}')
+    elif source.kind == 'video':
+        _check_end(source, capture, index, report)
+
+
+def _check_end(
+    source: Source, capture: _Capture, read: int, report: Callable[[Source, str], None]
+) -> None:
+    """Tells a video that was cut off or is damaged from one read to its end."""
+    try:
+        missing, counted = inspect_video(source.location)
+    except OSError as error:
+        report(source, f'{source}, after {read} frames: {error.strerror}')
+        return
+    number = capture.number
+    if counted and number is not None:  # an index at the end may be what is missing
+        if read < (number if missing > 0 else 0.95 * number):
+            report(source, f'{source} ended after {read} of about {number} frames')
+    elif missing > 0:
+        report(source, f'{source} is cut off: {read} frames, {missing} bytes missing')
+    elif capture.seconds and number is not None:
+        # The longest stream's: not known to be the picture's.
+        duration = number / capture.fps
+        if duration - capture.seconds > max(1, 0.05 * duration):
+            warnings.warn(
+                f'{source}: the picture ends at {capture.seconds:.1f} of '
+                f'{duration:.1f} seconds; either the sound is longer, or it is damaged',
+                stacklevel=2,
+            )
 
 
 def _next_frame(source: Source, capture: _Capture, index: int) -> Frame | None:
@@ -190,28 +301,50 @@ def _next_frame(source: Source, capture: _Capture, index: int) -> Frame | None:
     return None if image is None else Frame(source, image, index, capture.fps)
 
 
-def _walk(folder: Path, outputs: Path) -> Iterator[Path]:
-    outputs = outputs.resolve()
-    for place, folders, files in os.walk(folder):
-        if outputs in (Path(place).resolve(), *Path(place).resolve().parents):
+def _walk(folder: Path, outputs: Path, not_searched: NotSearched) -> Iterator[Path]:
+    ignored = os.path.realpath(outputs)
+    for place, folders, files in os.walk(folder, onerror=not_searched.add_folder):
+        if _lies_in(place, ignored):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        links = sum(os.path.islink(os.path.join(place, name)) for name in folders)
+        not_searched.files += Counter({'links to folders': links})
         for name in sorted(files):
-            if not name.startswith('.') and _is_known(name):
+            if name.startswith('.'):
+                continue
+            if _is_known(name):
                 yield Path(place, name)
+            else:
+                not_searched.add_file(name)
 
 
-def _match(pattern: str, outputs: Path) -> Iterator[Path]:
-    outputs = outputs.resolve()
+def _match(pattern: str, outputs: Path, not_searched: NotSearched) -> Iterator[Path]:
+    ignored = os.path.realpath(outputs)
     suffix = PurePath(pattern).suffix
-    any_suffix = suffix and not glob.has_magic(suffix)  # *.jfif: the user knows
+    any_suffix = suffix and not glob.has_magic(suffix)  # *.raw: the user knows
     for text in sorted(glob.iglob(pattern, recursive=True)):
         path = Path(text)
         if path.is_dir():
-            yield from _walk(path, outputs)
-        elif outputs not in path.resolve().parents and (any_suffix or _is_known(text)):
+            yield from _walk(path, outputs, not_searched)
+        elif _lies_in(path, ignored):
+            continue
+        elif any_suffix or _is_known(text):
             yield path
+        else:
+            not_searched.add_file(path)
+    # glob passes over them without a word.
+    while glob.has_magic(pattern):
+        pattern = os.path.dirname(pattern)
+        for folder in glob.glob(os.path.join(pattern, ''), recursive=True):
+            if not os.access(folder, os.R_OK | os.X_OK):
+                error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+                not_searched.add_folder(error)
+
+
+def _lies_in(path: str | Path, folder: str) -> bool:
+    """Whether a path is a folder, given without links, or below it."""
+    return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -228,4 +361,4 @@ def _is_video(path: str | Path) -> bool:
 
 
 def _is_known(path: str | Path) -> bool:
-    return _is_video(path) or PurePath(path).suffix.lower() in IMG_EXTENSIONS
+    return _is_video(path) or PurePath(path).suffix.lower() in IMAGE_SUFFIXES

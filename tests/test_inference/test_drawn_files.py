@@ -123,6 +123,14 @@ def test_what_cannot_be_written(tmp_path, make_image):
             drawn.write(Frame(source(kind, 'x'), image, index), faces_of(image))
 
 
+def test_a_video_with_a_name_that_is_not_utf8(tmp_path, make_image):
+    """OpenCV would end the process."""
+    image = make_image()
+    drawn = DrawnFiles(tmp_path / os.fsdecode(b'\xe9'))
+    with pytest.raises(OSError, match='not UTF-8'):
+        drawn.write(Frame(source('video', 'x'), image, 0), faces_of(image))
+
+
 def test_a_video_can_be_played_after_a_kill(tmp_path, repo_root):
     """mim kills its script a quarter of a second after Ctrl-C."""
     code = f"""

@@ -8,20 +8,31 @@ import numpy as np
 import pytest
 
 from mmdet_srn.inference.images import read_image
-from mmdet_srn.inference.sources import count_frames, find_sources, frames
-from tests.test_inference.videos import write_video
+from mmdet_srn.inference.output_names import OutputNames
+from mmdet_srn.inference.sources import (
+    NotSearched,
+    count_frames,
+    find_sources,
+    frames,
+)
+from tests.test_inference.videos import (
+    matroska_duration,
+    matroska_second_frame,
+    turn_video,
+    write_video,
+)
 
 
 @pytest.fixture
 def tree(tmp_path, make_image, monkeypatch) -> Path:
     """A working folder with pictures in folders, a video, and other things."""
     names = ['b.jpg', 'in/a.png', 'in/c.JPG', 'in/deep/d.jpg', 'in/.hidden.jpg']
-    names += ['in/.cache/e.jpg', 'out/b_faces.jpg', 'in/jfif.jpg']
+    names += ['in/.cache/e.jpg', 'out/b_faces.jpg', 'in/raw.jpg']
     for i, name in enumerate(names):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), make_image(i))
-    os.rename(tmp_path / 'in/jfif.jpg', tmp_path / 'in/photo.jfif')
+    os.rename(tmp_path / 'in/raw.jpg', tmp_path / 'in/photo.raw')
     (tmp_path / 'in/notes.txt').write_text('hello')
     write_video(tmp_path / 'in/clip.avi')
     monkeypatch.chdir(tmp_path)
@@ -71,7 +82,7 @@ def test_patterns(tree):
         ('image', 'in/deep/d.jpg', 'in/deep/d'),
     ]
     # A suffix that nobody would search for, but the user names it.
-    assert found('in/*.jfif') == [('image', 'in/photo.jfif', 'photo')]
+    assert found('in/*.raw') == [('image', 'in/photo.raw', 'photo')]
     assert found(str(tree / 'i?/a.png'))[0][2] == 'in/a'
 
 
@@ -93,7 +104,86 @@ def test_webcams(tree):
 
 def test_links_to_folders_are_not_followed(tree):
     os.symlink('..', 'in/loop')
-    assert found('in') == IN
+    not_searched = NotSearched()
+    assert len(find_sources(['in'], Path('out'), not_searched)) == len(IN)
+    assert not_searched.files['links to folders'] == 1
+
+
+def test_a_link_that_leads_to_itself(tree):
+    os.symlink('self.jpg', 'in/self.jpg')
+    os.symlink('self', 'in/self')
+    sources = find_sources(['in'], Path('out'))
+    OutputNames(Path('out'), [source.location for source in sources])
+    images, problems = read(sources)
+    assert len(images) == 8
+    ((source, message),) = problems
+    assert source.location == 'in/self.jpg' and 'self.jpg' in message
+
+
+@pytest.mark.parametrize('text', ['in', 'in/*', 'in/*.*'])
+def test_what_is_passed_over_is_counted(tree, text):
+    for name in ('a.TXT', 'b.xmp', 'README'):
+        Path('in', name).touch()
+    not_searched = NotSearched()
+    find_sources([text], Path('out'), not_searched)
+    counts = {'.txt': 2, '.xmp': 1, '.raw': 1, 'without suffix': 1}
+    if text.endswith('.*'):
+        del counts['without suffix']
+    assert not_searched.files == counts
+    assert str(not_searched).startswith('2 .txt, 1 ')
+
+
+def test_nothing_but_other_files_is_said_with_their_number(tree):
+    os.mkdir('texts')
+    Path('texts/a.xmp').touch()
+    with pytest.raises(FileNotFoundError, match='1 .xmp'):
+        find_sources(['texts'], Path('out'))
+
+
+@pytest.mark.parametrize('text', ['in', 'in/**/*.jpg', '*/deep/*'])
+def test_folders_that_cannot_be_read_are_named(tree, monkeypatch, text):
+    """Refused by a stand-in: root, as which tests may run, reads everything."""
+    scandir, access = os.scandir, os.access
+
+    def refused(path) -> bool:
+        return isinstance(path, str) and Path(path).name == 'deep'
+
+    def scan(path='.'):
+        if refused(path):
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', scan)
+    monkeypatch.setattr(os, 'access', lambda p, m: not refused(p) and access(p, m))
+    not_searched = NotSearched()
+    find_sources(['b.jpg', 'in/a.png'], Path('out'), not_searched)
+    assert not_searched.unreadable == []
+    try:
+        find_sources([text], Path('out'), not_searched)
+    except FileNotFoundError as error:
+        assert 'Permission denied' in str(error)
+    (message,) = not_searched.unreadable
+    assert 'in/deep' in message and 'Permission denied' in message
+
+
+@pytest.mark.parametrize('suffix', ['.avif', '.gif', '.jp2', '.jfif'])
+def test_what_opencv_reads_is_found_in_folders(tmp_path, make_image, suffix):
+    encoded = cv2.imencode('.jpg' if suffix == '.jfif' else suffix, make_image())[1]
+    (tmp_path / f'x{suffix}').write_bytes(encoded.tobytes())
+    ((frame,), problems) = read(find_sources([str(tmp_path)], tmp_path / 'out'))
+    assert frame.image.shape == make_image().shape and problems == []
+
+
+@pytest.mark.parametrize('suffix', ['.3gp', '.flv', '.mts'])
+def test_videos_of_other_kinds(tmp_path, suffix):
+    codec = 'FLV1' if suffix == '.flv' else 'mp4v'
+    path = write_video(tmp_path / f'x{suffix}', 20, codec=codec)
+    images, problems = read(find_sources([str(tmp_path)], tmp_path / 'out'))
+    assert (len(images), problems) == (20, [])
+    if suffix != '.mts':  # which does not say how long it is
+        path.write_bytes(path.read_bytes()[:-2000])
+        (problem,) = read(find_sources([str(tmp_path)], tmp_path / 'out'))[1]
+        assert str(path) in problem[1]
 
 
 @pytest.mark.parametrize('text', ['absent.jpg', 'absent/*', 'in/*.gif', '-1', ''])
@@ -165,6 +255,81 @@ def test_a_video_that_ends_too_early(tree):
     ((source, message),) = problems
     assert source.location == 'cut.avi'
     assert message == f'cut.avi ended after {len(images) - 100} of about 100 frames'
+
+
+def test_a_matroska_file_is_cut_off_where_bytes_are_missing(tree):
+    path = write_video(tree / 'cut.mkv', 100, codec='mp4v')
+    assert read(find_sources(['cut.mkv'], Path('out')))[1] == []
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    images, problems = read(find_sources(['cut.mkv'], Path('out')))
+    assert 20 < len(images) < 80
+    ((source, message),) = problems
+    assert 'cut.mkv is cut off' in message and f'{len(images)} frames' in message
+
+
+def test_frames_far_apart_are_no_cut(tree, recwarn):
+    """Two frames in two seconds, where 25 a second would be 51."""
+    path = write_video(tree / 'two.mkv', 2, fps=25, codec='mp4v')
+    matroska_second_frame(path, 2000)
+    matroska_duration(path, 2040)
+    sources = find_sources(['two.mkv'], Path('out'))
+    assert count_frames(sources) == 51
+    images, problems = read(sources)
+    assert (len(images), problems) == (2, [])
+    assert not [w for w in recwarn if 'two.mkv' in str(w.message)]
+
+
+def test_sound_longer_than_the_picture_is_a_warning(tree):
+    path = write_video(tree / 'long.mkv', 5, codec='mp4v')
+    matroska_duration(path, 9000)
+    with pytest.warns(UserWarning, match='long.mkv: the picture ends at 0.5 of 9.0'):
+        images, problems = read(find_sources(['long.mkv'], Path('out')))
+    assert (len(images), problems) == (5, [])
+
+
+def test_videos_with_names_that_are_not_utf8(tree):
+    """OpenCV ends the process at such a name."""
+    name = os.fsdecode(b'in/\xe9.mp4')
+    Path(name).touch()
+    os.mkfifo('in/pipe.mp4')  # and waits here for ever
+    sources = find_sources(['in'], Path('out'))
+    assert count_frames(sources) == 8
+    images, problems = read(sources)
+    assert len(images) == 8
+    assert ['not UTF-8' in m or 'is no file' in m for _, m in problems] == [True] * 2
+    assert {source.location for source, _ in problems} == {name, 'in/pipe.mp4'}
+
+
+def test_portrait_videos_stand_upright(tree):
+    turn_video(write_video(tree / 'portrait.mp4', codec='mp4v'))
+    images, problems = read(find_sources(['portrait.mp4'], Path('out')))
+    assert problems == []
+    assert [frame.image.shape for frame in images] == [(96, 64, 3)] * 5
+
+
+def test_videos_are_asked_to_be_turned(tree, monkeypatch):
+    """OpenCV 4.11 does so only if asked."""
+    asked = []
+
+    class Capture:
+        def __init__(self, *args):
+            pass
+
+        def isOpened(self):  # noqa: N802
+            return True
+
+        def get(self, what):
+            return 0.0
+
+        def set(self, *args):
+            asked.append(args)
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Capture)
+    count_frames(find_sources(['in/clip.avi'], Path('out')))
+    assert asked == [(cv2.CAP_PROP_ORIENTATION_AUTO, 1)]
 
 
 def test_no_frame_is_read_ahead_or_kept(tree):

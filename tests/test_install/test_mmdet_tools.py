@@ -9,13 +9,14 @@ from pathlib import Path
 import mmdet
 import pytest
 
+from mmdet_srn import _mmdet_tools
 from mmdet_srn._mmdet_tools import find_mmdet_tool
 
 
 @pytest.mark.parametrize(
     ('name', 'options'),
     [
-        ('train', ['--amp', '--resume', '--auto-scale-lr', '--num-workers']),
+        ('train', ['--amp', '--resume', '--num-workers', '--trust-checkpoint']),
         ('test', ['checkpoint', '--out', '--tta', '--show-dir', '--num-workers']),
     ],
 )

@@ -21,6 +21,7 @@ from PIL import Image
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.evaluation import read_results
+from mmdet_srn.inference.folder_lock import lock_folder
 from mmdet_srn.inference.sources import Frame
 from tests.test_inference.tiny_model import make_tiny_model
 from tests.test_inference.videos import read_video, write_video
@@ -358,6 +359,33 @@ def test_what_cannot_be_written_stops_it(run, folder, capsys):
     Path('detections/a_faces.jpg').mkdir(parents=True)
     assert run('photos') == 1
     assert 'a_faces.jpg' in capsys.readouterr().err
+
+
+def test_what_folders_hide_is_said(run, folder, tool, monkeypatch, capsys):
+    Path('photos/notes.txt').touch()
+    find = tool.find_sources
+
+    def find_sources(inputs, outputs, not_searched):
+        not_searched.add_folder(PermissionError(13, 'Permission denied', 'photos/no'))
+        return find(inputs, outputs, not_searched)
+
+    monkeypatch.setattr(tool, 'find_sources', find_sources)
+    assert run('photos') == 3
+    error = capsys.readouterr().err
+    assert 'left out: photos/no: Permission denied' in error
+    assert 'passed over in folders: 1 .txt' in error
+
+
+def test_two_processes_with_one_out(run, folder, capsys):
+    """The lock is another's in this process, too, as it belongs to an open file."""
+    Path('detections').mkdir()
+    Path('detections/faces.jsonl').write_text('finished\n')
+    with lock_folder(Path('detections')):
+        assert run('photos') == 1
+    assert f'process {os.getpid()} on' in capsys.readouterr().err
+    assert files('detections') == ['faces.jsonl']
+    assert Path('detections/faces.jsonl').read_text() == 'finished\n'
+    assert run('photos') == 0
 
 
 # ------------------------------------------------------------------ what it must not do
