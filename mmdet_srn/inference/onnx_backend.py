@@ -21,22 +21,41 @@ class OnnxBackend:
         path: The ``.onnx`` file; see ``tools/export_onnx.py``.
         device: 'cpu', 'cuda' or what else onnxruntime has an execution provider for;
             None: the CPU.
+        max_faces: How many faces an image may have; None: as the file has it.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If onnxruntime is not installed.
-        ValueError: If onnxruntime cannot use the file or the device.
+        ValueError: If onnxruntime cannot use the file or the device, or the file gives
+            fewer than ``max_faces``.
     """
 
     has_multi_scale = False
 
-    def __init__(self, path: str | PathLike[str], device: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        device: str | None = None,
+        max_faces: int | None = None,
+    ) -> None:
         self.name = str(path)
         provider = f'{(device or "cpu").upper()}ExecutionProvider'
         self._runner = OnnxRunner(path, providers=[provider])
         # The file holds the network; what its config does before is in the metadata.
         steps = self._runner.metadata['resize']
         self._resize = Compose([TRANSFORMS.build(_with_tuples(step)) for step in steps])
+
+        exported = self._runner.metadata.get('max_per_img')
+        if None not in (max_faces, exported) and max_faces > exported:
+            raise ValueError(
+                f'max_faces={max_faces}: {path} gives {exported} faces at most; export '
+                f'it with --cfg-options model.test_cfg.max_per_img={max_faces}'
+            )
+        self._max_faces = exported if max_faces is None else max_faces
+
+    def max_faces(self, multi_scale: bool = False) -> int | None:
+        """How many faces an image may have; None if the file does not say."""
+        return self._max_faces
 
     def read(self, path: Path) -> np.ndarray:
         """Reads an image file."""
@@ -60,7 +79,10 @@ class OnnxBackend:
         assert not multi_scale
         resized = [run_pipeline(self._resize, dict(img=i))['img'] for i in images]
         return [
-            (take_back(bboxes, small.shape, image.shape), scores)
+            (
+                take_back(bboxes[: self._max_faces], small.shape, image.shape),
+                scores[: self._max_faces],
+            )
             for image, small, (bboxes, scores) in zip(
                 images, resized, self._runner(resized), strict=True
             )
