@@ -74,6 +74,7 @@ class FaceDetector:
         if max_faces is not None and operator.index(max_faces) < 1:
             raise ValueError(f'max_faces must be 1 or more, not {max_faces}')
         self.score_thr = score_thr
+        self.max_faces = max_faces
         self.clip = clip
         given = [source for source in (config, checkpoint) if source is not None]
         exported = [source for source in given if _is_onnx(source)]
@@ -242,7 +243,8 @@ class FaceDetector:
                 source = inputs[i]
                 path = None if isinstance(source, np.ndarray) else Path(source)
                 bboxes = take_back(bboxes, images[i].shape, shapes[i])
-                limit = self._backend.max_faces(multi_scale)
+                limits = (self.max_faces, self._backend.max_faces(multi_scale))
+                limit = min((each for each in limits if each), default=None)
                 results[i] = self._result(bboxes, scores, shapes[i], path, limit)
         return [results[i] for i in range(len(inputs))]
 
@@ -264,6 +266,7 @@ class FaceDetector:
         order = np.argsort(-scores, kind='stable')
         if self.score_thr is not None:
             order = order[scores[order] >= self.score_thr]
+        order = order[:limit]
         bboxes = np.asarray(bboxes[order], np.float32).reshape(-1, 4)
         scores = np.asarray(scores[order], np.float32)
         height, width = shape

@@ -30,7 +30,8 @@ class MMDetBackend:
         config: Config, or its file.
         checkpoint: File of the weights.
         device: Such as 'cpu' or 'cuda:0'; None: a GPU if there is one.
-        max_faces: How many faces an image may have; None: as the config has it.
+        max_faces: How many faces the model has to be able to give. Defaults to None:
+            as many as its config says.
 
     Raises:
         FileNotFoundError: If one of the files is missing.
@@ -83,7 +84,7 @@ class MMDetBackend:
         return self._config.get('tta_model') is not None
 
     def max_faces(self, multi_scale: bool = False) -> int | None:
-        """How many faces an image may have; None if there is no limit."""
+        """How many faces the model gives at most; None if there is no limit."""
         if multi_scale:
             owner = self._multi_scale[0]
             number = getattr(owner, 'max_per_img', None) or -1
@@ -156,22 +157,24 @@ def _selection(config: Config) -> dict[str, Any]:
 
 
 def _with_max_faces(config: Config, max_faces: int, name: str) -> Config:
-    """The config with another limit.
+    """The config with limits that are raised where need be, never lowered.
 
     A greater one also lets as many more candidates into NMS: SRN's 2,000 are too few
-    for 1,900 faces.
+    for 1,900 faces. A lower one would spoil the vote of the multi-scale test.
     """
     config = deepcopy(config)
     selection = _selection(config)
     if 'max_per_img' not in selection:
         raise ValueError(f'{name} has no test_cfg.max_per_img for max_faces to set')
     before = selection['max_per_img']
-    selection['max_per_img'] = max_faces
-    for key in ('nms_pre', 'max_before_nms'):
-        if selection.get(key, -1) > 0 and 0 < before < max_faces:
-            selection[key] = -(-selection[key] * max_faces // before)
+    if 0 < before < max_faces:
+        selection['max_per_img'] = max_faces
+        for key in ('nms_pre', 'max_before_nms'):
+            if selection.get(key, -1) > 0:
+                selection[key] = -(-selection[key] * max_faces // before)
     if (augmented := config.get('tta_model')) is not None:
-        augmented.get('tta_cfg', augmented)['max_per_img'] = max_faces
+        owner = augmented.get('tta_cfg', augmented)
+        owner['max_per_img'] = max(owner.get('max_per_img', 750), max_faces)
     return config
 
 

@@ -21,7 +21,7 @@ class OnnxBackend:
         path: The ``.onnx`` file; see ``tools/export_onnx.py``.
         device: 'cpu', 'cuda' or what else onnxruntime has an execution provider for;
             None: the CPU.
-        max_faces: How many faces an image may have; None: as the file has it.
+        max_faces: How many faces the file must be able to give. Defaults to None: any.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -51,7 +51,7 @@ class OnnxBackend:
                 f'max_faces={max_faces}: {path} gives {exported} faces at most; export '
                 f'it with --cfg-options model.test_cfg.max_per_img={max_faces}'
             )
-        self._max_faces = exported if max_faces is None else max_faces
+        self._max_faces = exported
 
     def max_faces(self, multi_scale: bool = False) -> int | None:
         """How many faces an image may have; None if the file does not say."""
@@ -79,10 +79,7 @@ class OnnxBackend:
         assert not multi_scale
         resized = [run_pipeline(self._resize, dict(img=i))['img'] for i in images]
         return [
-            (
-                take_back(bboxes[: self._max_faces], small.shape, image.shape),
-                scores[: self._max_faces],
-            )
+            (take_back(bboxes, small.shape, image.shape), scores)
             for image, small, (bboxes, scores) in zip(
                 images, resized, self._runner(resized), strict=True
             )
