@@ -158,9 +158,9 @@ def check_fit(model: nn.Module, checkpoint: Any) -> None:
 
 
 def _is_counter(name: str) -> bool:
-    """Whether it is no weight: of BatchNorm's, which old checkpoints lack, or SRNHead's.
+    """Whether it is no weight: BatchNorm's, which old checkpoints lack, or SRNHead's.
 
-    A head has averages of positives (``AvgFactors``) where its training config says so.
+    A head has ``AvgFactors`` with averages only where its training config says so.
     """
     return name.endswith('num_batches_tracked') or '.avg_factors.' in name
 

@@ -11,6 +11,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import mmdet_srn  # noqa: F401  before cv2, whose images it limits
+
+# isort: split
 import cv2
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from mmdet_srn.analysis.turns import take_turns
 from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.torch_detector import load_detector, run_detector
+from mmdet_srn.inference.images import read_image
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -75,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner = OnnxRunner(args.model, args.threads)
         photograph = None
         if args.image:
-            photograph = cv2.imread(args.image)
-            if photograph is None:
-                raise OSError(f'{args.image} is no image or cannot be read')
+            photograph = read_image(args.image)
     except (OSError, ValueError, ImportError) as error:
         print(f'benchmark_onnx: {error}', file=sys.stderr)
         return 1

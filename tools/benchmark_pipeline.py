@@ -23,6 +23,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 import mmdet_srn  # noqa: F401
+from mmdet_srn.inference.images import read_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: Pictures of scikit-image's data folder that are photographs in colour.
@@ -72,15 +73,14 @@ def make_photographs(folder: Path, count: int) -> list[dict]:
     infos = []
     for index in range(count):
         source = Path(spec.origin).parent / 'data' / PHOTOGRAPHS[index % 6]
-        image = cv2.imread(str(source))
-        if image is None:
-            raise SystemExit(f'{source} is missing or no image')
+        image = read_image(source)
         height = HEIGHTS[index % 4 if index % 12 == 3 else index % 3]
         image = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_CUBIC)
         # Enlarged pictures lack the detail that decoding spends its time on.
         image = (image + rng.normal(0, 5, image.shape)).clip(0, 255).astype(np.uint8)
         path = folder / f'{index}.jpg'
-        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 80])
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
+        path.write_bytes(cv2.imencode('.jpg', image, quality)[1].tobytes())
         sizes = np.exp(rng.uniform(np.log(8), np.log(200), 12))[:, None]
         corners = rng.uniform(0, 1, (12, 2)) * (np.array([WIDTH, height]) - sizes)
         boxes = np.hstack([corners, corners + sizes]).round().tolist()

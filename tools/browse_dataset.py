@@ -8,8 +8,12 @@ boxes, and shows values outside 0..255 in wrong colours.)
 """
 
 import argparse
+import sys
 from pathlib import Path
 
+import mmdet_srn  # noqa: F401  before cv2, whose images it limits
+
+# isort: split
 import cv2
 import numpy as np
 from mmdet.registry import DATASETS
@@ -17,8 +21,6 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-
-import mmdet_srn  # noqa: F401
 
 GREEN, RED, WHITE = (0, 200, 0), (0, 0, 255), (255, 255, 255)  # BGR
 CAPTION, GAP = 18, 6  # pixels
@@ -51,7 +53,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if min(args.num, args.columns) < 1 or args.tile < 32:
         parser.error('--num and --columns must be at least 1, --tile at least 32')
-    if not cv2.haveImageWriter(str(args.out)):
+    suffix = args.out.suffix
+    # cv2 gets no more of a name: one that is not UTF-8 crashes it.
+    if not suffix.isascii() or not cv2.haveImageWriter(f'x{suffix}'):
         parser.error(f'--out {args.out}: end it in .png')
     return args
 
@@ -143,6 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         Exit status.
     """
     args = parse_args(argv)
+    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
     cfg = Config.fromfile(find_config(args.config))
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -164,9 +169,12 @@ def main(argv: list[str] | None = None) -> int:
     columns = min(args.columns, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.out), np.vstack(rows)):
-        raise SystemExit(f'{args.out} cannot be written')
+    content = cv2.imencode(args.out.suffix, np.vstack(rows))[1].tobytes()
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_bytes(content)
+    except OSError as error:
+        raise SystemExit(f'{args.out} cannot be written: {error}') from error
     heights = np.concatenate(sizes)[:, 1]
     told = ''
     if len(heights):

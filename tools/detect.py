@@ -20,6 +20,10 @@ detector; its boxes are in its own pixels nevertheless. Inputs are never written
 One process at a time writes to --out; another one ends with an error. HEIC needs
 pillow-heif (pip install pillow-heif).
 
+Faces are boxes within the image, --max-faces at most; where there are so many, a
+warning says so. Of an animation, or of a file with several pages, the first picture is
+read, with a warning.
+
 Images are read one after the other, so memory does not grow with the length of a
 video. Ctrl-C stops after the images at hand, a second Ctrl-C at once; what was
 finished until then is on the disk and whole. Exit status: 0 if all was done, 1 after
@@ -30,6 +34,7 @@ and all others done, 130 after Ctrl-C, 143 if terminated; mim makes 1 of all but
 import argparse
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
@@ -92,6 +97,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.5,
         help='least score of a face (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--max-faces',
+        type=int,
+        help="most faces of an image, the best (default: the model's, SRN: 750)",
+    )
+    parser.add_argument(
+        '--no-clip',
+        dest='clip',
+        action='store_false',
+        help='keep boxes as the model gives them, also beyond the image',
     )
     parser.add_argument(
         '--max-size',
@@ -174,7 +190,8 @@ class Run:
         self.writers = writers
         self.args = args
         self.bar = bar
-        self.images = self.faces = self.left_out = 0
+        self.images = self.faces = self.left_out = self.warned = self.crowded = 0
+        self._crowded: Source | None = None
 
     def __call__(self, window: list[Frame]) -> bool:
         """Do a few images; no name keeps them while the next ones are read.
@@ -190,6 +207,8 @@ class Run:
                 writer.write(frame, faces)
             self.images += 1
             self.faces += len(faces)
+            if faces.limit_reached:
+                self._note_crowded(frame.source)
             self.bar.update()
         return bool(window)
 
@@ -203,6 +222,18 @@ class Run:
         self.left_out += 1
         self.bar.update(source is not None and source.kind == 'image')
         self.bar.write(f'left out: {message}', file=sys.stderr)
+
+    def warn(self, message: Warning | str, *_: object) -> None:
+        """Show and count a warning; for ``warnings.showwarning``."""
+        self.warned += 1
+        self.bar.write(f'warning: {message}', file=sys.stderr)
+
+    def _note_crowded(self, source: Source) -> None:
+        """Count an image with as many faces as there may be; name its source once."""
+        self.crowded += 1
+        if source is not self._crowded:
+            self._crowded = source
+            self.warn(f'{source}: as many faces as --max-faces allows')
 
     def _detect(self, window: list[Frame]) -> list[tuple[Frame, FaceDetections]]:
         try:
@@ -241,7 +272,12 @@ def set_up(
     sources = find_sources(args.inputs, args.out, not_searched)
     config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
     detector = FaceDetector(
-        config, checkpoint, device=args.device, score_thr=args.score_thr
+        config,
+        checkpoint,
+        device=args.device,
+        score_thr=args.score_thr,
+        max_faces=args.max_faces,
+        clip=args.clip,
     )
     if args.multi_scale and not detector.has_multi_scale:
         raise ValueError(f'--multi-scale: {config or checkpoint} has no tta_model')
@@ -284,12 +320,23 @@ def run(
         work = Run(detector, writers, args, stack.enter_context(closing(bar)))
         for message in not_searched.unreadable:
             work.leave_out(None, message)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = work.warn
+        warnings.filterwarnings('ignore', 'max_faces')  # said with the source's name
         images = frames(sources, detector.read, work.leave_out)
         while not stop.signal and work(list(islice(images, args.batch_size))):
             pass
     print(f'{work.images} images, {work.faces} faces: {args.out}')
     if not_searched.files:
         print(f'passed over in folders: {not_searched}', file=sys.stderr)
+    if work.crowded:
+        print(
+            f'{work.crowded} images with as many faces as --max-faces allows: there '
+            'may be more',
+            file=sys.stderr,
+        )
+    if work.warned:
+        print(f'{work.warned} warnings, see above', file=sys.stderr)
     if work.left_out:
         print(f'{work.left_out} inputs left out, see above', file=sys.stderr)
     if stop.signal:
@@ -308,6 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status.
     """
     args = parse_args(argv)
+    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
     not_searched = NotSearched()
     try:
         detector, sources = set_up(args, not_searched)

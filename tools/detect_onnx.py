@@ -3,23 +3,29 @@
     python tools/detect_onnx.py MODEL.onnx IMAGE...
 
 prints one line of JSON for each image: its name, boxes (x1 y1 x2 y2 in pixels) and
-scores, best first. It needs NumPy, OpenCV and onnxruntime, neither PyTorch nor mmdet.
-An image that cannot be read is named and passed over; the exit status is then 1.
+scores, best first. It needs NumPy, OpenCV, Pillow and onnxruntime, neither PyTorch nor
+mmdet. An image that cannot be read is named and passed over; the exit status is then 1.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-import cv2
+# As mmdet_srn does it: what OpenCV decodes at most.
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))
 
 
-def import_runner() -> ModuleType:
-    """Imports mmdet_srn.deploy.onnx_runner without mmdet_srn, which needs the stack.
+def import_alone(part: str, name: str) -> ModuleType:
+    """Imports a module of mmdet_srn without mmdet_srn, which needs the stack.
+
+    Args:
+        part (str): The module's folder, such as 'deploy'.
+        name (str): The module's name, such as 'onnx_runner'.
 
     Returns:
         ModuleType: The module.
@@ -30,7 +36,7 @@ def import_runner() -> ModuleType:
         if spec is None or not spec.submodule_search_locations:
             raise ImportError('mmdet_srn is not installed')
         folder = Path(spec.submodule_search_locations[0])
-    path = folder / 'deploy' / 'onnx_runner.py'
+    path = folder / part / f'{name}.py'
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -74,11 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     unread = 0
     try:
-        runner = import_runner().OnnxRunner(args.model, args.threads)
+        images = import_alone('inference', 'images')
+        runner = import_alone('deploy', 'onnx_runner').OnnxRunner(
+            args.model, args.threads
+        )
         for name in args.images:
-            image = cv2.imread(name)
-            if image is None:
-                print(f'detect_onnx: cannot read {name}', file=sys.stderr)
+            try:
+                image = images.read_image(name)
+            except (OSError, images.ImageError) as error:
+                print(f'detect_onnx: cannot read {name}: {error}', file=sys.stderr)
                 unread += 1
                 continue
             [(boxes, scores)] = runner([image], args.score_thr)

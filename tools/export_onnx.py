@@ -25,7 +25,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 from mmengine.config import DictAction
 
 from mmdet_srn.checkpoint_file import add_trust_option
@@ -34,6 +33,7 @@ from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.parity import BOX_TOLERANCE, SCORE_TOLERANCE, compare_detections
 from mmdet_srn.deploy.srn_graph import FORMS
 from mmdet_srn.deploy.torch_detector import load_detector, run_detector
+from mmdet_srn.inference.images import read_image
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status: 1 if it failed, or if the file finds other boxes.
     """
     args = parse_args(argv)
+    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
     try:
         metadata = export_onnx(
             args.config, args.checkpoint, args.out, args.form, args.cfg_options
@@ -130,9 +131,7 @@ def verify(args: argparse.Namespace) -> bool:
     print(f'{"faces of model":>14} {"of file":>8} {"pixels":>8} {"score":>8}  image')
     all_same = True
     for name in args.verify:
-        image = cv2.imread(name)
-        if image is None:
-            raise OSError(f'{name} is no image or cannot be read')
+        image = read_image(name)
         parity = compare_detections(
             run_detector(detector, [image])[0], runner([image])[0]
         )

@@ -8,10 +8,14 @@ import argparse
 import io
 import json
 import pickle
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mmdet_srn  # noqa: F401  before cv2, whose images it limits
+
+# isort: split
 import cv2
 import matplotlib
 import numpy as np
@@ -19,6 +23,7 @@ import torch
 
 from mmdet_srn.evaluation import FaceAP, ImageFaces, evaluate_face_ap
 from mmdet_srn.evaluation.protocols import UNKNOWN_PROTOCOL, describe_protocol
+from mmdet_srn.inference.images import ImageError, read_image
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -121,9 +126,10 @@ def to_image_faces(result: dict) -> ImageFaces:
 
 def draw(path: str, faces: ImageFaces, score_thr: float, side: int) -> np.ndarray:
     """Draw one image, fitted into a square of ``side`` pixels."""
-    image = cv2.imread(path)
-    if image is None:
-        raise SystemExit(f'{path} is missing or no image')
+    try:
+        image = read_image(path)
+    except (OSError, ImageError) as error:
+        raise SystemExit(str(error)) from error
     scale = side / max(image.shape[:2])
     image = cv2.resize(image, None, fx=scale, fy=scale)
     for box, ignored in zip(faces.gt_bboxes, faces.gt_ignored, strict=True):
@@ -201,6 +207,7 @@ def plot_losses(log: Path, path: Path) -> None:
 def main() -> None:
     """Write the pictures, print the table."""
     args = parse_args()
+    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
     if not args.results.is_file():
         raise SystemExit(f'{args.results}: no such file (mim test --out writes it)')
     results = read_results(args.results)
@@ -228,7 +235,8 @@ def main() -> None:
         args.score_thr,
         side=256,
     )
-    cv2.imwrite(str(written[0]), sheet)
+    # Not imwrite: it crashes on a name that is not UTF-8.
+    written[0].write_bytes(cv2.imencode('.png', sheet)[1].tobytes())
     plot_curves(bands, protocol, written[1])
     if args.log:
         written.append(args.out / 'losses.png')

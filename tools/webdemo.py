@@ -9,6 +9,7 @@ picture, JSON and CSV can be downloaded, as tools/detect.py writes them. Without
 --checkpoint the model is that of tools/quickstart.sh.
 
 Only this machine can open the page unless --host says otherwise: there is no password.
+Without --host, requests of other sites' pages are refused, too.
 Pictures are done one after the other. What is uploaded lies in a temporary folder, is
 deleted after an hour or a little more, and when the page is stopped with Ctrl-C.
 
@@ -17,6 +18,7 @@ terminated; mim makes 1 of all but 0.
 """
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -25,6 +27,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+
+# Before cv2 is imported; WebResults.MAX_PIXELS, which is what Pillow's reading of a
+# picture's head is compared with.
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', '100000000')
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.checkpoint_file import add_trust_option
@@ -74,8 +80,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--host',
-        default='127.0.0.1',
-        help='address to listen at; 0.0.0.0: for the network (default: %(default)s)',
+        help='address to listen at; 0.0.0.0: for the network (default: 127.0.0.1, and '
+        "requests of other sites' pages are refused)",
     )
     parser.add_argument('--port', type=int, help='(default: a free one from 7860)')
     add_trust_option(parser)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -51,6 +52,11 @@ def scan_images(
             continue
         except OSError as error:
             facts[path] = ImageFacts(error=f'cannot be read: {error.strerror}')
+            progress(1)
+            continue
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            # A pipe would make its reader wait for ever.
+            facts[path] = ImageFacts(error='is a pipe or a device')
             progress(1)
             continue
         if (known := cache.get(path, status)) is not None:

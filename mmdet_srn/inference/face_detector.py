@@ -1,7 +1,11 @@
 """FaceDetector: images in, faces out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import io
+import operator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
@@ -43,6 +47,12 @@ class FaceDetector:
             there is one.
         score_thr: Faces of a lower score are left out; None: only those which the
             config or the exported file leaves out. Defaults to 0.5 (our choice).
+        max_faces: How many faces an image may have, the best; a warning tells where
+            they are so many. Defaults to None: as the config (SRN: 750) or the
+            exported file has it. An exported file cannot give more than that.
+        clip: Whether boxes are cut off at the image's edges; those of which less than
+            a pixel is left in width or height are left out, so that no crop is empty.
+            False keeps boxes as the model gives them. Defaults to True.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -58,22 +68,28 @@ class FaceDetector:
         *,
         device: str | None = None,
         score_thr: float | None = 0.5,
+        max_faces: int | None = None,
+        clip: bool = True,
     ) -> None:
         if score_thr is not None and not 0 <= score_thr <= 1:
             raise ValueError(f'score_thr must be from 0 to 1, not {score_thr}')
+        if max_faces is not None and operator.index(max_faces) < 1:
+            raise ValueError(f'max_faces must be 1 or more, not {max_faces}')
         self.score_thr = score_thr
+        self.max_faces = max_faces
+        self.clip = clip
         given = [source for source in (config, checkpoint) if source is not None]
         exported = [source for source in given if _is_onnx(source)]
         self._backend: MMDetBackend | OnnxBackend
         if exported and len(given) == 1:
-            self._backend = OnnxBackend(exported[0], device)
+            self._backend = OnnxBackend(exported[0], device, max_faces)
         elif config is None or checkpoint is None or exported:
             raise ValueError(
                 'FaceDetector needs a config and a checkpoint, or an .onnx file alone; '
                 f'got config {config!r}, checkpoint {checkpoint!r}'
             )
         else:
-            self._backend = MMDetBackend(config, checkpoint, device)
+            self._backend = MMDetBackend(config, checkpoint, device, max_faces)
 
     @property
     def has_multi_scale(self) -> bool:
@@ -156,10 +172,13 @@ class FaceDetector:
         Raises:
             OSError: If a file cannot be read.
             ImageError: If a file or array is no image (it is a ``ValueError``).
-            TypeError: If it is neither a file nor an array.
+            TypeError: If it is neither a file nor an array, or a number is no integer.
             ValueError: If an argument is none of its choices, or ``multi_scale`` is
                 asked for and the config has no ``tta_model``.
         """
+        for name, number in (('batch_size', batch_size), ('max_size', max_size)):
+            if number is not None and not isinstance(number, Integral):
+                raise TypeError(f'{name} must be an integer, not {number!r}')
         if batch_size < 1 or (max_size is not None and max_size < 1):
             raise ValueError(
                 'batch_size and max_size must be 1 or more, not '
@@ -185,7 +204,7 @@ class FaceDetector:
             return next(stream([images]))
         if isinstance(images, list | tuple):
             return list(stream(images))
-        if isinstance(images, Iterable) and not isinstance(images, bytes):
+        if isinstance(images, Iterable) and not _is_data(images):
             return stream(images)
         raise TypeError(_NOT_AN_IMAGE.format(type(images).__name__))
 
@@ -226,7 +245,9 @@ class FaceDetector:
                 source = inputs[i]
                 path = None if isinstance(source, np.ndarray) else Path(source)
                 bboxes = take_back(bboxes, images[i].shape, shapes[i])
-                results[i] = self._result(bboxes, scores, shapes[i], path)
+                limits = (self.max_faces, self._backend.max_faces(multi_scale))
+                limit = min((each for each in limits if each), default=None)
+                results[i] = self._result(bboxes, scores, shapes[i], path, limit)
         return [results[i] for i in range(len(inputs))]
 
     def _load(self, source: ImageInput, channel_order: ChannelOrder) -> np.ndarray:
@@ -242,23 +263,39 @@ class FaceDetector:
         scores: np.ndarray,
         shape: Sequence[int],
         path: Path | None,
+        limit: int | None,
     ) -> FaceDetections:
         order = np.argsort(-scores, kind='stable')
         if self.score_thr is not None:
             order = order[scores[order] >= self.score_thr]
-        return FaceDetections(
-            bboxes=np.asarray(bboxes[order], np.float32).reshape(-1, 4),
-            scores=np.asarray(scores[order], np.float32),
-            width=shape[1],
-            height=shape[0],
-            path=path,
-        )
+        order = order[:limit]
+        bboxes = np.asarray(bboxes[order], np.float32).reshape(-1, 4)
+        scores = np.asarray(scores[order], np.float32)
+        height, width = shape
+        limit_reached = limit is not None and len(scores) >= limit
+        if limit_reached:
+            warnings.warn(
+                f'max_faces: {path or "an image"} has {len(scores)} faces of a score '
+                'above the threshold, as many as are looked for; there may be more',
+                stacklevel=2,
+            )
+        if self.clip:
+            bboxes = np.clip(bboxes, 0, np.array([width, height] * 2, np.float32))
+            inside = (bboxes[:, 2:] - bboxes[:, :2] >= 1).all(axis=1)
+            bboxes, scores = bboxes[inside], scores[inside]
+        return FaceDetections(bboxes, scores, width, height, path, limit_reached)
 
 
 _NOT_AN_IMAGE = (
     'an image is a path or a NumPy array, not {}; of a Pillow image take '
     "np.asarray(image.convert('RGB')) and channel_order='rgb'"
 )
+
+
+def _is_data(images: Iterable) -> bool:
+    """Whether an iterable is no series of images: a tensor, a file, bytes, a dict."""
+    kinds = (bytes, bytearray, memoryview, Mapping, io.IOBase)
+    return isinstance(images, kinds) or hasattr(images, '__array__')
 
 
 def _is_onnx(source: object) -> bool:

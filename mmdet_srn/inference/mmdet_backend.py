@@ -31,6 +31,8 @@ class MMDetBackend:
         config: Config, or its file.
         checkpoint: File of the weights.
         device: Such as 'cpu' or 'cuda:0'; None: a GPU if there is one.
+        max_faces: How many faces the model has to be able to give. Defaults to None:
+            as many as its config says.
 
     Raises:
         FileNotFoundError: If one of the files is missing.
@@ -44,15 +46,18 @@ class MMDetBackend:
         config: str | PathLike[str] | Config,
         checkpoint: str | PathLike[str],
         device: str | None = None,
+        max_faces: int | None = None,
     ) -> None:
         if not isinstance(config, Config):
             if not Path(config).is_file():
                 raise FileNotFoundError(f'no config {config}')
             config = Config.fromfile(config)
-        self._config = config
         self.name = config.filename or 'the config'
         if 'model' not in config or 'test_dataloader' not in config:
             raise ValueError(f'{self.name} has no model and test_dataloader')
+        if max_faces is not None:
+            config = _with_max_faces(config, max_faces, self.name)
+        self._config = config
         if not Path(checkpoint).is_file():
             raise FileNotFoundError(f'no checkpoint {checkpoint}')
         check_device(device)
@@ -79,6 +84,15 @@ class MMDetBackend:
     def has_multi_scale(self) -> bool:
         """Whether the config has a multi-scale test."""
         return self._config.get('tta_model') is not None
+
+    def max_faces(self, multi_scale: bool = False) -> int | None:
+        """How many faces the model gives at most; None if there is no limit."""
+        if multi_scale:
+            owner = self._multi_scale[0]
+            number = getattr(owner, 'max_per_img', None) or -1
+        else:
+            number = _selection(self._config).get('max_per_img', -1)
+        return number if number > 0 else None
 
     def read(self, path: Path) -> np.ndarray:
         """Reads an image file with the decoder that the config's pipeline names."""
@@ -136,6 +150,34 @@ class MMDetBackend:
             cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         device = next(model.parameters()).device
         return augmented.to(device).eval(), self._inferencer._init_pipeline(cfg)
+
+
+def _selection(config: Config) -> dict[str, Any]:
+    """What says how many boxes an image may have: the last stage's test_cfg."""
+    test_cfg = config.model.get('test_cfg') or {}
+    return test_cfg.get('rcnn') or test_cfg
+
+
+def _with_max_faces(config: Config, max_faces: int, name: str) -> Config:
+    """The config with limits that are raised where need be, never lowered.
+
+    A greater one also lets as many more candidates into NMS: SRN's 2,000 are too few
+    for 1,900 faces. A lower one would spoil the vote of the multi-scale test.
+    """
+    config = deepcopy(config)
+    selection = _selection(config)
+    if 'max_per_img' not in selection:
+        raise ValueError(f'{name} has no test_cfg.max_per_img for max_faces to set')
+    before = selection['max_per_img']
+    if 0 < before < max_faces:
+        selection['max_per_img'] = max_faces
+        for key in ('nms_pre', 'max_before_nms'):
+            if selection.get(key, -1) > 0:
+                selection[key] = -(-selection[key] * max_faces // before)
+    if (augmented := config.get('tta_model')) is not None:
+        owner = augmented.get('tta_cfg', augmented)
+        owner['max_per_img'] = max(owner.get('max_per_img', 750), max_faces)
+    return config
 
 
 class _StrictInferencer(DetInferencer):

@@ -23,23 +23,41 @@ class OnnxBackend:
         path: The ``.onnx`` file; see ``tools/export_onnx.py``.
         device: 'cpu', 'cuda' (or 'gpu'), 'cuda:1', or what else onnxruntime has an
             execution provider for; None: a GPU if onnxruntime has one.
+        max_faces: How many faces the file must be able to give. Defaults to None: any.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If onnxruntime is not installed.
-        ValueError: If onnxruntime cannot use the file or the device, or the file asks
-            for other steps than ``Resize``.
+        ValueError: If onnxruntime cannot use the file or the device, the file asks for
+            other steps than ``Resize``, or it gives fewer than ``max_faces``.
     """
 
     has_multi_scale = False
 
-    def __init__(self, path: str | PathLike[str], device: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        device: str | None = None,
+        max_faces: int | None = None,
+    ) -> None:
         self.name = str(path)
         self._runner = OnnxRunner(path, providers=[_provider(device)])
         # The file holds the network; what its config does before is in the metadata.
         self._resize = Compose(
             [_resize(path, step) for step in self._runner.settings.resize]
         )
+
+        exported = self._runner.settings.max_per_img
+        if max_faces is not None and max_faces > exported:
+            raise ValueError(
+                f'max_faces={max_faces}: {path} gives {exported} faces at most; export '
+                f'it with --cfg-options model.test_cfg.max_per_img={max_faces}'
+            )
+        self._max_faces = exported
+
+    def max_faces(self, multi_scale: bool = False) -> int | None:
+        """How many faces an image may have; None if the file does not say."""
+        return self._max_faces
 
     def read(self, path: Path) -> np.ndarray:
         """Reads an image file."""

@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -71,12 +71,14 @@ class WebPage:
 
     @contextmanager
     def serve(
-        self, host: str = '127.0.0.1', port: int | None = None, max_upload: int = 20
+        self, host: str | None = None, port: int | None = None, max_upload: int = 20
     ) -> Iterator[str]:
         """Serves the page as long as the context lasts.
 
         Args:
-            host: Address to listen at. Defaults to this machine only.
+            host: Address to listen at. Defaults to None: this machine only, and then
+                requests are refused that name another host, or come from the page of
+                another one (a visited site could send them).
             port: Port. Defaults to None: the first free one from 7860.
             max_upload: Largest file in megabytes. Defaults to 20.
 
@@ -96,8 +98,18 @@ class WebPage:
                 blocks.close(verbose=False)
 
     def _launch(
-        self, blocks: 'gradio.Blocks', host: str, port: int | None, max_upload: int
+        self,
+        blocks: 'gradio.Blocks',
+        host: str | None,
+        port: int | None,
+        max_upload: int,
     ) -> str:
+        options: dict[str, Any] = dict(docs_url=None, redoc_url=None, openapi_url=None)
+        if host is None:
+            host = '127.0.0.1'
+            from starlette.middleware import Middleware  # Gradio brings it
+
+            options['middleware'] = [Middleware(_OwnPagesOnly)]
         try:
             return blocks.launch(
                 server_name=host,
@@ -115,7 +127,7 @@ class WebPage:
                 ssr_mode=False,
                 footer_links=[],
                 state_session_capacity=100,
-                app_kwargs=dict(docs_url=None, redoc_url=None, openapi_url=None),
+                app_kwargs=options,
                 # The system's fonts: no others have to be fetched.
                 theme=self._gradio.themes.Default(
                     font=['system-ui', 'sans-serif'],
@@ -266,6 +278,37 @@ class WebPage:
         ]
 
 
+class _OwnPagesOnly:
+    """ASGI middleware that refuses requests which another site makes a browser send.
+
+    The Host header is the name by which the browser has found this machine: a site may
+    give it a name of its own. Origin is the page that asks.
+    """
+
+    def __init__(self, app: Callable) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        if scope['type'] in ('http', 'websocket') and not _is_own(scope['headers']):
+            from starlette.responses import PlainTextResponse
+
+            refusal = PlainTextResponse(
+                'refused: this page is for this machine only (see --host)\n', 403
+            )
+            await refusal(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def _is_own(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    hosts = [value.lower() for name, value in headers if name == b'host']
+    origins = [value for name, value in headers if name == b'origin']
+    names = [host.partition(b':')[0] for host in hosts]
+    if names not in ([b'127.0.0.1'], [b'localhost']):
+        return False
+    return all(origin == b'http://' + hosts[0] for origin in origins)
+
+
 def _introduction(model: str, kept: int) -> str:
     return (
         f'<h1>{TITLE}</h1><p>Drop a picture. The boxes are those of '
@@ -282,6 +325,7 @@ def _summary(found: Finding, shown: Shown, threshold: float) -> str:
         f'{threshold:.2f} or more in {html.escape(found.picture.name)}, '
         f'{faces.width} × {faces.height} pixels; detected in {found.seconds:.2f} s'
         + (', multi-scale test' if found.multi_scale else '')
+        + (', the most that are looked for' if faces.limit_reached else '')
     )
 
 

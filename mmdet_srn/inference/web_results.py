@@ -79,7 +79,9 @@ class WebResults:
         max_size: Longest side for the detector in pixels; None: any. Boxes are in
             pixels of the picture as given nevertheless. Defaults to 2048, as in
             ``tools/detect.py``.
-        max_pixels: Pictures of more pixels are refused before they are decoded.
+        max_pixels: Pictures of more pixels are refused before they are decoded, by
+            what Pillow reads in their head. OpenCV may read something else there, so
+            ``tools/webdemo.py`` limits it as well, with OPENCV_IO_MAX_IMAGE_PIXELS.
             Defaults to :data:`MAX_PIXELS`.
     """
 
@@ -187,4 +189,9 @@ def at_least(faces: FaceDetections, threshold: float) -> FaceDetections:
         The first of them, possibly none.
     """
     number = int(np.count_nonzero(faces.scores >= threshold))
-    return replace(faces, bboxes=faces.bboxes[:number], scores=faces.scores[:number])
+    return replace(
+        faces,
+        bboxes=faces.bboxes[:number],
+        scores=faces.scores[:number],
+        limit_reached=faces.limit_reached and number == len(faces),
+    )

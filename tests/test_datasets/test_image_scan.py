@@ -42,6 +42,12 @@ def calls(tmp_path, monkeypatch):
     return read
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    path = str(tmp_path / 'pipe.jpg')
+    os.mkfifo(path)
+    assert 'pipe' in scan_images([path], ImageCache(), 1)[path].error
+
+
 @pytest.mark.parametrize('workers', [1, 2, 5])
 def test_all_images(images, workers):
     done = []

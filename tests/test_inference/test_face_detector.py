@@ -2,9 +2,11 @@
 
 import copy
 import gc
+import io
 import json
 import subprocess
 import sys
+import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +61,9 @@ def test_finds_what_mmdets_inferencer_finds(tmp_path, files, resize):
     more = f'test_pipeline = _base_.test_pipeline\ntest_pipeline[1] = {resize}\n'
     more += 'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
     config, checkpoint = make_tiny_model(tmp_path / 'model', more)
-    detector = FaceDetector(config, checkpoint, device='cpu', score_thr=None)
+    detector = FaceDetector(
+        config, checkpoint, device='cpu', score_thr=None, clip=False
+    )
     stock = DetInferencer(
         str(config), str(checkpoint), device='cpu', show_progress=False
     )
@@ -105,6 +109,62 @@ def test_score_thr(tiny, files, detector):
     assert all_of_them.scores[len(found)] < 0.5
     nothing = FaceDetector(*tiny, device='cpu', score_thr=1).detect(files[0])
     assert (nothing.bboxes.shape, nothing.scores.shape) == ((0, 4), (0,))
+
+
+@pytest.mark.parametrize('multi_scale', [False, True])
+def test_max_faces(tmp_path, make_image, multi_scale):
+    more = "tta_model = dict(type='SRNMultiScaleTest', max_size=90)\n"
+    model = make_tiny_model(tmp_path, more)
+    image = make_image()
+
+    def detect(message: str | None, **options) -> FaceDetections:
+        detector = FaceDetector(*model, device='cpu', clip=False, **options)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            found = detector.detect(image, multi_scale=multi_scale)
+        said = [str(each.message) for each in caught if 'max_faces' in str(each)]
+        assert [message in text for text in said] == [True] * found.limit_reached
+        return found
+
+    many = detect('', score_thr=None, max_faces=1000)
+    few = detect('an image has 3 faces', score_thr=None, max_faces=3)
+    assert len(many) > 40 and not many.limit_reached  # the config has 40
+    assert len(few) == 3 and few.limit_reached
+    plain = detect('', score_thr=None)
+    np.testing.assert_array_equal(few.bboxes, plain.bboxes[:3])
+    # Nothing was lost of what was asked for.
+    assert not detect('', score_thr=float(plain.scores[1]), max_faces=3).limit_reached
+
+
+def test_more_faces_take_more_candidates(tiny):
+    config = Config.fromfile(tiny[0])
+    before = config.model.test_cfg.max_before_nms
+    detector = FaceDetector(config, tiny[1], device='cpu', max_faces=400)
+    assert detector._backend._config.model.test_cfg.max_before_nms == 10 * before
+    assert config.model.test_cfg.max_per_img == 40  # the caller's stays
+    del config.model.test_cfg['max_per_img']
+    with pytest.raises(ValueError, match='no test_cfg.max_per_img'):
+        FaceDetector(config, tiny[1], device='cpu', max_faces=400)
+    with pytest.raises(ValueError, match='max_faces must be 1 or more'):
+        FaceDetector(*tiny, max_faces=0)
+
+
+def test_boxes_are_clipped(tiny, make_image):
+    options = dict(device='cpu', score_thr=None)
+    beyond = clipped = 0
+    for seed in range(4):
+        image = make_image(seed)
+        whole = FaceDetector(*tiny, clip=False, **options).detect(image)
+        found = FaceDetector(*tiny, **options).detect(image)
+        inside = np.clip(whole.bboxes, 0, [96, 64, 96, 64])
+        kept = (inside[:, 2:] - inside[:, :2] >= 1).all(axis=1)
+        np.testing.assert_array_equal(found.bboxes, inside[kept])
+        np.testing.assert_array_equal(found.scores, whole.scores[kept])
+        for x1, y1, x2, y2 in found.bboxes.astype(int):
+            assert image[y1:y2, x1:x2].size
+        beyond += (~kept).sum()
+        clipped += (inside != whole.bboxes).sum()
+    assert clipped > 5
 
 
 # --------------------------------------------------------- one, many and streams
@@ -278,11 +338,19 @@ def test_images_that_cannot_be_used(detector, files, tmp_path):
         detector.detect(tmp_path)
     with pytest.raises(ImageError, match='float64'):
         detector.detect(np.zeros((8, 8, 3)))
-    for image in (7, b'bytes', None):
+    data = (torch.zeros(3, 8, 8), io.BytesIO(b'a'), dict(a=1), bytearray(b'a'))
+    for image in (7, b'bytes', None, *data):
         with pytest.raises(TypeError, match='a path or a NumPy array, not'):
             detector.detect(image)
     with pytest.raises(TypeError, match='not int'):
         detector.detect([7])
+
+
+@pytest.mark.parametrize('name', ['batch_size', 'max_size'])
+def test_numbers_that_are_no_integers(detector, make_image, name):
+    with pytest.raises(TypeError, match=f'{name} must be an integer, not 2.0'):
+        detector.detect(make_image(), **{name: 2.0})
+    assert len(detector.detect(make_image(), **{name: np.int64(100)}))
 
 
 def test_image_that_the_pipeline_cannot_take(tmp_path, make_image):
@@ -317,7 +385,9 @@ def test_multi_scale_is_the_configs_tta_model(tmp_path, make_image):
     more = "tta_model = dict(type='SRNMultiScaleTest', max_size=120)\n"
     more += 'tta_pipeline = _base_.test_pipeline\n'
     config, checkpoint = make_tiny_model(tmp_path, more)
-    detector = FaceDetector(config, checkpoint, device='cpu', score_thr=None)
+    detector = FaceDetector(
+        config, checkpoint, device='cpu', score_thr=None, clip=False
+    )
     assert detector.has_multi_scale
     images = [make_image(0), make_image(1, 40, 50), make_image(2)]
     found = detector.detect(images, multi_scale=True, batch_size=3)
@@ -503,7 +573,9 @@ def test_operators_of_mmcv_get_contiguous_maps(tmp_path, files):
     model.init_weights()
     nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=3.0)
     write_checkpoint(model, checkpoint)
-    detector = FaceDetector(config, checkpoint, device='cpu', score_thr=None)
+    detector = FaceDetector(
+        config, checkpoint, device='cpu', score_thr=None, clip=False
+    )
     stock = DetInferencer(
         str(config), str(checkpoint), device='cpu', show_progress=False
     )
@@ -585,7 +657,7 @@ def exported(tmp_path) -> Path:
         score_thr=0.0,
         iou_threshold=0.4,
         nms_offset=0,
-        max_per_img=10,
+        max_per_img=1,
         resize=[dict(type='Resize', scale=[120, 120], keep_ratio=True)],
     )
     onnx.helper.set_model_props(
@@ -675,6 +747,10 @@ def test_what_an_exported_file_cannot(exported, make_image):
     assert not onnx.has_multi_scale
     with pytest.raises(ValueError, match=r'tiny\.onnx has no multi-scale test'):
         onnx.detect(make_image(), multi_scale=True)
+    with pytest.raises(ValueError, match=r'tiny\.onnx gives 1 faces at most'):
+        FaceDetector(exported, max_faces=2)
+    with pytest.warns(UserWarning, match='max_faces'):
+        assert FaceDetector(exported, max_faces=1).detect(blue(200, 8, 8)).limit_reached
 
 
 def test_exported_file_that_cannot_be_used(tmp_path):
@@ -688,8 +764,18 @@ def test_exported_file_that_cannot_be_used(tmp_path):
 
 
 def test_import_in_a_fresh_process(repo_root):
-    """The name is there without anything else being imported first."""
-    code = 'from mmdet_srn import FaceDetector; print(FaceDetector.__module__)'
+    """The name is there without anything else being imported first.
+
+    And OpenCV is limited then: to fewer pixels than this file claims to have.
+    """
+    code = (
+        'from mmdet_srn import FaceDetector; print(FaceDetector.__module__)\n'
+        'import cv2, numpy\n'
+        "data = numpy.frombuffer(b'P5 17000 16000 255\\n', numpy.uint8)\n"
+        'try: cv2.imdecode(data, 1)\n'
+        "except cv2.error as error: assert 'MAX_IMAGE_PIXELS' in str(error)\n"
+        "else: raise SystemExit('not limited')"
+    )
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],
         cwd=repo_root,
@@ -698,3 +784,4 @@ def test_import_in_a_fresh_process(repo_root):
         timeout=300,
     )
     assert done.stdout.split()[-1] == 'mmdet_srn.inference.face_detector', done.stderr
+    assert done.returncode == 0, done.stderr

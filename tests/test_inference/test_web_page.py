@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import cv2
@@ -123,6 +124,28 @@ def test_only_this_machine_unless_told_otherwise(address, detector, tmp_path):
     assert reached('127.0.0.1', address) and not reached('127.0.0.2', address)
     with served(detector, tmp_path, host='0.0.0.0') as open_address:
         assert reached('127.0.0.2', open_address)
+
+
+def test_requests_of_other_sites_are_refused(address, detector, tmp_path):
+    def status(address: str, path: str = '/config', **headers: str) -> int:
+        request = urllib.request.Request(address + path, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    port = address.rsplit(':', 1)[1]
+    for host in (f'127.0.0.1:{port}', f'localhost:{port}'):
+        assert status(address, Host=host) == 200
+        assert status(address, Host=host, Origin=f'http://{host}') == 200
+        for origin in ('http://evil.example', 'http://localhost:1', 'null'):
+            assert status(address, Host=host, Origin=origin) == 403
+    for host in (f'evil.example:{port}', '127.0.0.1.evil.example', '127.0.0.2'):
+        assert status(address, Host=host) == 403
+        assert status(address, '/gradio_api/upload', Host=host) == 403
+    with served(detector, tmp_path, host='127.0.0.1') as told:
+        assert status(told, Host='my.name', Origin='http://my.name') == 200
 
 
 def test_no_other_files_are_served(address, repo_root, folder, tmp_path, tiny):

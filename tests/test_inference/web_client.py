@@ -51,7 +51,7 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    detector: Any, folder: Path, kept: int = 3600, host: str = '127.0.0.1'
+    detector: Any, folder: Path, kept: int = 3600, host: str | None = None
 ) -> Iterator[str]:
     """The address of a page, without the slash at its end."""
     page = WebPage(WebResults(detector, folder), 'a <tiny> model', kept=kept)

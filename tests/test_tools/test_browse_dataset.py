@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +73,16 @@ def test_colours_and_boxes(tool, config, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert '0--A/a.png' in printed
     assert '1 samples, 1 faces, 40 to 40 pixels high' in printed
+
+
+def test_name_that_is_not_utf8(tool, config, tmp_path, capsys):
+    """cv2 would crash the process."""
+    out = tmp_path / os.fsdecode(b'\xe9') / os.fsdecode(b'\xe9.png')
+    assert tool.main([config, f'--out={out}', '--num=1', '--tile=64']) == 0
+    assert out.read_bytes().startswith(b'\x89PNG')
+    with pytest.raises(SystemExit):
+        tool.main([config, os.fsdecode(b'--out=a.\xe9')])
+    assert 'end it in .png' in capsys.readouterr().err
 
 
 def test_several_samples(tool, config, tmp_path, capsys):

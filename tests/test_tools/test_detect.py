@@ -298,6 +298,48 @@ def test_broken_inputs_are_named_and_counted(run, folder, capfd):
     assert '3 inputs left out, see above' in error
 
 
+def test_a_pipe_is_left_out(run, folder, capfd):
+    os.mkfifo('photos/pipe.jpg')
+    os.mkfifo('other.jpg')
+    assert run('photos', 'other.jpg', '--no-draw') == 3
+    assert len(records()) == 4
+    assert 'other.jpg is a pipe' in capfd.readouterr().err
+
+
+def test_a_name_that_is_not_utf8(run, folder):
+    name = os.fsdecode(b'\xe9.png')
+    Path(name).write_bytes(Path('photos/a.png').read_bytes())
+    assert run(name, 'photos/a.png', '--format', 'json,csv,wider') == 0
+    other, same = records()
+    assert (other['image'], other['bboxes']) == (name, same['bboxes'])
+    assert Path('detections', f'{name[:-4]}_faces.jpg').is_file()
+
+
+def test_limit_and_edges(run, folder, capfd):
+    assert run('photos', '--no-draw', '--no-clip') == 0
+    whole = [np.reshape(record['bboxes'], (-1, 4)) for record in records()]
+    assert any((boxes < 0).any() for boxes in whole)
+    assert 'max-faces' not in capfd.readouterr().err
+    assert run('photos', 'clip.avi', '--no-draw', '--max-faces', '2') == 0
+    for record in records():
+        boxes = np.reshape(record['bboxes'], (-1, 4))
+        assert len(boxes) <= 2 and (boxes >= 0).all()
+        assert (boxes <= [record['width'], record['height']] * 2).all()
+    error = capfd.readouterr().err
+    assert error.count('warning: clip.avi: as many faces as --max-faces') == 1
+    assert '9 images with as many faces' in error and '5 warnings' in error
+
+
+def test_several_pictures_in_a_file(run, folder, capfd):
+    pages = [Image.fromarray(picture(seed)) for seed in range(3)]
+    pages[0].save('pages.tif', save_all=True, append_images=pages[1:])
+    assert run('pages.tif', '--no-draw', '--max-faces', '999') == 0
+    assert len(records()) == 1
+    error = capfd.readouterr().err
+    assert 'warning: pages.tif holds several pictures' in error
+    assert '1 warnings, see above' in error
+
+
 def test_nothing_but_broken_inputs(run, folder):
     Path('broken.jpg').write_bytes(b'nothing')
     assert run('broken.jpg', 'broken.jpg') == 3

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -50,6 +51,15 @@ def test_without_torch(image):
     assert lines[0]['image'] == str(image) and len(scores) > 10
     np.testing.assert_allclose(lines[0]['boxes'], boxes, atol=1e-3)
     np.testing.assert_allclose(lines[0]['scores'], scores, atol=1e-5)
+
+
+def test_name_that_is_not_utf8_and_pipe(image, tmp_path):
+    name = image.with_name(os.fsdecode(b'\xe9.png'))
+    image.rename(name)
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    result = run(small_srn.exported('detections'), tmp_path / 'pipe.jpg', name)
+    assert result.returncode == 1 and 'is a pipe' in result.stderr
+    assert json.loads(result.stdout)['image'] == str(name)
 
 
 def test_passes_over_what_it_cannot_read(image, tmp_path):

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import cv2
@@ -69,6 +70,12 @@ def test_verify(exported, photographs, capsys):
         of_model, of_file, pixels, score, image = row.split()
         assert int(of_model) == int(of_file) == 60
         assert float(pixels) < 0.05 and float(score) < 1e-4 and image == name
+
+
+def test_verify_takes_names_that_are_not_utf8(exported, photographs, tmp_path):
+    name = tmp_path / os.fsdecode(b'\xe9.png')
+    os.rename(photographs[1], name)
+    assert exported('--verify', str(name)) == 0
 
 
 def test_verify_fails_where_they_differ(exported, photographs, capsys):

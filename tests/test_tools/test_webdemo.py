@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -64,6 +65,41 @@ def test_serves_until_a_signal_comes(needs_gradio, checkpoint, tmp_path):
     finally:
         for process, *_ in pages.values():
             process.kill()
+
+
+def test_opencv_is_limited(tmp_path):
+    """A TIFF file that has its size twice: Pillow reads one, OpenCV the other."""
+    sizes = [(256, 12000), (256, 16), (257, 12000), (257, 16)]
+    rest = [(258, 8), (259, 1), (262, 1), (273, 150), (277, 1), (278, 12000), (279, 9)]
+    tags = b''.join(struct.pack('<HHII', tag, 4, 1, n) for tag, n in sizes + rest)
+    head = struct.pack('<2sHIH', b'II', 42, 8, len(sizes + rest))
+    path = tmp_path / 'twice.tif'
+    path.write_bytes((head + tags).ljust(200, b'\0'))
+    code = (
+        'import sys, pathlib, resource\n'
+        'from tests.tool_loader import load_tool\n'
+        "WebResults = load_tool('webdemo').WebResults\n"
+        'from mmdet_srn.inference import images\n'
+        'class Detector: read = staticmethod(images.read_image)\n'
+        'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+        'before = peak()\n'
+        'results = WebResults(Detector, None)\n'
+        'try: results.detect(pathlib.Path(sys.argv[1]))\n'
+        'except images.ImageError as error: print(error)\n'
+        "print('grown by', (peak() - before) >> 10)"
+    )
+    environment = {**os.environ}  # with the limit of the package that is loaded here
+    environment.pop('OPENCV_IO_MAX_IMAGE_PIXELS', None)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, path],
+        cwd=TOOL.parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert 'MAX_IMAGE_PIXELS' in done.stdout, done
+    assert int(done.stdout.split()[-1]) < 50  # megabytes
 
 
 def start(checkpoint: str, folder: Path) -> tuple[subprocess.Popen, int, Path]:
