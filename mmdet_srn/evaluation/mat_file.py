@@ -1,17 +1,24 @@
-"""Reader of MATLAB's .mat files, of every version, into plain Python."""
+"""Reader of MATLAB's .mat files into plain Python.
 
-from collections.abc import Iterable
+SciPy's reader ends the process on some damaged files (SIGSEGV), so the little that is
+needed of the format is read here: cells, text and real numbers of versions 5 to 7
+(https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
+"""
+
+import math
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 _HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
 
 
 def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
-    """Read variables of a .mat file (v4 to v7 through SciPy, v7.3 through h5py).
+    """Read variables of a .mat file, of version 5 to 7 or, through h5py, 7.3.
 
     Args:
         path: The file.
@@ -33,13 +40,13 @@ def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
         head = file.read(512 + len(_HDF5_SIGNATURE))
     hdf5 = _HDF5_SIGNATURE in (head[:8], head[512:])
     try:
-        found = _load_hdf5(path, names) if hdf5 else _load_scipy(path, names)
+        found = (_load_hdf5 if hdf5 else _load_v5)(path, names)
     except ImportError as error:
         raise ImportError(
             f'{path} is a MATLAB v7.3 file; reading it needs h5py: pip install h5py'
         ) from error
-    # Both readers raise whatever a broken file leads to: RecursionError for cells
-    # that hold themselves, MemoryError for sizes that nothing has.
+    # Whatever a broken file leads to: RecursionError for cells that hold themselves,
+    # MemoryError for sizes that nothing has.
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'
         raise ValueError(f'{path} is not a MATLAB file: {reason}') from error
@@ -48,17 +55,95 @@ def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _load_scipy(path: Path, names: list[str]) -> dict[str, Any]:
-    content = loadmat(path, variable_names=names)
-    return {name: _plain(content[name]) for name in names if name in content}
+# Types of elements, and classes of arrays, with what NumPy calls them
+_MATRIX, _COMPRESSED, _UTF8 = 14, 15, 16
+_TYPES = {
+    **{1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4'},
+    **{7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8', 17: 'u2'},
+}
+_CELL, _CHAR, _COMPLEX = 1, 4, 0x800
+_CLASSES = {
+    **{6: 'f8', 7: 'f4', 8: 'i1', 9: 'u1', 10: 'i2', 11: 'u2'},
+    **{12: 'i4', 13: 'u4', 14: 'i8', 15: 'u8'},
+}
+_MAX_BYTES = 1 << 30  # of a variable once decompressed
 
 
-def _plain(value: np.ndarray) -> Any:
-    if value.dtype == object:
-        return [_plain(item) for item in value.ravel(order='F')]
-    if value.dtype.kind == 'U':
-        return ''.join(value.ravel().tolist())
-    return value
+def _load_v5(path: Path, names: list[str]) -> dict[str, Any]:
+    data = memoryview(path.read_bytes())
+    order = {b'IM': '<', b'MI': '>'}[bytes(data[126:128])]
+    found = {}
+    for kind, content in _elements(data[128:], order):
+        if kind == _COMPRESSED:
+            unpacker = zlib.decompressobj()
+            unpacked = unpacker.decompress(content, _MAX_BYTES)
+            if not unpacker.eof:
+                raise ValueError('a variable is cut off, or too large')
+            ((kind, content),) = _elements(memoryview(unpacked), order)
+        if kind == _MATRIX:
+            elements = _elements(content, order)
+            flags, shape, name = _header(elements, order)
+            if name in names:
+                found[name] = _value(flags, shape, elements, order)
+    return found
+
+
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """Types and contents of the elements that follow each other in some bytes."""
+    at = 0
+    while at < len(data):
+        (kind,) = struct.unpack_from(f'{order}I', data, at)
+        if kind >> 16:  # up to four bytes, in the place of their number
+            kind, size, start, width = kind & 0xFFFF, kind >> 16, at + 4, 4
+        else:
+            (size,) = struct.unpack_from(f'{order}I', data, at + 4)
+            start, width = at + 8, 1 if kind == _COMPRESSED else 8
+        if start + size > len(data) or (start == at + 4 and size > 4):
+            raise ValueError('an element is cut off')
+        yield kind, data[start : start + size]
+        at = start + -(-size // width) * width
+
+
+def _header(
+    elements: Iterator[tuple[int, memoryview]], order: str
+) -> tuple[int, tuple[int, ...], str]:
+    """Flags, shape and name of an array, whose other elements are left."""
+    (_, flags), (_, shape), (_, name) = (next(elements) for _ in range(3))
+    shape = np.frombuffer(shape, f'{order}i4').tolist()
+    if len(shape) < 2 or min(shape) < 0:
+        raise ValueError(f'an array of shape {shape}')
+    return struct.unpack_from(f'{order}I', flags)[0], tuple(shape), str(name, 'latin-1')
+
+
+def _value(
+    flags: int,
+    shape: tuple[int, ...],
+    elements: Iterator[tuple[int, memoryview]],
+    order: str,
+) -> Any:
+    kind = flags & 0xFF
+    if kind == _CELL:
+        cells = []
+        for _, content in elements:
+            if not content:  # an empty array
+                cells.append(np.zeros((0, 0)))
+                continue
+            inner = _elements(content, order)
+            cell_flags, cell_shape, _ = _header(inner, order)
+            cells.append(_value(cell_flags, cell_shape, inner, order))
+        if len(cells) != math.prod(shape):
+            raise ValueError(f'a cell of shape {shape} with {len(cells)} values')
+        return cells
+    if (kind not in _CLASSES and kind != _CHAR) or flags & _COMPLEX:
+        raise ValueError(f'an array of class {kind}, flags {flags:#x}, is not read')
+    stored, content = next(elements, (1, b''))
+    if kind == _CHAR and stored == _UTF8:
+        return str(content, 'utf-8')
+    values = np.frombuffer(content, f'{order}{_TYPES[stored]}')
+    values = values.reshape(shape, order='F')
+    if kind == _CHAR:
+        return ''.join(map(chr, values.ravel().tolist()))
+    return values.astype(_CLASSES[kind])
 
 
 def _load_hdf5(path: Path, names: list[str]) -> dict[str, Any]:

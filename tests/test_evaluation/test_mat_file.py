@@ -4,6 +4,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from scipy.io import loadmat
 
 from mmdet_srn.evaluation.mat_file import load_mat
 from tests.test_evaluation.mat_writer import write_v5, write_v73
@@ -106,3 +107,39 @@ def test_deeply_nested_cells(tmp_path):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_mat(tmp_path / 'x.mat', ['a'])
+
+
+def _as_plain(value):
+    if value.dtype == object:
+        return [_as_plain(item) for item in value.ravel(order='F')]
+    return ''.join(value.ravel()) if value.dtype.kind == 'U' else value.tolist()
+
+
+def _as_lists(value):
+    if isinstance(value, list):
+        return [_as_lists(item) for item in value]
+    return value if isinstance(value, str) else value.tolist()
+
+
+@pytest.mark.parametrize('name', ['wider_face_val', 'wider_hard_val'])
+def test_official_files_as_scipy_reads_them(shared_data, name):
+    path = shared_data / 'annotations' / 'eval_ground_truth' / f'{name}.mat'
+    if not path.is_file():
+        pytest.skip(f'needs {path}')
+    expected = loadmat(path)
+    names = [name for name in expected if not name.startswith('__')]
+    found = load_mat(path, names)
+    assert len(found) >= 9
+    for name in names:
+        assert _as_lists(found[name]) == _as_plain(expected[name]), name
+
+
+@pytest.mark.parametrize('at', [136, 144, 160, 200])
+def test_damaged_headers(tmp_path, at):
+    """SciPy's reader ended the process on some of them."""
+    write_v5(tmp_path / 'x.mat', CONTENT)
+    data = bytearray((tmp_path / 'x.mat').read_bytes())
+    data[at : at + 8] = b'\xff' * 8
+    (tmp_path / 'x.mat').write_bytes(data)
+    with pytest.raises(ValueError, match=r'x\.mat'):
+        load_mat(tmp_path / 'x.mat', CONTENT)

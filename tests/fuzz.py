@@ -1,0 +1,275 @@
+"""Damaged and hostile files through every reader.
+
+    python -m tests.fuzz [--runs 10000] [--seed 0]
+
+Files that are right, or that want to run code, are damaged at random. Each reader may
+take such a file or raise an error that names it. Anything else is a fault: an error
+without the name, ten seconds without an end, code that ran. Prints the faults and a
+count for each reader; the exit status is 1 if there are any. A part of it is a test,
+see test_fuzz.py.
+"""
+
+import argparse
+import io
+import json
+import os
+import pickle
+import random
+import signal
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import cv2
+import numpy as np
+import scipy.io
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmdet_srn.checkpoint_file import load_checkpoint
+from mmdet_srn.datasets.coco_json_reader import parse_coco_json
+from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from mmdet_srn.evaluation.mat_file import load_mat
+from mmdet_srn.evaluation.wider_face_results import read_results
+from mmdet_srn.inference.images import read_image
+
+MARK = 'the_file_ran_code'
+SECONDS = 10
+# Parts that readers stumble over: numbers out of range, wrong types, other line ends.
+TOKENS = [
+    *(b'nan', b'inf', b'-1', b'1e999', b'99999999999999999999', b'0.5', b'""', b'null'),
+    *(b'\n', b'\r', b'\0', b'\xff', b' ', b'\t', b'{', b'}', b'[', b']', b',', b'../'),
+    *(b'"type"', b'"os.mkdir"', b'true', '\u0665'.encode(), b'\xef\xbb\xbf'),
+]
+
+
+class _RunsCode:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (MARK,)
+
+
+class _TookTooLong(BaseException):
+    """No reader catches it."""
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """Change some bytes, tokens or whole parts."""
+    content = bytearray(data)
+    for _ in range(rng.choice([0, 1, 1, 2, 4, 16])):
+        start = rng.randrange(len(content) + 1)
+        stop = min(len(content), start + rng.choice([0, 1, 2, 8, 64]))
+        kind = rng.randrange(5)
+        if kind == 0:
+            content[start:stop] = rng.choice(TOKENS)
+        elif kind == 1:
+            content[start:stop] = rng.randbytes(stop - start)
+        elif kind == 2:
+            content[start:stop] *= 2
+        elif kind == 3:
+            del content[start:stop]
+        elif rng.random() < 0.2:
+            del content[start:]
+    return bytes(content)
+
+
+def _annotations() -> list[bytes]:
+    row = b'10 20 30 40 0 0 0 0 0 0\n'
+    text = b'a/x.jpg\n2\n' + row + row + b'b/y.jpg\n0\n' + b'0 0 0 0 0 0 0 0 0 0\n'
+    return [text, text.replace(b'\n', b'\r\n'), b'a/x.jpg\nb/y.jpg\n']
+
+
+def _coco() -> list[bytes]:
+    face = dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 30, 40], area=1200)
+    content = dict(
+        images=[dict(id=1, file_name='a/x.jpg', width=64, height=48)],
+        annotations=[{**face, 'iscrowd': 0}, {**face, 'id': 2, 'iscrowd': 1}],
+        categories=[dict(id=1, name='face')],
+    )
+    return [json.dumps(content).encode()]
+
+
+def _results() -> list[bytes]:
+    return [b'a/x\n2\n1 2 30 40 0.9\n5 6 7 8 0.1\n', b'a/x\n0\n']
+
+
+def _mats() -> list[bytes]:
+    cells = np.empty((2, 1), object)
+    cells[:] = [[np.array([['a/x']])], [np.arange(8.0).reshape(2, 4)]]
+    found = []
+    for compressed in (False, True):
+        file = io.BytesIO()
+        scipy.io.savemat(file, dict(event_list=cells), do_compression=compressed)
+        found.append(file.getvalue())
+    return found
+
+
+def _images() -> list[bytes]:
+    image = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    suffixes = ('.jpg', '.png', '.webp', '.tiff', '.bmp')
+    return [cv2.imencode(suffix, image)[1].tobytes() for suffix in suffixes]
+
+
+def _checkpoints() -> list[bytes]:
+    weights = dict(state_dict=dict(weight=torch.ones(2, 3)))
+    log = HistoryBuffer()
+    log.update(0.5)
+    contents = [weights, {**weights, 'message_hub': dict(loss=log), 'meta': {}}]
+    found = []
+    for content in (*contents, {**weights, 'meta': _RunsCode()}):
+        for zipped in (True, False):
+            file = io.BytesIO()
+            torch.save(content, file, _use_new_zipfile_serialization=zipped)
+            found.append(file.getvalue())
+    return [*found, pickle.dumps(_RunsCode())]
+
+
+def _onnx_metadata() -> list[bytes]:
+    settings = dict(
+        format=1,
+        form='detections',
+        score_thr=0.0,
+        iou_threshold=0.4,
+        nms_offset=0,
+        max_per_img=10,
+        resize=[dict(type='Resize', scale=[64, 64], keep_ratio=True)],
+    )
+    hostile = {**settings, 'resize': [dict(type='os.mkdir', path=MARK)]}
+    return [json.dumps(s).encode() for s in (settings, hostile)]
+
+
+def _read_onnx(path: Path) -> None:
+    """A file with this metadata: one line of JSON, or else one text for all."""
+    import onnx
+
+    from mmdet_srn.deploy.onnx_runner import PREFIX
+    from mmdet_srn.inference.onnx_backend import OnnxBackend
+
+    data = path.read_bytes().decode(errors='replace')
+    try:
+        settings = json.loads(data)
+        texts = {str(k): json.dumps(v) for k, v in settings.items()}
+    except (ValueError, AttributeError, RecursionError):
+        texts = dict.fromkeys(('format', 'form', 'resize'), data)
+    graph = onnx.parser.parse_graph("""
+        empty (uint8[N, H, W, 3] images)
+        => (float[1, 1, 4] boxes, float[1, 1] scores, int64[1] counts) {
+            counts = Constant <value = int64[1] {0}> ()
+            zero = Constant <value = float {0}> ()
+            one = Constant <value = int64[3] {1, 1, 4}> ()
+            two = Constant <value = int64[2] {1, 1}> ()
+            boxes = Expand (zero, one)
+            scores = Expand (zero, two)
+        }""")
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9
+    )
+    onnx.helper.set_model_props(model, {PREFIX + k: v for k, v in texts.items()})
+    onnx.save(model, path)
+    OnnxBackend(path)
+
+
+def _read_result(path: Path) -> None:
+    (path.parent / 'a').mkdir(exist_ok=True)
+    path.replace(path.parent / 'a' / 'x.txt')
+    read_results(path.parent, ['a/x'])
+
+
+#: Name of the file, contents that are damaged, what reads it.
+READERS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], object]]] = {
+    'annotation': ('faces.txt', _annotations, read_wider_face_txt),
+    'coco': (
+        'faces.json',
+        _coco,
+        lambda path: parse_coco_json(path.read_bytes(), str(path)),
+    ),
+    'results': ('result.txt', _results, _read_result),
+    'mat': ('truth.mat', _mats, lambda path: load_mat(path, ['event_list'])),
+    'image': ('photo.jpg', _images, read_image),
+    'checkpoint': ('weights.pth', _checkpoints, load_checkpoint),
+    'onnx': ('model.onnx', _onnx_metadata, _read_onnx),
+}
+
+
+def try_one(reader: str, data: bytes, folder: Path) -> tuple[str, str]:
+    """Read one file.
+
+    Returns:
+        'taken', 'refused' or 'fault', and what was said.
+    """
+    name, _, read = READERS[reader]
+    path = folder / name
+    path.write_bytes(data)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TookTooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            read(path)
+        outcome = 'taken', ''
+    except _TookTooLong:
+        outcome = 'fault', f'not done after {SECONDS} s'
+    except Exception as error:
+        said = f'{type(error).__name__}: {error}'
+        outcome = ('refused' if name in str(error) else 'fault'), said
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    if Path(MARK).exists():
+        Path(MARK).rmdir()
+        outcome = 'fault', 'the file ran code'
+    return outcome
+
+
+def fuzz(reader: str, runs: int, seed: int, folder: Path) -> tuple[Counter, list[str]]:
+    """Damage files for one reader.
+
+    Args:
+        reader: One of :data:`READERS`.
+        runs: How many files.
+        seed: Of what is damaged.
+        folder: To write into; also the working folder, where code would leave a mark.
+
+    Returns:
+        Counts of the outcomes, and the faults.
+    """
+    rng = random.Random(f'{reader} {seed}')
+    seeds = READERS[reader][1]()
+    counts, faults = Counter(), []
+    for run in range(runs):
+        outcome, said = try_one(reader, damage(rng.choice(seeds), rng), folder)
+        counts[outcome] += 1
+        if outcome == 'fault':
+            faults.append(f'{reader} {seed}, file {run}: {said[:300]}')
+    return counts, faults
+
+
+def main() -> int:
+    """Run all readers."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--runs', type=int, default=10_000, help='files in all')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--readers', nargs='+', default=list(READERS), choices=READERS)
+    args = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for reader in args.readers:
+            runs = -(-args.runs // len(args.readers))
+            counts, faults = fuzz(reader, runs, args.seed, Path(folder))
+            print(f'{reader:12}', dict(counts), flush=True)
+            found += faults
+        os.chdir('/')
+    print(*found, sep='\n')
+    return bool(found)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
