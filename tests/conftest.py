@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,19 @@ def open_logs() -> None:
         for handler in list(logger.handlers):
             if isinstance(handler, logging.FileHandler) and handler.stream is None:
                 logger.removeHandler(handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    """Spells names that are not UTF-8 out; pytest-xdist stops at them."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors='backslashreplace').decode())
+        for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope='session')

@@ -39,54 +39,62 @@ def near_pairs(
     prior_rows, centre, size = _centre_and_size(priors)
     if not len(box_rows) or not len(prior_rows):
         return
-    # Groups: octaves of width and height, (M, 2) to (M, )
+    # Groups, (M, ): octaves of width and height, numbered without gaps
     octave = size.frexp().exponent.long()
-    octave, group = octave.unique(dim=0, return_inverse=True)
-    smallest, largest = _limits(size, group, len(octave))  # (G, 2)
-    origin, end = _limits(centre, group, len(octave))
+    octave -= octave.amin(dim=1, keepdim=True)
+    group = octave[0] * (octave[1].amax() + 1) + octave[1]
+    is_used = torch.bincount(group) > 0
+    group = (is_used.cumsum(0) - 1)[group]
+    num_groups = int(is_used.sum())
+    smallest, largest = _limits(size, group, num_groups)  # (2, G)
+    origin, end = _limits(centre, group, num_groups)
     cell = torch.maximum(largest / CELLS_PER_OCTAVE, (end - origin) / (CELLS - 1))
 
     def cells(points: Tensor, group: Tensor) -> Tensor:
-        # (n, 2) points in pixels to columns and rows of their groups
-        return ((points - origin[group]) / cell[group]).floor().long()
+        # (2, n) points in pixels to columns and rows of their groups
+        return ((points - origin[:, group]) / cell[:, group]).floor().long()
 
-    column, row = cells(centre, group).unbind(1)
+    column, row = cells(centre, group)
     keys, order = ((group * CELLS + row) * CELLS + column).sort()
     prior_rows = prior_rows[order]
 
     # Groups of a size, and then of a place, that lets the overlap reach low: (K, G)
-    fits = (largest >= low * box_size[:, None]) & (low * smallest <= box_size[:, None])
-    box, group = fits.all(dim=-1).nonzero().unbind(1)
-    reach = (largest[group] + box_size[box]) / 2 * ((1 - low) / (1 + low))
-    first = cells(box_centre[box] - reach, group).clamp(min=0)
-    last = cells(box_centre[box] + reach, group)
-    last = torch.minimum(last, cells(end, torch.arange(len(end)).to(group))[group])
-    near = (first <= last).all(dim=1)
-    box, group, first, last = box[near], group[near], first[near], last[near]
+    sizes = box_size[:, :, None]  # (2, K, 1)
+    fits = (largest[:, None] >= low * sizes) & (low * smallest[:, None] <= sizes)
+    box, group = fits.all(dim=0).nonzero().unbind(1)
+    reach = (largest[:, group] + box_size[:, box]) / 2 * ((1 - low) / (1 + low))
+    first = cells(box_centre[:, box] - reach, group).clamp(min=0)
+    last = cells(box_centre[:, box] + reach, group)
+    last = torch.minimum(last, cells(end, torch.arange(num_groups).to(group))[:, group])
+    near = (first <= last).all(dim=0)
+    box, group, first, last = box[near], group[near], first[:, near], last[:, near]
 
-    for run, row in _count(last[:, 1] - first[:, 1] + 1, chunk_size):
-        key = (group[run] * CELLS + first[run, 1] + row) * CELLS
-        start = torch.searchsorted(keys, key + first[run, 0])
-        stop = torch.searchsorted(keys, key + last[run, 0], right=True)
+    for run, row in _count(last[1] - first[1] + 1, chunk_size):
+        key = (group[run] * CELLS + first[1, run] + row) * CELLS
+        start = torch.searchsorted(keys, key + first[0, run])
+        stop = torch.searchsorted(keys, key + last[0, run], right=True)
         for pair, place in _count(stop - start, chunk_size):
             yield box_rows[box[run[pair]]], prior_rows[start[pair] + place]
 
 
 def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (M, ) of the boxes that have an area, their centres and sizes (M, 2)."""
-    has_area = (boxes[:, :2] < boxes[:, 2:]).all(dim=1) & boxes.isfinite().all(dim=1)
-    rows = has_area.nonzero().squeeze(1)
-    boxes = boxes[rows].double()
-    return rows, (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    """Rows (M, ) of the boxes that have an area, their centres and sizes (2, M)."""
+    left, top, right, bottom = boxes.double().unbind(1)
+    size = torch.stack([right - left, bottom - top])
+    centre = torch.stack([left + right, top + bottom]) / 2
+    rows = ((size > 0) & (size < torch.inf)).all(dim=0).nonzero().squeeze(1)
+    if len(rows) < len(boxes):
+        centre, size = centre[:, rows], size[:, rows]
+    return rows, centre, size
 
 
 def _limits(values: Tensor, group: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Least and greatest (G, 2) in each group, of values (M, 2)."""
-    group = group[:, None].expand_as(values)
-    least = values.new_full((num_groups, 2), torch.inf)
+    """Least and greatest (2, G) in each group, of values (2, M)."""
+    group = group.expand_as(values)
+    least = values.new_full((2, num_groups), torch.inf)
     return (
-        least.scatter_reduce(0, group, values, 'amin'),
-        (-least).scatter_reduce(0, group, values, 'amax'),
+        least.scatter_reduce(1, group, values, 'amin'),
+        (-least).scatter_reduce(1, group, values, 'amax'),
     )
 
 
