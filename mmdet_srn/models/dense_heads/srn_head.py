@@ -735,12 +735,12 @@ class SRNHead(AnchorHead):
         ignored: InstanceData | None,
     ) -> Tensor:
         """Match priors (P, 4); (P, ): -1 ignored, 0 background, i + 1 face i."""
-        assigned = assigner.assign(
-            InstanceData(priors=priors), gt_instances, ignored
-        ).gt_inds
+        pred_instances = InstanceData(priors=priors)
+        if len(gt_instances) or ignored is None:
+            return assigner.assign(pred_instances, gt_instances, ignored).gt_inds
         # MaxIoUAssigner looks at ignored boxes only where there are others.
-        if ignored is not None and not len(gt_instances):
-            assigned[find_ignored(assigner, priors, ignored.bboxes)] = -1
+        assigned = assigner.assign(pred_instances, gt_instances).gt_inds
+        assigned[find_ignored(assigner, priors, ignored.bboxes)] = -1
         return assigned
 
     def _bbox_loss(

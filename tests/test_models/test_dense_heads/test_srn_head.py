@@ -10,7 +10,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-import mmdet_srn  # noqa: F401
+from mmdet_srn.models import SRNHead
 from tests.reference import srn_reference
 
 ASSIGNER = dict(
@@ -415,6 +415,36 @@ def test_ignored_faces_are_no_negatives():
     head.assigner.ignore_iof_thr = head.first_assigner.ignore_iof_thr = -1
     losses = head.loss_by_feat(*outs, [faces(0)], metas(), [everything])
     assert losses['loss_cls_second'] > 0 and losses['loss_cls_first'] > 0
+
+
+@pytest.mark.parametrize('type_', ['GridMaxIoUAssigner', 'MaxIoUAssigner'])
+@pytest.mark.parametrize('wrt_candidates', [True, False])
+def test_an_ignored_box_takes_out_the_same_priors_beside_a_face(type_, wrt_candidates):
+    """And alone, where mmdet's assigner does not look at it."""
+    assigner = TASK_UTILS.build(
+        dict(
+            type=type_,
+            pos_iou_thr=0.5,
+            neg_iou_thr=0.4,
+            match_low_quality=False,
+            ignore_iof_thr=0.5,
+            ignore_wrt_candidates=wrt_candidates,
+        )
+    )
+    grid = TASK_UTILS.build(dict(type='SRNAnchorGenerator', strides=[4, 8, 16]))
+    priors = torch.cat(grid.grid_priors([(12, 16), (6, 8), (3, 4)], device='cpu'))
+    ignored = InstanceData(bboxes=torch.tensor([[20.0, 8.0, 34.0, 26.0]]))
+    alone, beside = (
+        SRNHead._assign(assigner, priors, gts, ignored) == -1
+        for gts in (
+            faces(0),
+            InstanceData(
+                bboxes=priors[:1] + 900, labels=torch.zeros(1, dtype=torch.long)
+            ),
+        )
+    )
+    assert torch.equal(alone, beside)
+    assert 0 < alone.sum() < len(priors)
 
 
 @pytest.mark.parametrize('stc', [(), (0, 1, 2)])
