@@ -28,6 +28,8 @@ def main() -> None:
             args.legend = [
                 f'{log}_{key}' for log in args.json_logs for key in args.keys
             ]
+        # Their logs have no prefixes: widerface/AP is AP.
+        args.keys = [key.split('/')[-1] for key in args.keys]
         validated = set().union(*map(figures_of_validation, args.json_logs))
         for log in logs:
             for epoch in log.values():

@@ -36,12 +36,12 @@ def import_alone(part: str, name: str) -> ModuleType:
         if spec is None or not spec.submodule_search_locations:
             raise ImportError('mmdet_srn is not installed')
         folder = Path(spec.submodule_search_locations[0])
-    path = folder / part / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    # The folder as a package of its own: modules find those beside them, and neither
+    # its __init__ nor mmdet_srn's runs.
+    package = ModuleType(f'mmdet_srn_{part}_alone')
+    package.__path__ = [str(folder / part)]
+    sys.modules[package.__name__] = package
+    return importlib.import_module(f'{package.__name__}.{name}')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -76,6 +76,9 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             # torch's own loads anything
             return lambda content: torch.load(io.BytesIO(content), weights_only=True)
+        if (module, name) == ('_codecs', 'encode'):
+            # Bytes in pickle's protocol 2, mmengine's; no other codec is looked up
+            return lambda text, _: text.encode('latin1')
         if (module, name) in self._ALLOWED:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f'it could run code: it needs {module}.{name}')

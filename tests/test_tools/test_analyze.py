@@ -46,9 +46,17 @@ def test_ap_over_epochs(run, tmp_path, monkeypatch):
 
     original = plt.plot
     monkeypatch.setattr(plt, 'plot', plot)
-    keys = ('--keys', 'AP', 'loss', '--out', tmp_path / 'ap.png', '--backend', 'agg')
+    keys = (
+        '--keys',
+        'widerface/AP',
+        'loss',
+        '--out',
+        tmp_path / 'ap.png',
+        '--backend',
+        'agg',
+    )
     run('analyze_logs', 'plot_curve', log, *keys)
-    assert drawn[f'{log}_AP'] == ([2, 4], [0.2, 0.4])
+    assert drawn[f'{log}_widerface/AP'] == ([2, 4], [0.2, 0.4])
     assert drawn[f'{log}_loss'][0] == [*range(1, 13)]
     assert (tmp_path / 'ap.png').stat().st_size
 
