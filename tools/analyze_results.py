@@ -2,15 +2,16 @@
 
 All of its options hold; nothing is copied from it. It takes from the training how
 images are loaded, and knows LoadImageFromFile alone: LoadSquareCrop, which loads a part
-of an image, gives way to it here. The results, of tools/test.py --out, are a pickle:
-open none but your own.
+of an image, gives way to it here. Results that could run code are refused.
 """
 
 import mmdet.datasets
+import mmengine.fileio
 from mmdet.registry import TRANSFORMS
 
 from mmdet_srn._mmdet_tools import run_mmdet_tool
 from mmdet_srn.datasets.transforms import LoadSquareCrop
+from mmdet_srn.evaluation.prediction_file import read_predictions
 
 
 def loading_pipeline(pipeline: list[dict]) -> list[dict]:
@@ -30,4 +31,5 @@ def loading_pipeline(pipeline: list[dict]) -> list[dict]:
 
 if __name__ == '__main__':
     mmdet.datasets.get_loading_pipeline = loading_pipeline
+    mmengine.fileio.load = read_predictions
     run_mmdet_tool('analysis_tools/analyze_results')

@@ -5,13 +5,10 @@ writes and prints the AP over all faces and by face height.
 """
 
 import argparse
-import io
 import json
-import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import mmdet_srn  # noqa: F401  before cv2, whose images it limits
 
@@ -19,7 +16,6 @@ import mmdet_srn  # noqa: F401  before cv2, whose images it limits
 import cv2
 import matplotlib
 import numpy as np
-import torch
 
 from mmdet_srn.evaluation import FaceAP, ImageFaces, evaluate_face_ap
 from mmdet_srn.evaluation.protocols import UNKNOWN_PROTOCOL, describe_protocol
@@ -53,66 +49,6 @@ def parse_args() -> argparse.Namespace:
         'the one that the results carry',
     )
     return parser.parse_args()
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads what ``mim test --out`` writes, and imports nothing else."""
-
-    _ALLOWED = (
-        ('collections', 'OrderedDict'),
-        ('torch._utils', '_rebuild_tensor_v2'),
-        ('torch', 'Size'),
-        ('numpy', 'ndarray'),
-        ('numpy', 'dtype'),
-        *(
-            (f'{core}.multiarray', name)
-            for core in ('numpy.core', 'numpy._core')  # NumPy 1's and 2's
-            for name in ('_reconstruct', 'scalar')
-        ),
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Gives what a name in the file stands for, if it is harmless."""
-        if (module, name) == ('torch.storage', '_load_from_bytes'):
-            # torch's own loads anything
-            return lambda content: torch.load(io.BytesIO(content), weights_only=True)
-        if (module, name) == ('_codecs', 'encode'):
-            # Bytes in pickle's protocol 2, mmengine's; no other codec is looked up
-            return lambda text, _: text.encode('latin1')
-        if (module, name) in self._ALLOWED:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f'it could run code: it needs {module}.{name}')
-
-
-def read_results(path: Path) -> list[dict]:
-    """Read a file of results without running code from it.
-
-    Args:
-        path (Path): What ``mim test --out`` wrote.
-
-    Returns:
-        list[dict]: The images.
-
-    Raises:
-        SystemExit: If it is none; the message names it.
-    """
-    if path.suffix not in ('.pkl', '.pickle'):
-        raise SystemExit(f'{path} is no .pkl, which mim test --out writes')
-    try:
-        with path.open('rb') as file:
-            results = _Unpickler(file).load()
-    except Exception as error:  # a file of other content can raise anything
-        raise SystemExit(
-            f'{path} holds no results of mim test --out: {error}'
-        ) from None
-    wanted = {'img_path', 'instances', 'pred_instances'}
-    if not isinstance(results, list) or not all(
-        isinstance(each, dict) and wanted <= each.keys() for each in results
-    ):
-        raise SystemExit(f'{path} holds no results of mim test --out')
-    if not results:
-        raise SystemExit(f'{path} holds no images')
-    return results
 
 
 def to_image_faces(result: dict) -> ImageFaces:
@@ -213,7 +149,12 @@ def main() -> None:
     sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
     if not args.results.is_file():
         raise SystemExit(f'{args.results}: no such file (mim test --out writes it)')
-    results = read_results(args.results)
+    try:
+        results = read_predictions(args.results)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    if not all({'img_path', 'instances'} <= result.keys() for result in results):
+        raise SystemExit(f'{args.results} names no images or no annotation')
     args.out.mkdir(parents=True, exist_ok=True)
     images = [to_image_faces(result) for result in results]
     bands = evaluate_face_ap(images)

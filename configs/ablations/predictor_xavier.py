@@ -2,14 +2,14 @@
 # N(0, .01). Then the first refined boxes are noise.
 _base_ = '../srn_r50_fpn_widerface.py'
 
-xavier = dict(type='Xavier', distribution='uniform')
 model = dict(
     bbox_head=dict(
         init_cfg=dict(
-            **xavier,
+            type='Xavier',
+            distribution='uniform',
             layer='Conv2d',
             override=[
-                dict(**xavier, name=name, bias_prob=0.01)
+                dict(type='Xavier', distribution='uniform', name=name, bias_prob=0.01)
                 for name in ('conv_cls', 'conv_cls_first')
             ],
         )
