@@ -22,6 +22,7 @@ from PIL import Image
 from mmdet_srn import FaceDetector
 from mmdet_srn.evaluation import read_results
 from mmdet_srn.inference.folder_lock import lock_folder
+from mmdet_srn.inference.mmdet_backend import MMDetBackend
 from mmdet_srn.inference.sources import Frame
 from tests.test_inference.tiny_model import make_tiny_model
 from tests.test_inference.videos import read_video, write_video
@@ -208,20 +209,13 @@ def test_huge_images(run, folder, monkeypatch, more, seen):
     height, width = 20, 3100
     cv2.imwrite('huge.png', picture(7, height, width))
     shapes = []
-    read = FaceDetector.detect
+    call = MMDetBackend.__call__
 
-    def spy(self, images, *, max_size, **options):
-        backend = self._backend
-        monkeypatch.setattr(
-            self,
-            '_backend',
-            lambda seen, multi: (
-                shapes.extend(i.shape[:2] for i in seen) or backend(seen, multi)
-            ),
-        )
-        return read(self, images, max_size=max_size, **options)
+    def spy(backend, images, *args, **kwargs):
+        shapes.extend(image.shape[:2] for image in images)
+        return call(backend, images, *args, **kwargs)
 
-    monkeypatch.setattr(FaceDetector, 'detect', spy)
+    monkeypatch.setattr(MMDetBackend, '__call__', spy)
     assert run('huge.png', '--no-draw', *more) == 0
     assert shapes == [seen]
     (record,) = records()
