@@ -41,7 +41,7 @@ def claim_of_a_png(width: int, height: int) -> bytes:
     return b'\x89PNG\r\n\x1a\n' + body + chunk(b'IEND', b'')
 
 
-@pytest.mark.parametrize('threshold', [0.05, 0.45, 0.6, 1.0])
+@pytest.mark.parametrize('threshold', [0.05, 0.5, 0.6, 1.0])
 def test_shown_is_what_a_detector_of_that_threshold_finds(
     results, tiny, photo, threshold
 ):

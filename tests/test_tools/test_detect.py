@@ -207,7 +207,7 @@ def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector):
 def test_huge_images(run, folder, monkeypatch, more, seen):
     """They are made smaller for the detector; the boxes are in their own pixels."""
     height, width = 20, 3100
-    cv2.imwrite('huge.png', picture(7, height, width))
+    cv2.imwrite('huge.png', picture(9, height, width))
     shapes = []
     call = MMDetBackend.__call__
 
