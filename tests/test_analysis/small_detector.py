@@ -26,18 +26,18 @@ def write_config(folder: Path, more: str = '') -> Path:
     return path
 
 
-def build(folder: Path, second_step: str = 'auto', **head) -> SingleStageDetector:
+def build(folder: Path, second_step: str = 'auto', **changes) -> SingleStageDetector:
     cfg = Config.fromfile(write_config(folder)).model
-    cfg.bbox_head.update(head)
+    cfg.bbox_head.update(changes)
     cfg.test_cfg.second_step = second_step
     torch.manual_seed(0)
     model = MODELS.build(dict(cfg, _scope_='mmdet'))
     model.init_weights()
-    with torch.no_grad():
-        if model.bbox_head.stc_levels:
-            model.bbox_head.conv_cls_first.weight *= 30
-        model.bbox_head.conv_cls.weight *= 4
-        model.bbox_head.conv_reg.weight *= 0.1
+    head = model.bbox_head
+    if head.stc_levels:
+        nn.init.xavier_uniform_(head.conv_cls_first.weight, gain=30)
+    nn.init.xavier_uniform_(head.conv_cls.weight, gain=4)
+    nn.init.xavier_uniform_(head.conv_reg.weight, gain=0.1)
     return model.eval()
 
 
