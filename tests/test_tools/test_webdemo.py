@@ -150,7 +150,7 @@ def test_what_the_command_line_says(tool, needs_gradio, checkpoint, monkeypatch)
         max_size=2048,
         model='tiny, tiny.pth',
         score_thr=0.5,
-        serve=('127.0.0.1', None, 20),
+        serve=(None, None, 20),
     )
     arguments += ['--host', '0.0.0.0', '--port', '9', '--max-upload', '3']
     arguments += ['--max-size', '0', '--score-thr', '0.25']

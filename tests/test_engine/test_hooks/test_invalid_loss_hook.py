@@ -28,6 +28,7 @@ def test_diverging_run_stops_with_all_that_helps(data, tmp_path, earlier):
         train_dataloader__sampler__shuffle=False,
         optim_wrapper__optimizer__lr=1e20,
     )
+    cfg.param_scheduler = []
     if earlier:  # for an epoch, two iterations, before
         harmless = dict(factor=1e-30, by_epoch=False, begin=0, end=3)
         cfg.param_scheduler = [dict(type='ConstantLR', **harmless)]
