@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         Exit status.
     """
     args = parse_args(argv)
-    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
+    sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     cfg = Config.fromfile(find_config(args.config))
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))

@@ -355,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status.
     """
     args = parse_args(argv)
-    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
+    sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     not_searched = NotSearched()
     try:
         detector, sources = set_up(args, not_searched)

@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         int: Exit status: 1 if it failed, or if the file finds other boxes.
     """
     args = parse_args(argv)
-    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
+    sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     try:
         metadata = export_onnx(
             args.config, args.checkpoint, args.out, args.form, args.cfg_options

@@ -147,7 +147,7 @@ def plot_losses(log: Path, path: Path) -> None:
 def main() -> None:
     """Write the pictures, print the table."""
     args = parse_args()
-    sys.stdout.reconfigure(errors='surrogateescape')  # names that are not UTF-8
+    sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     if not args.results.is_file():
         raise SystemExit(f'{args.results}: no such file (mim test --out writes it)')
     try:
