@@ -30,6 +30,7 @@ WEBCAM = Source('webcam', '0', PurePath('webcam_0'))
 def faces(number: int, seed: int = 0) -> FaceDetections:
     rng = np.random.default_rng(seed)
     bboxes = rng.uniform(-5, 100, (number, 4)).astype(np.float32)
+    bboxes[:, 2:] += bboxes[:, :2] + 5  # x2 > x1, y2 > y1
     scores = np.sort(rng.uniform(size=number).astype(np.float32))[::-1]
     return FaceDetections(bboxes, scores, 96, 64)
 
