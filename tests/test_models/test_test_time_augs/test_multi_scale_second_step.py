@@ -27,13 +27,11 @@ def detector(second_step, deferred_levels=(0, 1, 2)):
     )
     cfg.bbox_head.update(in_channels=8, feat_channels=8)
     cfg.test_cfg = ConfigDict(cfg.test_cfg, second_step=second_step)
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     model = MODELS.build(dict(cfg, _scope_='mmdet'))
     model.init_weights()
-    with torch.no_grad():
-        model.bbox_head.conv_cls_first.weight *= 30
-        model.bbox_head.conv_cls.weight *= 4
-        model.bbox_head.conv_reg.weight *= 0.1
+    for name, gain in dict(conv_cls_first=30, conv_cls=4, conv_reg=0.1).items():
+        torch.nn.init.xavier_uniform_(getattr(model.bbox_head, name).weight, gain)
     return model.eval()
 
 
