@@ -36,6 +36,7 @@ from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 from mmdet_srn.evaluation.mat_file import load_mat
 from mmdet_srn.evaluation.wider_face_results import read_results
 from mmdet_srn.inference.images import read_image
+from tests.test_inference.constant_onnx import SETTINGS, write_onnx
 
 MARK = 'the_file_ran_code'
 SECONDS = 10
@@ -128,24 +129,14 @@ def _checkpoints() -> list[bytes]:
 
 
 def _onnx_metadata() -> list[bytes]:
-    settings = dict(
-        format=1,
-        form='detections',
-        score_thr=0.0,
-        iou_threshold=0.4,
-        nms_offset=0,
-        max_per_img=10,
-        resize=[dict(type='Resize', scale=[64, 64], keep_ratio=True)],
-    )
+    resize = dict(type='Resize', scale=[64, 64], keep_ratio=True)
+    settings = {**SETTINGS, 'resize': [resize]}
     hostile = {**settings, 'resize': [dict(type='os.mkdir', path=MARK)]}
     return [json.dumps(s).encode() for s in (settings, hostile)]
 
 
 def _read_onnx(path: Path) -> None:
     """A file with this metadata: one line of JSON, or else one text for all."""
-    import onnx
-
-    from mmdet_srn.deploy.onnx_runner import PREFIX
     from mmdet_srn.inference.onnx_backend import OnnxBackend
 
     data = path.read_bytes().decode(errors='replace')
@@ -154,21 +145,7 @@ def _read_onnx(path: Path) -> None:
         texts = {str(k): json.dumps(v) for k, v in settings.items()}
     except (ValueError, AttributeError, RecursionError):
         texts = dict.fromkeys(('format', 'form', 'resize'), data)
-    graph = onnx.parser.parse_graph("""
-        empty (uint8[N, H, W, 3] images)
-        => (float[1, 1, 4] boxes, float[1, 1] scores, int64[1] counts) {
-            counts = Constant <value = int64[1] {0}> ()
-            zero = Constant <value = float {0}> ()
-            one = Constant <value = int64[3] {1, 1, 4}> ()
-            two = Constant <value = int64[2] {1, 1}> ()
-            boxes = Expand (zero, one)
-            scores = Expand (zero, two)
-        }""")
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9
-    )
-    onnx.helper.set_model_props(model, {PREFIX + k: v for k, v in texts.items()})
-    onnx.save(model, path)
+    write_onnx(path, texts)
     OnnxBackend(path)
 
 

@@ -4,36 +4,16 @@ import sys
 import pytest
 
 from mmdet_srn.inference.onnx_backend import OnnxBackend, _provider, _resize
+from tests.test_inference.constant_onnx import SETTINGS, write_onnx
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 
-GOOD = dict(
-    format=1,
-    form='detections',
-    score_thr=0.0,
-    iou_threshold=0.4,
-    nms_offset=0,
-    max_per_img=10,
-    resize=[],
-)
-
 
 def write(path, **changes):
-    graph = onnx.parser.parse_graph("""g (uint8[n, h, w, 3] images)
-        => (float[n, k, 4] boxes, float[n, k] scores, int64[n] counts) {
-            boxes = Constant <value = float[1, 1, 4] {0, 0, 1, 1}> ()
-            scores = Constant <value = float[1, 1] {1}> ()
-            counts = Constant <value = int64[1] {1}> ()
-        }""")
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid('', 18)], ir_version=9
-    )
-    values = {k: json.dumps(v) for k, v in (GOOD | changes).items() if v is not None}
-    values = {f'mmdet_srn.{k}': v.replace('"BAD"', '{bad') for k, v in values.items()}
-    onnx.helper.set_model_props(model, values)
-    onnx.save(model, path)
-    return path
+    values = {k: json.dumps(v) for k, v in (SETTINGS | changes).items()}
+    values = {k: v.replace('"BAD"', '{bad') for k, v in values.items() if v != 'null'}
+    return write_onnx(path, values)
 
 
 @pytest.mark.parametrize(
