@@ -3,39 +3,43 @@
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import autocast_box_type
 
 from .load_square_crop import LoadSquareCrop
+from .random_square_crop import add_homography
 
 
 @TRANSFORMS.register_module()
 class LoadDataAnchorCrop(LoadSquareCrop):
-    """Load a square in which a random face has about the size of a random anchor.
+    """Load a square in which a random face is about as large as a random anchor.
 
     Tang et al., "PyramidBox: A Context-assisted Single Shot Face Detector", ECCV 2018,
-    section 3.4: a face of the image is picked, and the anchor scale nearest to its
-    size; then one of the scales from the smallest to the one after the nearest, and
-    from half to twice that scale the size that the face gets. Most faces shrink. The
-    square, of the output's size after that, holds the face. In place of
-    :class:`LoadSquareCrop`, whose draw it makes where it does not sample::
+    section 3.4: pick a face of the image and find the anchor scale nearest to its
+    size; pick one of the scales from the smallest to the one after the nearest; the
+    face gets a size from half to twice that scale. Most faces shrink. It replaces
+    :class:`LoadSquareCrop` and crops as that does where it does not sample::
 
         train_dataloader.dataset.pipeline.1.type=LoadDataAnchorCrop
 
-    A face's size is the square root of its area. What the paper leaves open is our
-    choice: the square keeps within the photograph where it can, and holds all of the
+    A face's size is the square root of its area. Where the paper leaves it open we
+    choose: the square stays within the photograph where it can, and holds all of the
     photograph where it is larger; a face never gets larger than the square.
 
     Small faces shrink, too, some to less than a pixel. They match no anchor then.
 
+    Where the square is at least twice as large as the output, blocks of 2 x 2 pixels
+    are averaged, from four times on 4 x 4, and so on: the square around a face that
+    shrinks to a fiftieth would not fit in memory.
+
     Args:
         size: See :class:`LoadSquareCrop`; the paper's is 640.
-        prob: Probability of sampling so. Defaults to 0.5, as the paper's authors have
-            it in their code.
+        prob: Probability of sampling. Defaults to 0.5, as in the authors' code.
         anchor_scales: Anchor sizes in pixels, ascending. Defaults to the paper's; the
             sides of SRN's anchors go from 7 to 405.
-        **kwargs: See :class:`LoadSquareCrop`. ``reduce=False`` is refused: the square
-            around a face that shrinks to a fiftieth would not fit in memory.
+        **kwargs: See :class:`LoadSquareCrop`.
     """
 
     _shown = (*LoadSquareCrop._shown, 'prob', 'anchor_scales')
@@ -54,49 +58,74 @@ class LoadDataAnchorCrop(LoadSquareCrop):
             raise ValueError(f'anchor_scales must be ascending, not {anchor_scales}')
         if anchor_scales[0] <= 0:
             raise ValueError(f'anchor_scales must be positive, not {anchor_scales}')
-        if not self.reduce:
-            raise ValueError('LoadDataAnchorCrop needs reduce=True')
         self.prob = prob
         self.anchor_scales = tuple(anchor_scales)
 
     def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
-        """The square around a random face, or else LoadSquareCrop's."""
+        """Draw the square around a random face, or else LoadSquareCrop's."""
         proper = faces[(faces[:, 2:] > faces[:, :2]).all(axis=1)]
         if not len(proper) or np.random.uniform(0, 1) >= self.prob:
-            return super()._draw(height, width, faces)
+            left, top, side = super()._draw(height, width, faces)
+            step = self._step(side)
+            return left // step * step, top // step * step, side // step * step
         x1, y1, x2, y2 = proper[np.random.randint(len(proper))].tolist()
         face = math.sqrt((x2 - x1) * (y2 - y1))
-        side = round(self.size * face / self._random_target(face))
-        _, _, side = self._on_grid(0, 0, max(1, side))
+        side = max(1, round(self.size * face / self._random_target(face)))
         step = self._step(side)
+        side = side // step * step
         left = _random_start(x1, x2, side, width, step)
         top = _random_start(y1, y2, side, height, step)
         return left, top, side
 
     def _random_target(self, face: float) -> float:
-        """The size in pixels of the output that a face of a size shall get."""
+        """Draw the size in the output, in pixels, of a face of a given size."""
         scales = self.anchor_scales
         nearest = int(np.argmin(np.abs(np.array(scales) - face)))
         last = min(nearest + 1, len(scales) - 1)
         scale = scales[np.random.randint(last + 1)]
         return min(np.random.uniform(scale / 2, scale * 2), self.size)
 
+    def _step(self, side: int) -> int:
+        """Side of the blocks: the largest power of 2 that leaves the output's size."""
+        return 1 << max(0, (side // self.size).bit_length() - 1)
+
+    @autocast_box_type()
+    def transform(self, results: dict) -> dict | None:
+        """Load as LoadSquareCrop does, then average blocks of pixels."""
+        if super().transform(results) is None:
+            return None
+        x, y, side = results['part_in_square']
+        step = self._step(side)
+        if step == 1:
+            return results
+        height, width = results['img_shape']
+        below, right = -height % step, -width % step
+        # The last row and column are repeated to fill the last blocks.
+        image = cv2.copyMakeBorder(
+            results['img'], 0, below, 0, right, cv2.BORDER_REPLICATE
+        )
+        size = ((width + right) // step, (height + below) // step)
+        results['img'] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        results['img_shape'] = size[::-1]
+        results['scale_factor'] = (1 / step, 1 / step)
+        results['part_in_square'] = (x // step, y // step, side // step)
+        add_homography(results, 1 / step, 0, 0)
+        if results.get('gt_bboxes') is not None:
+            results['gt_bboxes'].rescale_((1 / step, 1 / step))
+        return results
+
 
 def _random_start(low: float, high: float, side: int, length: int, step: int) -> int:
-    """Where the square starts along one side of the photograph; a multiple of step.
+    """Draw where the square starts along one side of the photograph.
 
-    Args:
-        low: Where the face starts.
-        high: Where it ends.
-        side: Side of the square.
-        length: Of the photograph.
-        step: Grid of the squares.
+    ``low`` and ``high`` are the face's ends, ``length`` is the photograph's; the start
+    is a multiple of ``step``.
     """
-    # Holds the face; if that is longer than the square, both have one middle.
+    # The square holds the face; if that is longer, both have the same middle.
     first, last = high - side, low
     if first > last:
         first = last = (low + high - side) / 2
-    # Inside the photograph, or all of it; faces beyond its edge overrule that.
+    # Inside the photograph, or all of it; faces beyond its edge take precedence.
     inner, outer = sorted((0, length - side))
     if max(first, inner) <= min(last, outer):
         first, last = max(first, inner), min(last, outer)
