@@ -205,7 +205,7 @@ def summarize(root: Path, reports: Sequence[checks.SplitReport], status: int) ->
             report.split.name: dict(
                 annotation=str(report.split.annotation),
                 images=str(report.split.images),
-                compared_with_official=report.split.official is not None,
+                compared_with_official=report.split.num_images is not None,
                 numbers=report.numbers,
                 ranges=report.ranges,
                 findings=report.findings,

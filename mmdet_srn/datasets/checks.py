@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -77,97 +78,79 @@ KINDS = {
 }
 
 
-class Official(NamedTuple):
-    """Where a split of WIDER FACE lies, and how much it holds.
-
-    Attributes:
-        annotation: The text file, below the data set's root.
-        images: The images' folder, below the root.
-        num_images: Number of images.
-        num_boxes: Number of boxes; None if the annotation is withheld. An image
-            without faces counts as one: for the row of zeros after its count, as in
-            the official evaluation's ground truth.
-    """
-
-    annotation: str
-    images: str
-    num_images: int
-    num_boxes: int | None
-
-
-#: The official splits. The numbers are the WIDER FACE page's and the ground truth's.
-OFFICIAL = {
-    name: Official(f'wider_face_split/wider_face_{file}', f'WIDER_{name}/images', *size)
-    for name, file, *size in (
-        ('train', 'train_bbx_gt.txt', 12_880, 159_424),
-        ('val', 'val_bbx_gt.txt', 3_226, 39_708),
-        ('test', 'test_filelist.txt', 16_097, None),
-    )
-}
-
-
 class Split(NamedTuple):
-    """A part of a data set.
+    """A part of a data set, and what it must hold if it is WIDER FACE's.
 
     Attributes:
         name: Its name.
         annotation: The text file, or COCO's JSON.
         images: The images' folder.
-        official: What it must hold; None for any number of images and boxes.
+        num_images: Official number of images; None for any number.
+        num_boxes: Official number of boxes; None if the annotation is withheld. An
+            image without faces counts as one: for the row of zeros after its count, as
+            in the official evaluation's ground truth.
     """
 
     name: str
     annotation: Path
     images: Path
-    official: Official | None = None
+    num_images: int | None = None
+    num_boxes: int | None = None
+
+
+#: The official splits, below the data set's root. The numbers are the WIDER FACE page's
+#: and the ground truth's.
+OFFICIAL = {
+    name: Split(
+        name,
+        Path(f'wider_face_split/wider_face_{file}'),
+        Path(f'WIDER_{name}/images'),
+        *numbers,
+    )
+    for name, file, *numbers in (
+        ('train', 'train_bbx_gt.txt', 12_880, 159_424),
+        ('val', 'val_bbx_gt.txt', 3_226, 39_708),
+        ('test', 'test_filelist.txt', 16_097),
+    )
+}
 
 
 class ImageFacts(NamedTuple):
-    """What a file turned out to be.
+    """What a file turned out to be."""
 
-    Attributes:
-        error: Why the file is no whole image; '' if it is one.
-        width: Width in pixels as OpenCV, and so training, decodes the image: after
-            the rotation that its EXIF tag asks for; 0 with an error.
-        height: Height likewise.
-        format: Pillow's name of the file format, such as 'JPEG'; '' if unknown.
-        mode: Pillow's name of the pixel format, such as 'RGB', 'L' (grey) or 'CMYK'.
-        orientation: The EXIF orientation, 1 (upright) to 8.
-        warning: First line of the decoder's complaints about an image that it
-            decodes; nothing else shows damage in the middle of a JPEG file.
-        digest: Hash of the file's bytes.
-    """
-
+    #: Why it is no whole image; '' if it is one.
     error: str = ''
+    #: Pixels, after the rotation that the EXIF tag asks for; 0 with an error.
     width: int = 0
     height: int = 0
+    #: Pillow's names, such as 'JPEG' and 'CMYK'.
     format: str = ''
     mode: str = ''
+    #: The EXIF orientation, 1 (upright) to 8.
     orientation: int = 1
+    #: First line of the decoder's complaints about an image that it decodes; nothing
+    #: else shows damage in the middle of a JPEG file.
     warning: str = ''
+    #: Hash of the file's bytes.
     digest: str = ''
 
 
 @dataclass
 class SplitReport:
-    """What was found out about a split.
-
-    Attributes:
-        split: The split.
-        records: The annotation's images; empty if it could not be read.
-        sizes: Path -> width and height that the annotation gives; empty for text.
-        ids: For each image the ids of its faces in COCO's JSON; empty for text.
-        numbers: Name -> number, of images, boxes and so on.
-        ranges: Name -> minimum, median and maximum, in pixels.
-        findings: Name of a kind in :data:`KINDS` -> one line each.
-    """
+    """What was found out about a split."""
 
     split: Split
+    #: The annotation's images; empty if it could not be read.
     records: list[ImageRecord] = field(default_factory=list)
+    #: Path -> width and height that COCO's JSON gives.
     sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    #: For each image the ids of its faces in COCO's JSON.
     ids: list[list[int | str]] = field(default_factory=list)
+    #: Name -> number, of images, boxes and so on.
     numbers: dict[str, int] = field(default_factory=dict)
+    #: Name -> minimum, median and maximum, in pixels.
     ranges: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    #: Name of a kind in KINDS -> one line each.
     findings: dict[str, list[str]] = field(
         default_factory=lambda: {name: [] for name in KINDS}
     )
@@ -190,21 +173,16 @@ def find_splits(root: Path, custom: bool, names: Iterable[str] = ()) -> list[Spl
         names: The splits wanted, of :data:`OFFICIAL`. Defaults to train, val, and
             test if its images are there; for a custom data set to what is there.
     """
-    splits = [
-        Split(name, root / entry.annotation, root / entry.images, entry)
-        for name, entry in OFFICIAL.items()
-    ]
-
-    def wanted(split: Split) -> bool:
-        if names:
-            return split.name in names
+    found = []
+    for name, annotation, images, *numbers in OFFICIAL.values():
+        annotation, images = root / annotation, root / images
+        wanted = name in names if names else images.exists()
         # wider_face_split.zip holds the test split's file list in any case.
-        if split.name != 'test' and (not custom or split.annotation.exists()):
-            return True
-        return split.images.exists()
-
-    found = filter(wanted, splits)
-    return [split._replace(official=None) if custom else split for split in found]
+        if not names and name != 'test':
+            wanted = not custom or annotation.exists() or images.exists()
+        if wanted:
+            found.append(Split(name, annotation, images, *([] if custom else numbers)))
+    return found
 
 
 def read_split(split: Split, classes: Sequence[str] = ('face',)) -> SplitReport:
@@ -291,16 +269,12 @@ def scan_images(
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent process, and go when it is gone."""
+    """Leave Ctrl-C to the parent process, and end when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+    follow = lambda: (parent.join(), os._exit(1))  # noqa: E731
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def check_image(path: str) -> ImageFacts | None:
@@ -358,18 +332,12 @@ def displayed_size(path: str) -> tuple[int, int] | None:
 
 @contextmanager
 def _opencv_limits() -> Iterator[None]:
-    """Let Pillow read what OpenCV, and so training, reads."""
-    limit = Image.MAX_IMAGE_PIXELS
+    """Let Pillow read what OpenCV, and so training, reads, without warnings."""
     # Pillow stops at twice this number, OpenCV at 2 ** 30 pixels.
-    Image.MAX_IMAGE_PIXELS = 1 << 29
-    try:
-        # Pillow warns of broken EXIF data and of very large images; only the pixels
-        # count.
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    limit = patch.object(Image, 'MAX_IMAGE_PIXELS', 1 << 29)
+    with limit, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 
 def _message(error: Exception) -> str:
@@ -404,8 +372,8 @@ def check_split(report: SplitReport, facts: Mapping[str, ImageFacts]) -> None:
         _check_images(report, found)
     sizes = [(0, 0) if fact is None else fact[1:3] for fact in found]
     _check_boxes(report, np.array(sizes, np.int64))
-    if (official := report.split.official) is not None:
-        _check_counts(report, official)
+    if report.split.num_images is not None:
+        _check_counts(report)
 
 
 def find_same_files(
@@ -504,18 +472,17 @@ def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
         report.ranges['box height'] = _range(rows[good, 3])
 
 
-def _check_counts(report: SplitReport, official: Official) -> None:
-    name, boxes = report.split.name, report.numbers['boxes']
-    if len(report.records) != official.num_images:
-        report.findings['counts'].append(
-            f'{len(report.records)} images listed for {name}, official are '
-            f'{official.num_images}'
-        )
+def _check_counts(report: SplitReport) -> None:
+    name, _, _, num_images, num_boxes = report.split
+    images, boxes = len(report.records), report.numbers['boxes']
+    counts = report.findings['counts']
+    if images != num_images:
+        counts.append(f'{images} images listed for {name}, official are {num_images}')
     empty = sum(not len(record.faces) for record in report.records)
-    if official.num_boxes not in (None, boxes, boxes + empty):
-        report.findings['counts'].append(
-            f'{boxes} boxes listed for {name}, official are {official.num_boxes}, '
-            'with one for each image without faces'
+    if num_boxes not in (None, boxes, boxes + empty):
+        counts.append(
+            f'{boxes} boxes listed for {name}, official are {num_boxes}, with one for '
+            'each image without faces'
         )
 
 

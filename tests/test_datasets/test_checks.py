@@ -19,7 +19,6 @@ from mmdet_srn.datasets.checks import (
     LAYOUT,
     OFFICIAL,
     ImageFacts,
-    Official,
     Split,
     SplitReport,
     check_image,
@@ -291,8 +290,7 @@ def test_no_face_to_find(split):
     ],
 )
 def test_official_counts(split, num_images, num_boxes, lines):
-    official = Official('gt.txt', 'images', num_images, num_boxes)
-    report = _check(split._replace(official=official))
+    report = _check(split._replace(num_images=num_images, num_boxes=num_boxes))
     found = report.findings['counts']
     assert len(found) == len(lines)
     for line, expected in zip(found, lines, strict=True):
@@ -301,7 +299,7 @@ def test_official_counts(split, num_images, num_boxes, lines):
 
 
 def test_official_numbers():
-    numbers = {name: official[2:] for name, official in OFFICIAL.items()}
+    numbers = {name: split[3:] for name, split in OFFICIAL.items()}
     assert numbers == dict(
         train=(12_880, 159_424), val=(3_226, 39_708), test=(16_097, None)
     )
@@ -357,8 +355,8 @@ def test_which_splits(tmp_path):
     assert _names(tmp_path, False) == ['train', 'val']
     (tmp_path / 'WIDER_test/images').mkdir(parents=True)
     assert _names(tmp_path, False) == ['train', 'val', 'test']
-    assert all(split.official for split in find_splits(tmp_path, False))
-    assert not any(split.official for split in find_splits(tmp_path, True))
+    assert all(split.num_images for split in find_splits(tmp_path, False))
+    assert not any(split.num_images for split in find_splits(tmp_path, True))
 
 
 @pytest.fixture
