@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 from mmdet.datasets import CocoDataset
-from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine import fileio
 from mmengine.logging import print_log
@@ -50,10 +49,7 @@ class FaceCocoDataset(CocoDataset):
         data = fileio.get(self.ann_file, backend_args=self.backend_args)
         content = parse_coco_json(data, self.ann_file)
         self._verdicts: Counter[str] = Counter()
-        # CocoDataset reads the file through this; once is enough.
-        self.COCOAPI = lambda path: _coco(content)
         data_list = super().load_data_list()
-        del self.COCOAPI
         self._report_faces(content, data_list)
         if self.backend_args is None:
             self._report_sizes(data_list)
@@ -120,16 +116,6 @@ class FaceCocoDataset(CocoDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-
-
-def _coco(content: dict[str, Any]) -> COCO:
-    """Index an annotation as mmdet does."""
-    coco = COCO()
-    coco.dataset = content
-    coco.createIndex()
-    # COCO's constructor sets these before there is anything in them.
-    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
-    return coco
 
 
 def _to_find(info: dict) -> bool:

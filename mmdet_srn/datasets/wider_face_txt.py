@@ -107,19 +107,15 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         filter_cfg: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        if invalid_faces not in ('keep', 'ignore', 'drop'):
-            raise ValueError(
-                "invalid_faces must be 'keep', 'ignore' or 'drop', "
-                f'not {invalid_faces!r}'
-            )
-        if degenerate_boxes not in ('ignore', 'drop'):
-            raise ValueError(
-                f"degenerate_boxes must be 'ignore' or 'drop', not {degenerate_boxes!r}"
-            )
+        for name, value, known in (
+            ('invalid_faces', invalid_faces, ('keep', 'ignore', 'drop')),
+            ('degenerate_boxes', degenerate_boxes, ('ignore', 'drop')),
+        ):
+            if value not in known:
+                raise ValueError(f'{name} must be one of {known}, not {value!r}')
         if unknown := set(filter_cfg or ()) - _FILTERS:
-            raise ValueError(
-                f'filter_cfg knows {sorted(_FILTERS)}, not {sorted(unknown)}'
-            )
+            names = sorted(_FILTERS)
+            raise ValueError(f'filter_cfg knows {names}, not {sorted(unknown)}')
         self.invalid_faces = invalid_faces
         self.degenerate_boxes = degenerate_boxes
         super().__init__(*args, filter_cfg=filter_cfg, **kwargs)

@@ -298,13 +298,6 @@ def test_official_counts(split, num_images, num_boxes, lines):
     assert (COUNTS in report.statuses()) == bool(lines)
 
 
-def test_official_numbers():
-    numbers = {name: split[3:] for name, split in OFFICIAL.items()}
-    assert numbers == dict(
-        train=(12_880, 159_424), val=(3_226, 39_708), test=(16_097, None)
-    )
-
-
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -443,12 +436,6 @@ def test_size_is_that_of_training(picture, tmp_path, orientation):
     assert (facts.width, facts.height) == (
         (120, 160) if 5 <= orientation <= 8 else (160, 120)
     )
-
-
-def test_digest_is_of_the_bytes(picture, tmp_path):
-    first = _check_bytes(tmp_path, _encode(picture)).digest
-    assert _check_bytes(tmp_path, _encode(picture)).digest == first
-    assert _check_bytes(tmp_path, _encode(picture, quality=50)).digest != first
 
 
 def test_as_large_as_opencv_reads(tmp_path, monkeypatch):

@@ -184,12 +184,6 @@ def test_without_linux(tool, root, monkeypatch):
     assert tool.main([str(root), '--custom']) == 0
 
 
-def test_splits(tool, root, capsys):
-    _remove(root)
-    assert _run(tool, root, '--custom', '--splits', 'val') == 0
-    assert _rows(capsys.readouterr().out)[''] == ['val']
-
-
 def test_list(tool, root, capsys):
     boxes = ''.join(f'{x} 9 0 9 {REST}\n' for x in range(9))
     _annotation(root, 'val').write_text(f'1--B/b.jpg\n10\n{boxes}1 1 9 8 {REST}\n')

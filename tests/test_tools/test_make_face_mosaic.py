@@ -265,14 +265,15 @@ def test_missing_scikit_image(tool, tmp_path, monkeypatch, capsys):
 
 
 def test_missing_or_odd_material(tool, tmp_path):
-    with pytest.raises(tool.MosaicError, match='lfw_subset.npy is missing'):
-        tool.load_sources(tmp_path)
-    np.save(tmp_path / 'lfw_subset.npy', np.zeros((200, 24, 25)))
-    with pytest.raises(tool.MosaicError, match='200 crops of 25x25'):
-        tool.load_sources(tmp_path)
-    np.save(tmp_path / 'lfw_subset.npy', np.zeros((200, 25, 25)))
-    with pytest.raises(tool.MosaicError, match='astronaut.png is missing'):
-        tool.load_sources(tmp_path)
+    for shape, message in (
+        (None, 'lfw_subset.npy is missing'),
+        ((200, 24, 25), '200 crops of 25x25'),
+        ((200, 25, 25), 'astronaut.png is missing'),
+    ):
+        if shape:
+            np.save(tmp_path / 'lfw_subset.npy', np.zeros(shape))
+        with pytest.raises(tool.MosaicError, match=message):
+            tool.load_sources(tmp_path)
 
 
 @pytest.mark.parametrize(

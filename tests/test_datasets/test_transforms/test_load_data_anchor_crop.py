@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from mmdet_srn.datasets import LoadDataAnchorCrop, LoadSquareCrop, PlaceInSquare
+from mmdet_srn.datasets import LoadDataAnchorCrop, PlaceInSquare
 from tests.reference.naive_pipeline import build, info, photograph, run, write
 
 SCALES = (16, 32, 64, 128, 256, 512)
@@ -44,12 +44,6 @@ def test_sizes_of_the_paper(face, scales):
             np.clip([(size - s / 2) / (1.5 * s) for s in wrong], 0, 1), axis=0
         )
         assert kstest(targets, within).pvalue < 1e-4
-
-
-def test_no_face_gets_larger_than_the_square():
-    crop = LoadDataAnchorCrop(100)
-    targets = [crop._random_target(400) for _ in range(200)]
-    assert max(targets) == 100
 
 
 @settings(max_examples=150, deadline=None)
@@ -182,20 +176,6 @@ def test_without_a_face_it_is_the_other_crop(folder, boxes, flags):
         results = run(steps, info(path, boxes, flags), {name: 5})
         drawn.append(results['homography_matrix'].tolist())
     assert drawn[0] == drawn[1]
-
-
-def test_prob_zero_is_the_other_crop(folder):
-    path = write(folder / 'one.jpg', photograph(120, 180))
-    results = info(path, [(50, 50, 80, 90)])
-    (load,) = build(dict(type='LoadAnnotations', with_bbox=True))
-    for seed in range(5):
-        np.random.seed(seed)
-        sampled = LoadDataAnchorCrop(130, prob=0)(load(dict(results)))
-        np.random.seed(seed)
-        np.random.uniform()  # whether to sample
-        other = LoadSquareCrop(130)(load(dict(results)))
-        np.testing.assert_array_equal(sampled['img'], other['img'])
-        assert sampled['part_in_square'] == other['part_in_square']
 
 
 @pytest.mark.parametrize(
