@@ -3,13 +3,10 @@
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from mmdet.registry import TRANSFORMS
-from mmdet.structures.bbox import autocast_box_type
 
 from .load_square_crop import LoadSquareCrop
-from .random_square_crop import add_homography
 
 
 @TRANSFORMS.register_module()
@@ -30,16 +27,13 @@ class LoadDataAnchorCrop(LoadSquareCrop):
 
     Small faces shrink, too, some to less than a pixel. They match no anchor then.
 
-    Where the square is at least twice as large as the output, blocks of 2 x 2 pixels
-    are averaged, from four times on 4 x 4, and so on: the square around a face that
-    shrinks to a fiftieth would not fit in memory.
-
     Args:
         size: See :class:`LoadSquareCrop`; the paper's is 640.
         prob: Probability of sampling. Defaults to 0.5, as in the authors' code.
         anchor_scales: Anchor sizes in pixels, ascending. Defaults to the paper's; the
             sides of SRN's anchors go from 7 to 405.
-        **kwargs: See :class:`LoadSquareCrop`.
+        **kwargs: See :class:`LoadSquareCrop`. ``reduce=False`` is refused: the square
+            around a face that shrinks to a fiftieth would not fit in memory.
     """
 
     _shown = (*LoadSquareCrop._shown, 'prob', 'anchor_scales')
@@ -58,6 +52,8 @@ class LoadDataAnchorCrop(LoadSquareCrop):
             raise ValueError(f'anchor_scales must be ascending, not {anchor_scales}')
         if anchor_scales[0] <= 0:
             raise ValueError(f'anchor_scales must be positive, not {anchor_scales}')
+        if not self.reduce:
+            raise ValueError('LoadDataAnchorCrop needs reduce=True')
         self.prob = prob
         self.anchor_scales = tuple(anchor_scales)
 
@@ -65,14 +61,12 @@ class LoadDataAnchorCrop(LoadSquareCrop):
         """Draw the square around a random face, or else LoadSquareCrop's."""
         proper = faces[(faces[:, 2:] > faces[:, :2]).all(axis=1)]
         if not len(proper) or np.random.uniform(0, 1) >= self.prob:
-            left, top, side = super()._draw(height, width, faces)
-            step = self._step(side)
-            return left // step * step, top // step * step, side // step * step
+            return super()._draw(height, width, faces)
         x1, y1, x2, y2 = proper[np.random.randint(len(proper))].tolist()
         face = math.sqrt((x2 - x1) * (y2 - y1))
-        side = max(1, round(self.size * face / self._random_target(face)))
+        side = round(self.size * face / self._random_target(face))
+        _, _, side = self._on_grid(0, 0, max(1, side))
         step = self._step(side)
-        side = side // step * step
         left = _random_start(x1, x2, side, width, step)
         top = _random_start(y1, y2, side, height, step)
         return left, top, side
@@ -84,35 +78,6 @@ class LoadDataAnchorCrop(LoadSquareCrop):
         last = min(nearest + 1, len(scales) - 1)
         scale = scales[np.random.randint(last + 1)]
         return min(np.random.uniform(scale / 2, scale * 2), self.size)
-
-    def _step(self, side: int) -> int:
-        """Side of the blocks: the largest power of 2 that leaves the output's size."""
-        return 1 << max(0, (side // self.size).bit_length() - 1)
-
-    @autocast_box_type()
-    def transform(self, results: dict) -> dict | None:
-        """Load as LoadSquareCrop does, then average blocks of pixels."""
-        if super().transform(results) is None:
-            return None
-        x, y, side = results['part_in_square']
-        step = self._step(side)
-        if step == 1:
-            return results
-        height, width = results['img_shape']
-        below, right = -height % step, -width % step
-        # The last row and column are repeated to fill the last blocks.
-        image = cv2.copyMakeBorder(
-            results['img'], 0, below, 0, right, cv2.BORDER_REPLICATE
-        )
-        size = ((width + right) // step, (height + below) // step)
-        results['img'] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        results['img_shape'] = size[::-1]
-        results['scale_factor'] = (1 / step, 1 / step)
-        results['part_in_square'] = (x // step, y // step, side // step)
-        add_homography(results, 1 / step, 0, 0)
-        if results.get('gt_bboxes') is not None:
-            results['gt_bboxes'].rescale_((1 / step, 1 / step))
-        return results
 
 
 def _random_start(low: float, high: float, side: int, length: int, step: int) -> int:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 from mmdet.registry import TRANSFORMS
@@ -32,6 +33,13 @@ class LoadSquareCrop(RandomSquareCrop):
     the black around it, and the boxes are in its pixels, unclipped. Steps there may
     change pixels and flip; they must not resize, move or cut.
 
+    Where the square is at least twice as large as the output, blocks of 2 x 2 pixels
+    are averaged before all else, from four times on 4 x 4, and so on. The result has
+    no fewer pixels than the output, and the square lies on the grid of these blocks.
+    That takes less time than the naive order, and averages do not alias as bilinear
+    interpolation does; ``reduce=False`` gives the naive order's pixels exactly. Crops
+    of 1024 from WIDER FACE, whose photographs are 1024 pixels wide, are never reduced.
+
     It reads img_path and, if there, gt_bboxes, gt_bboxes_labels and gt_ignore_flags. It
     sets or changes these and img, img_shape (the part's), ori_shape (the photograph's),
     scale_factor, homography_matrix and, for :class:`PlaceInSquare`, scale (the output's
@@ -44,6 +52,7 @@ class LoadSquareCrop(RandomSquareCrop):
             photograph, at least 1. Defaults to the paper's (1, 2).
         expand_prob: Probability of a larger canvas. Defaults to 0.5, as in mmdet's
             SSD; the paper names none.
+        reduce: Whether blocks are averaged as above. Defaults to True.
         color_type: As of mmcv's ``LoadImageFromFile``, like the next two.
         imdecode_backend: Library that decodes.
         backend_args: Arguments of the file backend.
@@ -56,7 +65,7 @@ class LoadSquareCrop(RandomSquareCrop):
 
     _shown = (
         *('size', 'expand_range', 'expand_prob', 'ratio_range', 'full_prob'),
-        *('max_tries', 'allow_empty', 'color_type', 'imdecode_backend'),
+        *('max_tries', 'allow_empty', 'reduce', 'color_type', 'imdecode_backend'),
         'backend_args',
     )
 
@@ -65,6 +74,7 @@ class LoadSquareCrop(RandomSquareCrop):
         size: int | tuple[int, int],
         expand_range: tuple[float, float] = (1.0, 2.0),
         expand_prob: float = 0.5,
+        reduce: bool = True,
         color_type: str = 'color',
         imdecode_backend: str = 'cv2',
         backend_args: dict[str, Any] | None = None,
@@ -82,6 +92,7 @@ class LoadSquareCrop(RandomSquareCrop):
         (self.size,) = sides
         self.expand_range = (low, high)
         self.expand_prob = expand_prob
+        self.reduce = reduce
         self.color_type = color_type
         self.imdecode_backend = imdecode_backend
         self.backend_args = backend_args
@@ -103,10 +114,21 @@ class LoadSquareCrop(RandomSquareCrop):
         canvas_height, canvas_width, x, y = self._random_canvas(height, width)
         for _ in range(self.max_tries if len(faces) else 1):
             left, top, side = self._random_square(canvas_height, canvas_width)
-            square = left - x, top - y, side
+            square = self._on_grid(left - x, top - y, side)
             if centres_inside(faces, square).any():
                 break
         return square
+
+    def _step(self, side: int) -> int:
+        """Side of the blocks: the largest power of 2 that leaves enough pixels."""
+        if not self.reduce or side < 2 * self.size:
+            return 1
+        return 1 << (side // self.size).bit_length() - 1
+
+    def _on_grid(self, left: int, top: int, side: int) -> tuple[int, int, int]:
+        """Move and cut the square, by less than a block, to whole blocks."""
+        step = self._step(side)
+        return left // step * step, top // step * step, side // step * step
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict | None:
@@ -121,16 +143,18 @@ class LoadSquareCrop(RandomSquareCrop):
         if square is None:
             return None
         left, top, side = square
+        step = self._step(side)
         rows, columns = _part(top, side, height), _part(left, side, width)
-        x, y = columns.start - left, rows.start - top
-        results['img'] = image[rows, columns]
+        x, y = (columns.start - left) // step, (rows.start - top) // step
+        results['img'] = _average_blocks(image[rows, columns], step)
         results['img_shape'] = results['img'].shape[:2]
         results['ori_shape'] = (height, width)
         results['scale'] = (self.size, self.size)
-        results['scale_factor'] = (1.0, 1.0)
-        results['part_in_square'] = (x, y, side)
-        add_homography(results, 1, -columns.start, -rows.start)
+        results['scale_factor'] = (1 / step, 1 / step)
+        results['part_in_square'] = (x, y, side // step)
+        add_homography(results, 1 / step, -columns.start / step, -rows.start / step)
         if results.get('gt_bboxes') is not None:
+            results['gt_bboxes'].rescale_((1 / step, 1 / step))
             results['gt_bboxes'].translate_([-x, -y])
         return results
 
@@ -143,3 +167,14 @@ def _part(start: int, side: int, length: int) -> slice:
     """
     first = min(max(start, 0), length - 1)
     return slice(first, max(min(start + side, length), first + 1))
+
+
+def _average_blocks(image: np.ndarray, step: int) -> np.ndarray:
+    """Average ``step`` x ``step`` pixels; repeat the edge to fill the last blocks."""
+    if step == 1:
+        return image
+    height, width = image.shape[:2]
+    below, right = -height % step, -width % step
+    image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    size = ((width + right) // step, (height + below) // step)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

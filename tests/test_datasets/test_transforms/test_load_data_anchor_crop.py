@@ -185,6 +185,7 @@ def test_without_a_face_it_is_the_other_crop(folder, boxes, flags):
         ('anchor_scales', dict(anchor_scales=())),
         ('anchor_scales', dict(anchor_scales=(32, 16))),
         ('anchor_scales', dict(anchor_scales=(0, 16))),
+        ('reduce', dict(reduce=False)),
         ('expand_range', dict(expand_range=(0, 1))),
     ],
 )

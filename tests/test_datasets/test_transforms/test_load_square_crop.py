@@ -38,7 +38,9 @@ def _run_both(results, seed, size, **options):
         Expand=seed, LoadSquareCrop=seed, PhotoMetricDistortion=1, RandomFlip=2
     )
     naive = run(build(*naive_order(size, **options)), dict(results), seeds)
-    return naive, run(build(*decided_first(size, **options)), dict(results), seeds)
+    return naive, run(
+        build(*decided_first(size, reduce=False, **options)), dict(results), seeds
+    )
 
 
 def _assert_same(naive, ours):
@@ -268,7 +270,7 @@ def test_repr_names_the_arguments():
     assert repr(LoadSquareCrop((64, 64), expand_prob=0.25)) == (
         'LoadSquareCrop(size=64, expand_range=(1.0, 2.0), expand_prob=0.25, '
         'ratio_range=(0.5, 1.0), full_prob=0.5, max_tries=50, allow_empty=True, '
-        "color_type='color', imdecode_backend='cv2', backend_args=None)"
+        "reduce=True, color_type='color', imdecode_backend='cv2', backend_args=None)"
     )
 
 
