@@ -1,13 +1,13 @@
-"""Times the training pipeline step by step, against the naive order of stock steps.
+"""Time the training pipeline step by step against the naive order of stock steps.
 
-By default on photographs that are made of scikit-image's, as wide as WIDER FACE's; with
---data-root on a data set in WIDER FACE's layout. Both run on one core, by turns, and
-of each step on each image the fastest of all rounds counts.
+By default on photographs made of scikit-image's, as wide as WIDER FACE's; with
+--data-root on a data set in WIDER FACE's layout. Both run on one core, interleaved, and
+the fastest of all rounds counts for each step and image.
 """
 
 import argparse
 import importlib.util
-import resource
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +20,7 @@ from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
+from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 
 import mmdet_srn  # noqa: F401
@@ -36,14 +37,7 @@ GOAL = 2.0
 
 
 def naive_pipeline(size: int) -> list[dict]:
-    """The paper's augmentation in its own order, of stock steps but for the crop.
-
-    Args:
-        size: Side of the output in pixels.
-
-    Returns:
-        A list of transforms for a config.
-    """
+    """List the paper's augmentation in its own order, stock steps but for the crop."""
     return [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True),
@@ -57,15 +51,7 @@ def naive_pipeline(size: int) -> list[dict]:
 
 
 def make_photographs(folder: Path, count: int) -> list[dict]:
-    """Makes photographs and faces on them.
-
-    Args:
-        folder: Where to write them.
-        count: How many.
-
-    Returns:
-        What a data set tells of each.
-    """
+    """Write photographs with faces; return what a data set tells about each."""
     spec = importlib.util.find_spec('skimage')
     if spec is None or spec.origin is None:
         raise SystemExit('pip install scikit-image, or name a data set: --data-root')
@@ -90,16 +76,7 @@ def make_photographs(folder: Path, count: int) -> list[dict]:
 
 
 def read_data_set(root: str, split: str, count: int) -> list[dict]:
-    """Takes images of a data set in WIDER FACE's layout.
-
-    Args:
-        root: Its folder.
-        split: 'train' or 'val'.
-        count: How many at most, spread over all of them.
-
-    Returns:
-        What the data set tells of each.
-    """
+    """Read what a data set tells about some of its images, evenly spread."""
     dataset = DATASETS.build(
         dict(
             type='WIDERFaceTxtDataset',
@@ -115,15 +92,9 @@ def read_data_set(root: str, split: str, count: int) -> list[dict]:
 def time_steps(
     pipelines: dict[str, list], infos: list[dict], rounds: int
 ) -> dict[str, np.ndarray]:
-    """Times each step of each pipeline.
+    """Time each step of each pipeline: CPU milliseconds per image.
 
-    Args:
-        pipelines: Steps, by name of the pipeline.
-        infos: What a data set tells of each image.
-        rounds: How often each image is augmented, the same way.
-
-    Returns:
-        For each pipeline and step milliseconds of CPU time per image.
+    Each image is augmented ``rounds`` times in the same way.
     """
     times = {
         name: np.full((rounds, len(infos), len(steps)), np.inf)
@@ -142,7 +113,7 @@ def time_steps(
 
 
 class Repeated(Dataset):
-    """Images through a pipeline, several times over."""
+    """Images through a pipeline, several times."""
 
     def __init__(self, steps: list, infos: list[dict], times: int) -> None:
         self.pipeline = Compose(steps)
@@ -157,53 +128,30 @@ class Repeated(Dataset):
 
 
 def time_loader(steps: list, infos: list[dict], rounds: int) -> float:
-    """Times a pipeline in a worker process, with what the transfer costs.
-
-    Args:
-        steps: The pipeline.
-        infos: What a data set tells of each image.
-        rounds: How often each image is augmented.
+    """Time a pipeline in a worker process, with the transfer to the main process.
 
     Returns:
-        Milliseconds of CPU time per image, of worker and main process together.
+        CPU milliseconds per image, of both processes together.
     """
-
-    def spent() -> float:
-        both = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-        return sum(sum(resource.getrusage(who)[:2]) for who in both)
-
     dataset = Repeated(steps, infos, rounds)
-    start = spent()
+    start = sum(os.times()[:4])
     loader = DataLoader(dataset, batch_size=4, num_workers=1, collate_fn=pseudo_collate)
     for _ in loader:
         pass
     del loader  # its worker ends, and is counted
-    return 1e3 * (spent() - start) / len(dataset)
+    return 1e3 * (sum(os.times()[:4]) - start) / len(dataset)
 
 
 def print_table(name: str, steps: list, times: np.ndarray) -> None:
-    """Prints a pipeline's times.
-
-    Args:
-        name: What it is.
-        steps: Its steps.
-        times: Milliseconds of each.
-    """
-    print(f'\n{name:30}{"ms":>8}')
-    for step, one in zip(steps, times.tolist(), strict=True):
-        print(f'  {type(step).__name__:28}{one:8.2f}')
-    print(f'  {"all":28}{times.sum():8.2f}   {1e3 / times.sum():.0f} images/s and core')
+    """Print a pipeline's times: milliseconds of each step."""
+    names = [type(step).__name__ for step in steps]
+    rows = [*zip(names, times.tolist(), strict=True), ('all', times.sum())]
+    print('\n' + tabulate(rows, (name, 'ms'), 'simple', floatfmt='.2f'))
+    print(f'{1e3 / times.sum():.0f} images per second and core')
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        Exit status.
-    """
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data-root', help='a data set in the layout of WIDER FACE')
     parser.add_argument('--split', choices=('train', 'val'), default='val')
@@ -233,13 +181,13 @@ def main(argv: list[str] | None = None) -> int:
             infos = read_data_set(args.data_root, args.split, args.images)
         else:
             infos = make_photographs(Path(folder), args.images)
-        pipelines = {
-            'naive order, stock steps': naive_pipeline(args.size),
-            'this config': config,
-        }
+        naive = naive_pipeline(args.size)
         pipelines = {
             name: [TRANSFORMS.build(step) for step in steps]
-            for name, steps in pipelines.items()
+            for name, steps in (
+                ('naive order, stock steps', naive),
+                ('this config', config),
+            )
         }
         size = sum(Path(info['img_path']).stat().st_size for info in infos)
         print(f'{len(infos)} photographs of {size / len(infos) / 1e3:.0f} kB each')

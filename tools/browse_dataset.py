@@ -1,10 +1,10 @@
-"""Draws training samples, as the network gets them, with their boxes on one sheet.
+"""Draw training samples, as the network gets them, with their boxes on one sheet.
 
     mim run mmdet_srn browse_dataset srn_r50_fpn_widerface.py --out sheet.png
 
-Green boxes are faces to be found, red ones are ignored. No display is needed. (mmdet's
-own browse_dataset writes each image of the set to a file of its own, without ignored
-boxes, and shows values outside 0..255 in wrong colours.)
+Green boxes are faces to find, red ones are ignored. No display is needed. (mmdet's own
+browse_dataset writes each image to a file of its own, without ignored boxes, and shows
+values outside 0..255 in wrong colours.)
 """
 
 import argparse
@@ -27,14 +27,7 @@ CAPTION, GAP = 18, 6  # pixels
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        What they say.
-    """
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('samples.png'), metavar='PNG')
     parser.add_argument('--num', type=int, default=16, help='samples (default 16)')
     parser.add_argument(
-        '--index', type=int, help='only this image of the set, augmented anew each time'
+        '--index', type=int, help='only this image of the set, augmented --num times'
     )
     parser.add_argument('--columns', type=int, default=4, help='(default 4)')
     parser.add_argument(
@@ -54,21 +47,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if min(args.num, args.columns) < 1 or args.tile < 32:
         parser.error('--num and --columns must be at least 1, --tile at least 32')
     suffix = args.out.suffix
-    # cv2 gets no more of a name: one that is not UTF-8 crashes it.
+    # No more of the name for cv2, which crashes if that is not UTF-8.
     if not suffix.isascii() or not cv2.haveImageWriter(f'x{suffix}'):
         parser.error(f'--out {args.out}: end it in .png')
     return args
 
 
 def find_config(name: str) -> Path:
-    """Finds a config.
-
-    Args:
-        name: A file, or the name of one in the project's configs/.
-
-    Returns:
-        Its path.
-    """
+    """Find a config: a file, or the name of one in the project's configs/."""
     shipped = Path(__file__).resolve().parents[1] / 'configs'
     for path in (Path(name), shipped / name, shipped / f'{name}.py'):
         if path.is_file():
@@ -77,14 +63,7 @@ def find_config(name: str) -> Path:
 
 
 def to_image(inputs: np.ndarray) -> np.ndarray:
-    """Makes an image that can be shown.
-
-    Args:
-        inputs: Array (C, H, W) of any type, BGR or grey, 0..255 and beyond.
-
-    Returns:
-        Uint8 array (H, W, 3), BGR.
-    """
+    """Turn (C, H, W) of any type, BGR or grey, into BGR uint8 (H, W, 3)."""
     image = inputs.transpose(1, 2, 0).astype(np.float32).round().clip(0, 255)
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)), np.uint8)
 
@@ -92,17 +71,7 @@ def to_image(inputs: np.ndarray) -> np.ndarray:
 def draw_boxes(
     image: np.ndarray, instances: InstanceData, scale: float, colour: tuple
 ) -> np.ndarray:
-    """Draws boxes.
-
-    Args:
-        image: Where to draw.
-        instances: What has the boxes.
-        scale: Of the image over the boxes.
-        colour: BGR.
-
-    Returns:
-        The boxes, array (N, 4), xyxy in the sample's pixels.
-    """
+    """Draw boxes, scaled, on an image; return them unscaled, (N, 4), pixels xyxy."""
     boxes = get_box_tensor(instances.bboxes).numpy()
     for box in (boxes * scale).round().astype(int).tolist():
         cv2.rectangle(image, box[:2], box[2:], colour, 1)
@@ -110,14 +79,14 @@ def draw_boxes(
 
 
 def draw_sample(sample: dict, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one sample.
+    """Draw one sample.
 
     Args:
         sample: What the pipeline returned.
-        side: Of the square in pixels that the sample is fitted in.
+        side: Side of the square, in pixels, that the sample is fitted into.
 
     Returns:
-        The tile, with a caption, and the widths and heights of its faces, array (N, 2).
+        The tile, with a caption, and the widths and heights of its faces (N, 2).
     """
     image, data = to_image(sample['inputs'].numpy()), sample['data_samples']
     scale = side / max(image.shape[:2])
@@ -138,14 +107,7 @@ def draw_sample(sample: dict, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the sheet and tells what is on it.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        Exit status.
-    """
+    """Write the sheet and say what is on it."""
     args = parse_args(argv)
     sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     cfg = Config.fromfile(find_config(args.config))
@@ -159,13 +121,13 @@ def main(argv: list[str] | None = None) -> int:
         raise SystemExit(f'--index {args.index}: the set has {len(dataset)} images')
     else:
         indices = [args.index] * args.num
-    tiles, sizes = [], []
+    tiles, heights = [], []
     for number, index in enumerate(indices):
         sample = dataset[index]
-        tile, size = draw_sample(sample, args.tile)
+        tile, sizes = draw_sample(sample, args.tile)
         print(f'{number:3}  {sample["data_samples"].metainfo.get("img_path", index)}')
         tiles.append(tile)
-        sizes.append(size)
+        heights += sizes[:, 1].tolist()
     columns = min(args.columns, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
@@ -175,10 +137,9 @@ def main(argv: list[str] | None = None) -> int:
         args.out.write_bytes(content)
     except OSError as error:
         raise SystemExit(f'{args.out} cannot be written: {error}') from error
-    heights = np.concatenate(sizes)[:, 1]
     told = ''
-    if len(heights):
-        told = f', {heights.min():.0f} to {heights.max():.0f} pixels high'
+    if heights:
+        told = f', {min(heights):.0f} to {max(heights):.0f} pixels high'
     print(f'{args.out}: {len(indices)} samples, {len(heights)} faces{told}')
     return 0
 

@@ -10,19 +10,19 @@ photographs), and written in WIDER FACE's official layout:
     wider_face_split/wider_face_{train,val}_bbx_gt.txt
     mosaic.json                                    the settings
 
-People, non-face crops and photographs of val do not occur in train. An event is
-the photograph behind the faces.
+People, non-face crops and photographs of val do not occur in train. An event is the
+photograph behind the faces.
 
 A face is drawn through an oval mask with soft edges, 0.8 as wide as high, that fills
 the crop from brow to chin; its box is the axis-aligned box around the oval's outline
-(where the mask is one half) after rotation. Boxes lie inside the image. The attribute
-``occlusion`` follows WIDER FACE: 0 none, 1 up to 30 % of the oval covered, 2 more; at
-least 60 % stays visible. ``blur`` is 0, 1, 2 by the blur added, ``illumination`` is 1
-for strong changes of brightness or contrast, ``pose`` is 1 for a turn of more than 20
-degrees; ``expression`` and ``invalid`` are 0.
+(where the mask is one half) after rotation, and lies inside the image. The attributes
+follow WIDER FACE: ``occlusion`` is 0 for none, 1 up to 30 % of the oval covered, 2 for
+more (at least 60 % stays visible); ``blur`` is 0, 1, 2 by the blur added;
+``illumination`` is 1 for strong changes of brightness or contrast, ``pose`` for a
+rotation by more than 20 degrees; ``expression`` and ``invalid`` are 0.
 
-The same settings give the same bytes (on one machine: the resampling of OpenCV and
-its JPEG encoder may differ elsewhere). Nothing is downloaded.
+The same settings give the same bytes on the same machine (OpenCV's resampling and JPEG
+encoder may differ elsewhere). Nothing is downloaded.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from PIL import Image
 from tqdm import tqdm
 
 SETTINGS_FILE = 'mosaic.json'
-# Part of the settings: to be raised whenever the same options give other images.
+# Part of the settings: raise it whenever the same options give other images.
 RECIPE = 4
 
 # Photographs of each split: file in skimage/data and the part to use as left, top,
@@ -93,7 +93,7 @@ LUMINANCE = np.array([0.114, 0.587, 0.299], np.float32)  # of B, G, R
 
 
 class MosaicError(Exception):
-    """Something the user has to settle; its text is all they need."""
+    """A problem that the user has to solve, described in full."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Settings:
 
     @property
     def largest(self) -> int:
-        """Largest height of a face that is really drawn, in pixels."""
+        """Largest height of a face that is drawn, in pixels."""
         return min(self.max_face, int(0.9 * self.size))
 
 
@@ -161,7 +161,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Patch:
-    """Something to be pasted.
+    """Something to paste.
 
     Attributes:
         image: Float32 image (H, W, 1 or 3), 0 to 1.
@@ -188,7 +188,7 @@ class Patch:
 
 @dataclass
 class Face:
-    """A pasted face: box x, y, w, h in pixels and its attributes."""
+    """A pasted face: its box x, y, w, h in pixels and its attributes."""
 
     box: tuple[int, int, int, int]
     blur: int
@@ -204,7 +204,7 @@ class Face:
 
 
 def data_folder() -> Path:
-    """Folder of the data that scikit-image ships, found without importing it."""
+    """Find the data that scikit-image ships, without importing it."""
     spec = importlib.util.find_spec('skimage')
     if spec is None or spec.origin is None:
         raise MosaicError(
@@ -215,20 +215,12 @@ def data_folder() -> Path:
 
 
 def load_sources(folder: Path) -> dict[str, Source]:
-    """Read the raw material of both splits.
-
-    Args:
-        folder: The folder ``skimage/data``.
-
-    Returns:
-        The sources of 'train' and 'val'.
+    """Read the raw material of 'train' and 'val' from ``skimage/data``.
 
     Raises:
         MosaicError: If a file is missing or is not what it should be.
     """
-    crops_file = folder / 'lfw_subset.npy'
-    if not crops_file.is_file():
-        raise MosaicError(_missing(crops_file))
+    crops_file = _existing(folder / 'lfw_subset.npy')
     crops = np.load(crops_file).astype(np.float32)
     if crops.shape != (200, 25, 25) or not 0 <= crops.min() <= crops.max() <= 1:
         raise MosaicError(
@@ -247,30 +239,24 @@ def load_sources(folder: Path) -> dict[str, Source]:
     }
 
 
-def _missing(file: Path) -> str:
-    return (
-        f'{file} is missing, though scikit-image ships it (0.22 and later): '
-        'pip install --upgrade --force-reinstall scikit-image'
-    )
+def _existing(file: Path) -> Path:
+    if not file.is_file():
+        raise MosaicError(
+            f'{file} is missing, though scikit-image ships it (0.22 and later): '
+            'pip install --upgrade --force-reinstall scikit-image'
+        )
+    return file
 
 
 def _read_photo(file: Path, part: Region | None) -> np.ndarray:
-    if not file.is_file():
-        raise MosaicError(_missing(file))
     # Not OpenCV, which prints a libpng warning about one of the files.
-    with Image.open(file) as image:
+    with Image.open(_existing(file)) as image:
         photo = np.asarray(image.convert('RGB').crop(part))
     return np.ascontiguousarray(photo[..., ::-1])
 
 
 class Painter:
-    """Draws one image.
-
-    Args:
-        source: The split's raw material.
-        settings: The data set's settings.
-        rng: The image's own random generator.
-    """
+    """Draw one image, with a random generator of its own."""
 
     def __init__(
         self, source: Source, settings: Settings, rng: np.random.Generator
@@ -285,19 +271,12 @@ class Painter:
         self.canvas = np.zeros((size, size, 3), np.float32)
 
     def paint(self, photo: str) -> tuple[np.ndarray, list[Face]]:
-        """Draw the image.
-
-        Args:
-            photo: Name of the photograph behind the faces.
-
-        Returns:
-            The image, uint8 BGR, and its faces from left to right.
-        """
+        """Draw an image, uint8 BGR, and return its faces from left to right, too."""
         rng, settings = self.rng, self.settings
         self.canvas = self._background(photo)
         heights: list[tuple[float, bool]] = []
         if rng.random() >= settings.empty_share:
-            # Many faces an image: as much to learn for the same computation.
+            # Many faces per image: more to learn for the same computation.
             count = int(rng.integers(1, settings.max_faces + 1))
             heights += [(self._height(), True) for _ in range(count)]
         heights += [(self._height(), False) for _ in range(rng.integers(0, 5))]
@@ -311,12 +290,12 @@ class Painter:
         return self._finish(), sorted(self.faces, key=lambda face: face.box)
 
     def _height(self) -> float:
-        """A height, uniform in its logarithm."""
+        """Draw a height, uniform in its logarithm."""
         low, high = self.settings.min_face, self.settings.largest
         return math.exp(self.rng.uniform(math.log(low), math.log(high)))
 
     def _photo_part(self, photo: str, height: int, width: int) -> np.ndarray:
-        """A random part of a photograph, flipped and resized; float32."""
+        """Take a random part of a photograph, flipped and resized; float32."""
         rng, image = self.rng, self.source.photos[photo]
         limit = min(image.shape[0] / height, image.shape[1] / width)
         # Not enlarged by more than two, unless the photograph is too small for it.
@@ -351,7 +330,7 @@ class Painter:
         return np.clip((canvas - mean) * contrast + mean + brightness, 0, 255)
 
     def _add(self, height: int, is_face: bool) -> None:
-        """Paste a face or a distractor of that height, if a place is found."""
+        """Paste a face or a distractor of that height if there is a place."""
         rng, size = self.rng, self.settings.size
         turn = rng.uniform(-MAX_TURN, MAX_TURN)
         blur = int(rng.choice(3, p=(0.7, 0.2, 0.1)))
@@ -373,7 +352,7 @@ class Painter:
             self.faces.append(face)
 
     def _crop(self, is_face: bool) -> np.ndarray:
-        """A grey face, or a grey or coloured distractor, flipped at random."""
+        """Pick a grey face, or a grey or coloured distractor, flipped at random."""
         rng, source = self.rng, self.source
         if not is_face and rng.random() < 0.5:
             names = list(source.photos)
@@ -398,7 +377,7 @@ class Painter:
         return True
 
     def _visible(self, number: int) -> float:
-        """Share of a face's oval that can be seen."""
+        """Compute the visible share of a face's oval."""
         face = self.faces[number - 1]
         x, y, w, h = face.box
         seen = self.owner[y : y + h, x : x + w] == number
@@ -434,7 +413,7 @@ class Painter:
         return int(contrast < 35 or not 70 <= brightness <= 180)
 
     def _tint(self, behind: np.ndarray) -> np.ndarray:
-        """Factors for B, G, R of luminance 1: skin, the surroundings, or grey."""
+        """Draw factors for B, G, R of luminance 1: skin, surroundings, or grey."""
         rng = self.rng
         kind = rng.random()
         if kind < 0.65:
@@ -456,20 +435,17 @@ class Painter:
 
 
 def oval_patch(crop: np.ndarray, height: int, turn: float, blur: int) -> Patch:
-    """Cut an oval of a given height out of a crop, turned.
+    """Cut a rotated oval out of a crop.
 
     Args:
         crop: Float32 image (S, S) or (S, S, 3) in [0, 1].
-        height: Height of the box around the turned oval in pixels.
+        height: Height of the box around the rotated oval in pixels.
         turn: Angle in degrees, clockwise.
-        blur: 0, 1 or 2: Gaussian of sigma 0, 2 % or 4 % of the height, so that what
-            is blurred remains a face at any size.
-
-    Returns:
-        The patch; its box is as high as asked for, its width rounded.
+        blur: 0, 1 or 2: Gaussian of sigma 0, 2 % or 4 % of the height, so that a
+            blurred face remains one at any size.
     """
     sin, cos = math.sin(math.radians(turn)), math.cos(math.radians(turn))
-    # Half the box of a turned ellipse with semi-axes OVAL_ASPECT and 1.
+    # Half the box of a rotated ellipse with semi-axes OVAL_ASPECT and 1.
     half_width = math.hypot(OVAL_ASPECT * cos, sin)
     half_height = math.hypot(OVAL_ASPECT * sin, cos)
     axis = height / 2 / half_height
@@ -505,16 +481,11 @@ def make_images(
     Each has a random generator of its own, so image i does not depend on how many
     there are.
 
-    Args:
-        source: The split's raw material.
-        settings: The data set's settings.
-        split: 'train' or 'val'.
-
     Yields:
         Path below ``WIDER_<split>/images``, image (uint8 BGR), faces.
     """
     names = sorted(source.photos)
-    for index in range(settings.num_train if split == 'train' else settings.num_val):
+    for index in range(getattr(settings, f'num_{split}')):
         event = index % len(names)
         rng = np.random.default_rng([settings.seed, split == 'val', index])
         image, faces = Painter(source, settings, rng).paint(names[event])
@@ -524,13 +495,13 @@ def make_images(
 
 
 def annotation_file(folder: Path, split: str) -> Path:
-    """Where the annotation of a split lies below ``folder``."""
+    """Tell where the annotation of a split lies below ``folder``."""
     return folder / 'wider_face_split' / f'wider_face_{split}_bbx_gt.txt'
 
 
 def write_split(folder: Path, source: Source, settings: Settings, split: str) -> None:
     """Write the images and the annotation of one split below ``folder``."""
-    count = settings.num_train if split == 'train' else settings.num_val
+    count = getattr(settings, f'num_{split}')
     entries = []
     images = make_images(source, settings, split)
     for path, image, faces in tqdm(images, split, count, unit='image', mininterval=0.5):
@@ -549,7 +520,7 @@ def write_split(folder: Path, source: Source, settings: Settings, split: str) ->
 
 
 def describe(settings: Settings, folder: Path) -> dict:
-    """Everything that determines the data set, for the settings file."""
+    """Collect all that determines the data set, for the settings file."""
     names = sorted({'lfw_subset.npy', *PHOTOS['train'], *PHOTOS['val']})
     material = hashlib.sha256()
     for name in names:
@@ -563,18 +534,15 @@ def describe(settings: Settings, folder: Path) -> dict:
 
 
 def is_finished(out: Path, description: dict, force: bool) -> bool:
-    """Whether ``out`` already holds this mosaic, whole.
+    """Say whether ``out`` holds this mosaic already, in full.
 
     Args:
         out: The folder asked for.
         description: What it should hold.
         force: Whether another mosaic there may be replaced.
 
-    Returns:
-        False if there is something to do.
-
     Raises:
-        MosaicError: If there is something else that must not be overwritten.
+        MosaicError: If it holds something else that must not be overwritten.
     """
     if not out.exists():
         return False
@@ -596,46 +564,34 @@ def is_finished(out: Path, description: dict, force: bool) -> bool:
         raise MosaicError(
             f'{settings_file} cannot be read ({error}); --force makes the mosaic anew'
         ) from error
-    if found != description:
-        differing = sorted(
-            name
-            for name in {*found, *description}
-            if found.get(name) != description.get(name)
-        )
-        changes = ', '.join(
-            f'{name} {found.get(name)} -> {description.get(name)}' for name in differing
-        )
+    changes = ', '.join(
+        f'{name} {found.get(name)} -> {description.get(name)}'
+        for name in sorted({*found, *description})
+        if found.get(name) != description.get(name)
+    )
+    if changes:
         raise MosaicError(
             f'{out} holds a mosaic with other settings ({changes}); --force replaces it'
         )
     for split in PHOTOS:
+        wanted = description[f'num_{split}']
         number = len(list((out / f'WIDER_{split}').glob('images/*/*.jpg')))
-        if number != description[f'num_{split}']:
-            raise MosaicError(
-                f'{out} is damaged: {number} of {description[f"num_{split}"]} {split} '
-                'images; --force makes the mosaic anew'
-            )
         annotation = annotation_file(out, split)
-        if not annotation.is_file():
-            raise MosaicError(
-                f'{out} is damaged: {annotation.name} is missing; --force makes the '
-                'mosaic anew'
-            )
+        if number != wanted:
+            damage = f'{number} of {wanted} {split} images'
+        elif not annotation.is_file():
+            damage = f'{annotation.name} is missing'
+        else:
+            continue
+        raise MosaicError(f'{out} is damaged: {damage}; --force makes the mosaic anew')
     return True
 
 
 def build(out: Path, settings: Settings, force: bool = False) -> bool:
-    """Make the data set, or do nothing if it is there already.
+    """Make the data set in ``out``, unless it is there already; say whether.
 
-    It grows in a hidden folder beside ``out`` and takes its name at the very end.
-
-    Args:
-        out: The folder to make.
-        settings: What to put there.
-        force: Replace a mosaic with other settings, or the same one.
-
-    Returns:
-        Whether anything was made.
+    It grows in a hidden folder beside ``out`` and gets its name at the very end. With
+    ``force`` it replaces a mosaic with other settings, or the same one.
 
     Raises:
         MosaicError: If ``out`` holds something else, or raw material is missing.
@@ -670,15 +626,7 @@ def build(out: Path, settings: Settings, force: bool = False) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line.
-
-    Args:
-        arguments: The words after the program's name; by default ``sys.argv``'s.
-
-    Returns:
-        The exit status.
-    """
-    default = Settings()
+    """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n\n')[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -694,7 +642,7 @@ def main(arguments: list[str] | None = None) -> int:
         ('max_faces', 'most faces in one image'),
         ('empty_share', 'share of the images without faces'),
     ):
-        value = getattr(default, name)
+        value = getattr(Settings, name)
         option = '--' + name.replace('_', '-')
         parser.add_argument(option, type=type(value), default=value, help=text)
     parser.add_argument(

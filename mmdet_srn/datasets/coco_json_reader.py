@@ -1,4 +1,4 @@
-"""Reader of faces annotated in COCO's JSON; the standard library only."""
+"""Reader of faces annotated in COCO's JSON; needs only the standard library."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 from .wider_face_txt_reader import AnnotationError
 
-#: Why a face is left out. All but the first are mmdet's CocoDataset's reasons, which
-#: does not tell them.
+#: Why a face is left out. All but the first are reasons of mmdet's CocoDataset, which
+#: leaves faces out silently.
 REASONS = {
     'not_finite': 'with NaN, infinite or absurd numbers',
     'image': 'of an image that is not listed',
@@ -17,7 +17,7 @@ REASONS = {
     'small': 'less than a pixel wide or high',
     'area': 'of area 0 or less (it is width * height, or the area of a mask)',
 }
-# Greater numbers than any picture has, and what fits every kind of float and int.
+# More than any image has, and few enough digits for every type of number.
 _LIMIT = 1e9
 
 
@@ -29,12 +29,12 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
         source: Name of the file for error messages.
 
     Returns:
-        The content: lists ``images``, ``annotations`` and ``categories``, in which
-        all that mmdet's CocoDataset reads is there and of the right type.
+        The content: lists ``images``, ``annotations`` and ``categories``; all that
+        mmdet's CocoDataset reads is there and of the right type.
 
     Raises:
-        AnnotationError: If something is missing or malformed, or two images, two
-            annotations or two categories have one id; names file and image.
+        AnnotationError: If something is missing or malformed, or an id is not unique;
+            names file and image.
     """
 
     def fail(message: str) -> NoReturn:
@@ -95,15 +95,12 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
 def judge_face(
     face: Mapping[str, Any], image: Mapping[str, Any] | None, categories: Collection
 ) -> str:
-    """Why CocoDataset leaves a face out.
+    """Tell why CocoDataset leaves a face out: a key of :data:`REASONS`, or ''.
 
     Args:
-        face: An annotation.
+        face: The annotation.
         image: Its image; None if it is not listed.
         categories: Ids of the categories that are read.
-
-    Returns:
-        A key of :data:`REASONS`; '' for a face that is used.
     """
     x, y, w, h = face['bbox']
     if not all(abs(value) < _LIMIT for value in (x, y, w, h, face['area'])):
@@ -123,18 +120,10 @@ def judge_face(
 
 
 def class_ids(content: Mapping[str, Any], classes: Collection[str]) -> list:
-    """Ids of the categories of some names.
-
-    Args:
-        content: From :func:`parse_coco_json`.
-        classes: The names.
-
-    Returns:
-        The ids, in the file's order.
-    """
+    """Look up the ids of some categories, in the file's order."""
     return [entry['id'] for entry in content['categories'] if entry['name'] in classes]
 
 
 def describe_categories(content: Mapping[str, Any]) -> str:
-    """The names of all categories, quoted."""
+    """List the names of all categories, quoted."""
     return ', '.join(repr(entry['name']) for entry in content['categories']) or 'none'

@@ -1,4 +1,4 @@
-"""Faces annotated in COCO's JSON: mmdet's data set, which says what it leaves out."""
+"""Faces annotated in COCO's JSON: mmdet's data set, which reports what it ignores."""
 
 import logging
 import os.path as osp
@@ -6,32 +6,31 @@ from collections import Counter
 from typing import Any
 
 from mmdet.datasets import CocoDataset
-from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 from mmengine import fileio
 from mmengine.logging import print_log
 
+from .checks import displayed_size
 from .coco_json_reader import (
     REASONS,
     describe_categories,
     judge_face,
     parse_coco_json,
 )
-from .image_check import displayed_size
 
 
 @DATASETS.register_module()
 class FaceCocoDataset(CocoDataset):
-    """mmdet's CocoDataset, with nothing left out without a word.
+    """mmdet's CocoDataset that reports what it does not use.
 
-    What CocoDataset does not use, such as faces of another category or of area 0, is
-    counted in a warning, and an error where nothing is left. Faces with NaN are left
-    out, too. So are, with ``filter_empty_gt`` in training, images all of whose faces
-    are left out or ignored.
+    Faces that CocoDataset does not use, such as those of another category or of area
+    0, are counted in a warning, or in an error where nothing is left. Faces with NaN
+    are left out, too, and so are, with ``filter_empty_gt`` in training, images all of
+    whose faces are left out or ignored.
 
-    The headers of all images are read, and those of another size than the JSON says
-    are counted in a warning: boxes must be in pixels of the image as displayed, i.e.
-    after a rotation by EXIF.
+    The headers of all images are read, and a warning counts those of another size than
+    the JSON says: boxes must be in pixels of the image as displayed, i.e. after a
+    rotation by EXIF.
 
     Args:
         *args: As :class:`mmdet.datasets.CocoDataset`.
@@ -46,32 +45,18 @@ class FaceCocoDataset(CocoDataset):
     METAINFO = dict(classes=('face',), palette=[(0, 255, 0)])
 
     def load_data_list(self) -> list[dict]:
-        """Read the annotation and say what is not used of it.
-
-        Returns:
-            One dict an image, as CocoDataset has it.
-        """
+        """Read the annotation and report what is not used of it."""
         data = fileio.get(self.ann_file, backend_args=self.backend_args)
         content = parse_coco_json(data, self.ann_file)
         self._verdicts: Counter[str] = Counter()
-        # CocoDataset reads the file through this, and would once more.
-        self.COCOAPI = lambda path: _coco(content)
         data_list = super().load_data_list()
-        del self.COCOAPI
         self._report_faces(content, data_list)
         if self.backend_args is None:
             self._report_sizes(data_list)
         return data_list
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Turn one image of the annotation into an item of ``data_list``.
-
-        Args:
-            raw_data_info: The image and its annotations.
-
-        Returns:
-            The item.
-        """
+        """Turn an image and its annotations into an item of ``data_list``."""
         image, faces = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
         verdicts = [judge_face(face, image, self.cat_ids) for face in faces]
         self._verdicts.update(verdicts)
@@ -79,14 +64,7 @@ class FaceCocoDataset(CocoDataset):
         return super().parse_data_info(dict(raw_data_info, raw_ann_info=used))
 
     def filter_data(self) -> list[dict]:
-        """Apply ``filter_cfg``.
-
-        Returns:
-            The images that stay.
-
-        Raises:
-            ValueError: If none stays.
-        """
+        """Apply ``filter_cfg``; refuse to leave no image."""
         kept = super().filter_data()
         if not self.test_mode and (self.filter_cfg or {}).get('filter_empty_gt'):
             kept = [info for info in kept if _to_find(info)]
@@ -138,16 +116,6 @@ class FaceCocoDataset(CocoDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-
-
-def _coco(content: dict[str, Any]) -> COCO:
-    """Mmdet's index of an annotation."""
-    coco = COCO()
-    coco.dataset = content
-    coco.createIndex()
-    # COCO names these before there is anything in them.
-    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
-    return coco
 
 
 def _to_find(info: dict) -> bool:

@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from .image_check import displayed_size
+from .checks import displayed_size
 from .wider_face_txt_reader import (
     ATTRIBUTES,
     FACE_FIELDS,
@@ -38,7 +38,7 @@ test_dataloader.dataset.data_root=DIR"""
 
 @DATASETS.register_module()
 class WIDERFaceTxtDataset(BaseDetDataset):
-    """Data set that reads WIDER FACE's official text annotation and layout.
+    """Data set in WIDER FACE's official text annotation and folders.
 
     ``get_data_info(i)`` is::
 
@@ -58,48 +58,42 @@ class WIDERFaceTxtDataset(BaseDetDataset):
                     invalid=0, occlusion=2, pose=0),  # as annotated
             ])
 
-    An item of ``data_list``, which every worker process may have to hold, is smaller:
-    ``img_id``, ``img_path`` and, as ``faces``, the numbers of all face rows in one
-    list, as annotated. The instances are made of them when they are asked for.
+    An item of ``data_list`` is smaller, as each worker may hold all of them: instead
+    of the instances, ``faces`` lists the numbers of all face rows as annotated.
 
-    The annotation does not tell the images' sizes, so there is no ``height`` and
-    ``width``; ``LoadImageFromFile`` sets ``img_shape`` and ``ori_shape``, which is
-    all that the transforms and the detectors use.
+    The annotation does not give the images' sizes: ``height`` and ``width`` are
+    missing. ``LoadImageFromFile`` sets ``img_shape`` and ``ori_shape``, which is all
+    that the transforms and the detectors use.
 
-    ``instances`` is not touched by the pipeline. An evaluation that needs the faces
-    in the original image, with their attributes, gets them as meta information::
+    The pipeline does not touch ``instances``: with that name in the ``meta_keys`` of
+    PackDetInputs an evaluation gets the faces in the original image.
 
-        dict(type='PackDetInputs',
-             meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
-                        'scale_factor', 'instances'))
+    The test split's ``wider_face_test_filelist.txt`` works as ``ann_file``, too: no
+    image has faces then.
 
-    The test split's ``wider_face_test_filelist.txt`` serves as ``ann_file`` too:
-    every image is then without faces.
-
-    An ignored face is never a positive. To keep the anchors on it from being
-    negatives, too, the assigner must look at ignored boxes: mmdet's ``MaxIoUAssigner``
-    does if ``ignore_iof_thr`` is above 0, which is not its default.
+    An ignored face is never a positive. To keep anchors on it from being negatives the
+    assigner must look at ignored boxes: mmdet's ``MaxIoUAssigner`` does if
+    ``ignore_iof_thr`` is above 0, which is not its default.
 
     Args:
-        invalid_faces: What to do with faces that the annotation calls invalid
-            (585 of val): 'keep' them as any other face, 'ignore' them
-            (``ignore_flag`` 1) or 'drop' them. Defaults to 'ignore'.
-        degenerate_boxes: What to do with boxes whose width or height is zero or
-            less (11 of val, one of them of width -2): 'ignore' or 'drop'. They
-            cannot be regressed to, so they are never trained on, but the official
-            evaluation counts them. Defaults to 'ignore'.
-        filter_cfg: As in mmdet, used in training only (``test_mode=False``):
-            ``filter_empty_gt`` (bool, default False) leaves images without a face
-            that is not ignored out; ``bbox_min_size`` (pixels) ignores faces
-            with a side below it; ``min_size`` (pixels) leaves images with a side
-            below it out, for which the headers of all image files are read.
-        **kwargs: Arguments of :class:`mmdet.datasets.BaseDetDataset`. ``ann_file``
-            is the text file, ``data_prefix=dict(img=...)`` the folder of the
-            events; both may be relative to ``data_root``.
+        invalid_faces: What to do with faces that the annotation calls invalid (585 of
+            val): 'keep' them like any other, 'ignore' them (``ignore_flag`` 1) or
+            'drop' them. Defaults to 'ignore'.
+        degenerate_boxes: What to do with boxes whose width or height is zero or less
+            (11 of val, one of them of width -2): 'ignore' or 'drop'. They are never
+            trained on, but the official evaluation counts them. Defaults to 'ignore'.
+        filter_cfg: As in mmdet, in training only (``test_mode=False``).
+            ``filter_empty_gt`` (bool, default False): leave out images all of whose
+            faces are ignored. ``bbox_min_size`` (pixels): ignore faces with a smaller
+            side. ``min_size`` (pixels): leave out images with a smaller side, for
+            which the headers of all image files are read.
+        **kwargs: Arguments of :class:`mmdet.datasets.BaseDetDataset`. ``ann_file`` is
+            the text file, ``data_prefix=dict(img=...)`` the folder of the events; both
+            may be relative to ``data_root``.
 
     Raises:
-        FileNotFoundError: If the annotation file, the image folder or a listed
-            image is missing.
+        FileNotFoundError: If the annotation file, the image folder or a listed image
+            is missing.
         AnnotationError: If the annotation is malformed (names file and line).
     """
 
@@ -113,29 +107,21 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         filter_cfg: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        if invalid_faces not in ('keep', 'ignore', 'drop'):
-            raise ValueError(
-                "invalid_faces must be 'keep', 'ignore' or 'drop', "
-                f'not {invalid_faces!r}'
-            )
-        if degenerate_boxes not in ('ignore', 'drop'):
-            raise ValueError(
-                f"degenerate_boxes must be 'ignore' or 'drop', not {degenerate_boxes!r}"
-            )
+        for name, value, known in (
+            ('invalid_faces', invalid_faces, ('keep', 'ignore', 'drop')),
+            ('degenerate_boxes', degenerate_boxes, ('ignore', 'drop')),
+        ):
+            if value not in known:
+                raise ValueError(f'{name} must be one of {known}, not {value!r}')
         if unknown := set(filter_cfg or ()) - _FILTERS:
-            raise ValueError(
-                f'filter_cfg knows {sorted(_FILTERS)}, not {sorted(unknown)}'
-            )
+            names = sorted(_FILTERS)
+            raise ValueError(f'filter_cfg knows {names}, not {sorted(unknown)}')
         self.invalid_faces = invalid_faces
         self.degenerate_boxes = degenerate_boxes
         super().__init__(*args, filter_cfg=filter_cfg, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the annotation.
-
-        Returns:
-            One dict an image, see the class.
-        """
+        """Read the annotation."""
         self._check_files()
         text = fileio.get(self.ann_file, backend_args=self.backend_args)
         records = parse_wider_face_txt(text, self.ann_file)
@@ -144,14 +130,7 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         return [self.parse_data_info(record) for record in records]
 
     def parse_data_info(self, record: ImageRecord) -> dict:
-        """Turn one image of the annotation into an item of ``data_list``.
-
-        Args:
-            record: The image as the reader gives it.
-
-        Returns:
-            The dict described in the class, without instances.
-        """
+        """Turn one image of the annotation into an item of ``data_list``."""
         return dict(
             img_id=record.img_id,
             img_path=fileio.join_path(self.data_prefix.get('img', ''), record.path),
@@ -161,14 +140,7 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         )
 
     def get_data_info(self, idx: int) -> dict:
-        """Get one image in mmdet's format.
-
-        Args:
-            idx: Index of the image.
-
-        Returns:
-            The dict described in the class.
-        """
+        """Get the dict of an image that the class describes."""
         info = super().get_data_info(idx)
         info['event'] = info['img_id'].rpartition('/')[0]
         faces = _rows(info.pop('faces'))
@@ -187,7 +159,7 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         return info
 
     def _judge(self, faces: np.ndarray) -> dict[str, np.ndarray]:
-        """What is wrong with which rows (N, 10), and what that leads to: masks (N,)."""
+        """Make masks (N,) of rows (N, 10): what is wrong, and what that leads to."""
         side = faces[:, 2:4].min(axis=1)
         invalid = faces[:, _INVALID] != 0
         degenerate = side <= 0
@@ -207,17 +179,14 @@ class WIDERFaceTxtDataset(BaseDetDataset):
     def filter_data(self) -> list[dict]:
         """Apply ``filter_cfg`` and log what was read, in one line.
 
-        Returns:
-            The images that stay.
-
         Raises:
-            ValueError: If none stays or, in training, no face is to be found.
+            ValueError: If no image stays or, in training, no face is to be found.
         """
         faces = _rows(chain.from_iterable(info['faces'] for info in self.data_list))
         verdict = self._judge(faces)
         counts = Counter({name: int(mask.sum()) for name, mask in verdict.items()})
         counts.update(images=len(self.data_list), faces=len(faces))
-        # To find in the first 0, 1, 2... faces, then in each image.
+        # Faces to find among the first 0, 1, 2... faces, then in each image.
         to_find = np.r_[0, np.cumsum(~verdict['ignored'] & ~verdict['dropped'])]
         sizes = [len(info['faces']) // len(FACE_FIELDS) for info in self.data_list]
         to_find = np.diff(to_find[np.r_[0, np.cumsum(sizes)]])
@@ -244,13 +213,13 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         return kept
 
     def _summary(self, kept: int, counts: Counter[str]) -> str:
-        """What was read, in one line; what did not happen is left out."""
-        images = _told(
+        """Say in one line what was read, without what did not happen."""
+        images = _brackets(
             (counts['empty'], 'without faces to find'),
             (counts['empty_removed'], 'of these removed'),
             (counts['small_removed'], 'removed as too small'),
         )
-        faces = _told(
+        faces = _brackets(
             (counts['ignored'], 'ignored'),
             (counts['dropped'], 'dropped'),
             (counts['invalid'], f'invalid: {self.invalid_faces}'),
@@ -263,18 +232,11 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         )
 
     def prepare_data(self, idx: int) -> Any:
-        """Run the pipeline on one image.
-
-        Args:
-            idx: Index of the image.
-
-        Returns:
-            What the pipeline returns.
+        """Run the pipeline on one image; an error names the image.
 
         Raises:
             FileNotFoundError: If the image is missing.
-            RuntimeError: If the pipeline fails; names the image, which the
-                decoders' own errors do not always do.
+            RuntimeError: If the pipeline fails.
         """
         info = self.get_data_info(idx)
         path = info['img_path']
@@ -291,21 +253,21 @@ class WIDERFaceTxtDataset(BaseDetDataset):
             ) from error
 
     def _filter(self, name: str) -> Any:
-        """A value of ``filter_cfg``; 0, that is off, by default and at test."""
+        """Get a value of ``filter_cfg``; 0, which is off, by default and in a test."""
         return 0 if self.test_mode else (self.filter_cfg or {}).get(name, 0)
 
     def _is_small(self, path: str) -> bool:
-        """Whether a side of the image is below ``min_size``."""
+        """Say whether a side of the image is below ``min_size``."""
         limit = self._filter('min_size')
         if not limit:
             return False
         with fileio.get_local_path(path, backend_args=self.backend_args) as local:
             size = displayed_size(local)
-        # One that cannot be read stops the run when it comes to it, by its name.
+        # An image that cannot be read stops the run later, with its name.
         return size is not None and min(size) < limit
 
     def _check_files(self) -> None:
-        """Raise the error that says what to put where."""
+        """Say what to put where if a file is missing."""
         help_text = _HELP.format(root=self.data_root)
         if not fileio.isfile(self.ann_file, backend_args=self.backend_args):
             raise FileNotFoundError(f'no annotation file {self.ann_file!r}.{help_text}')
@@ -317,11 +279,11 @@ class WIDERFaceTxtDataset(BaseDetDataset):
 
 
 def _rows(numbers: Iterable[int]) -> np.ndarray:
-    """Face rows, int32 (N, 10), out of their numbers in one sequence."""
+    """Make face rows, int32 (N, 10), of their numbers in one sequence."""
     return np.fromiter(numbers, np.int32).reshape(-1, len(FACE_FIELDS))
 
 
-def _told(*parts: tuple[int, str]) -> str:
-    """The parts that are not zero, in brackets after a space."""
-    told = '; '.join(f'{number} {text}' for number, text in parts if number)
-    return f' ({told})' if told else ''
+def _brackets(*parts: tuple[int, str]) -> str:
+    """Put the parts whose number is not 0 into brackets after a space."""
+    text = '; '.join(f'{number} {text}' for number, text in parts if number)
+    return f' ({text})' if text else ''

@@ -1,12 +1,11 @@
-"""Reader of WIDER FACE's official text annotation; needs NumPy only.
+"""Reader of WIDER FACE's official text annotation; needs only NumPy.
 
-The official files (``wider_face_split/wider_face_{train,val}_bbx_gt.txt``) hold,
-for every image, its path below ``WIDER_{train,val}/images``, the number of faces
-and one row of ten integers a face. An image without faces has count 0 and, all the
-same, one row of zeros. ``wider_face_test_filelist.txt`` holds image paths only.
+The official files (``wider_face_split/wider_face_{train,val}_bbx_gt.txt``) hold, for
+each image, its path below ``WIDER_{train,val}/images``, the number of faces and a row
+of ten integers for each face. An image without faces has the count 0 and still a row
+of zeros. ``wider_face_test_filelist.txt`` holds image paths only.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -15,39 +14,27 @@ import numpy as np
 
 #: The columns of a face row. x, y (top left corner), w, h are in pixels.
 FACE_FIELDS = (
-    'x',
-    'y',
-    'w',
-    'h',
-    'blur',
-    'expression',
-    'illumination',
-    'invalid',
-    'occlusion',
-    'pose',
+    *('x', 'y', 'w', 'h'),
+    *('blur', 'expression', 'illumination', 'invalid', 'occlusion', 'pose'),
 )
 #: The columns that describe a face rather than place it.
 ATTRIBUTES = FACE_FIELDS[4:]
 
 _INT32 = np.iinfo(np.int32)
 _ZEROS = ['0'] * len(FACE_FIELDS)
-_PLAIN_ROW = ' '.join([r'-?[0-9]{1,9}'] * len(FACE_FIELDS))
-# Rows that NumPy reads as the parser below does, only faster: nine digits fit 32
-# bits. Official rows match; any other row may be right as well.
-_PLAIN_ROWS = re.compile(rf'{_PLAIN_ROW}(?:\n{_PLAIN_ROW})*')
 
 
 class AnnotationError(ValueError):
-    """A malformed annotation; the message starts with ``file:line:``."""
+    """A malformed annotation; the message starts with the file, text with the line."""
 
 
 class ImageRecord(NamedTuple):
-    """What the annotation says of one image.
+    """What the annotation says about an image.
 
     Attributes:
         path: Path of the image as written, ``event/name.jpg``.
         faces: Int32 array (N, 10), columns as in :data:`FACE_FIELDS`.
-        line: Line number, from 1, on which ``path`` stands.
+        line: Line of ``path``, from 1.
         annotated: Whether there is a number of faces; a file list has none.
     """
 
@@ -58,7 +45,7 @@ class ImageRecord(NamedTuple):
 
     @property
     def event(self) -> str:
-        """The image's folder, e.g. ``0--Parade``; '' when there is none."""
+        """The image's folder, e.g. ``0--Parade``; '' if there is none."""
         return self.path.rpartition('/')[0]
 
     @property
@@ -68,19 +55,7 @@ class ImageRecord(NamedTuple):
 
 
 def read_wider_face_txt(path: str | Path) -> list[ImageRecord]:
-    """Read an annotation file or a file list.
-
-    Args:
-        path: The text file, in UTF-8 with or without a byte order mark.
-
-    Returns:
-        One record an image, in the file's order.
-
-    Raises:
-        AnnotationError: If the text is malformed, see
-            :func:`parse_wider_face_txt`, or is not UTF-8.
-        OSError: If the file cannot be read.
-    """
+    """Read an annotation or a file list, see :func:`parse_wider_face_txt`."""
     return parse_wider_face_txt(Path(path).read_bytes(), str(path))
 
 
@@ -89,10 +64,10 @@ def parse_wider_face_txt(
 ) -> list[ImageRecord]:
     """Parse an annotation or a file list.
 
-    A text in which no line is a bare integer is a file list: one path a line, and
-    every record has no faces. Line ends may be LF, CRLF or CR; spaces at a line's
-    ends, a byte order mark and empty lines at the end of the text are ignored. The row
-    of zeros after a count of 0 may be missing.
+    A text in which no line is a bare integer is a file list: one path a line, and no
+    record has faces. Lines may end in LF, CRLF or CR; spaces around a line, a byte
+    order mark and empty lines at the end of the text are ignored. The row of zeros
+    after a count of 0 may be missing.
 
     Args:
         text: The text, or its UTF-8 bytes.
@@ -102,10 +77,9 @@ def parse_wider_face_txt(
         One record an image, in the text's order.
 
     Raises:
-        AnnotationError: If a path, a count or a face row is missing or malformed,
-            or if two images have the same name
-            (the suffix aside). A width or height of zero or less is
-            none of these: the official files hold some.
+        AnnotationError: If a path, a count or a face row is missing or malformed, or
+            if two images have the same name (the suffix aside). A width or height of
+            zero or less is allowed: the official files hold some.
     """
     if isinstance(text, bytes):
         try:
@@ -113,9 +87,8 @@ def parse_wider_face_txt(
         except UnicodeDecodeError as error:
             line = len((text[: error.start] + b'.').splitlines())
             raise AnnotationError(f'{source}:{line}: not UTF-8: {error}') from error
-    text = text.removeprefix('\ufeff')
-    # Not splitlines, which takes characters for line ends that a path may have.
-    text = text.replace('\r\n', '\n').replace('\r', '\n')
+    # Not splitlines, which splits at characters that a path may have.
+    text = text.removeprefix('\ufeff').replace('\r\n', '\n').replace('\r', '\n')
     lines = [line.strip() for line in text.split('\n')]
     while lines and not lines[-1]:
         lines.pop()
@@ -124,13 +97,13 @@ def parse_wider_face_txt(
 
 
 def _is_int(word: str) -> bool:
-    """True for an optional minus sign and ASCII digits, nothing else."""
+    """Tell an optional minus sign and ASCII digits from anything else."""
     # int() raises an error of its own on more than 4300 digits.
     return len(word) < 100 and word.isascii() and word.removeprefix('-').isdigit()
 
 
 def _stem(path: str) -> str:
-    """The path without its suffix; the path itself if it has none."""
+    """Remove the suffix, if there is one."""
     name = path.rpartition('/')[2]
     dot = name.rfind('.')
     return path[: dot - len(name)] if 0 < dot < len(name) - 1 else path
@@ -141,7 +114,7 @@ def _shorten(line: str) -> str:
 
 
 class _Parser:
-    """Walks over the stripped lines of one text."""
+    """Walk over the stripped lines of a text; an index counts from 0."""
 
     def __init__(self, lines: Sequence[str], source: str) -> None:
         self.lines = lines
@@ -165,7 +138,16 @@ class _Parser:
             path = self.path(index)
             count = self.count(index + 1, path)
             start = index + 2
-            faces = self.faces(start, count, path)
+            # A missing row shows first where the next path stands in its place, so
+            # read the rows that are there before blaming the end.
+            last = min(start + count, end)
+            rows = [self.row(index, path) for index in range(start, last)]
+            if len(rows) < count:
+                self.fail(
+                    end - 1,
+                    f'the file ends after {len(rows)} of {count} faces of {path}',
+                )
+            faces = np.array(rows, np.int32).reshape(-1, len(FACE_FIELDS))
             records.append(ImageRecord(path, faces, index + 1))
             index = start + count
             if count == 0 and index < end and self.lines[index].split() == _ZEROS:
@@ -173,7 +155,7 @@ class _Parser:
         return records
 
     def path(self, index: int) -> str:
-        path = self.lines[index]
+        path, stem = self.lines[index], _stem(self.lines[index])
         words = path.split()
         if words and all(map(_is_int, words)):
             self.fail(
@@ -183,17 +165,14 @@ class _Parser:
             )
         if '\0' in path:
             self.fail(index, f'{_shorten(path)} has a NUL character, no path has one')
-        stem = _stem(path)
         if stem == path:
             self.fail(
                 index,
-                f'expected the path of an image, event/name.jpg, '
+                'expected the path of an image, event/name.jpg, '
                 f'found {_shorten(path)}',
             )
         if (first := self.seen.setdefault(stem, index + 1)) <= index:
-            self.fail(
-                index, f'{path}: an image of that name is on line {first} already'
-            )
+            self.fail(index, f'{path}: line {first} has an image of that name already')
         return path
 
     def count(self, index: int, path: str) -> int:
@@ -205,24 +184,6 @@ class _Parser:
                 index, f'expected the number of faces of {path}, found {_shorten(word)}'
             )
         return int(word)
-
-    def faces(self, start: int, count: int, path: str) -> np.ndarray:
-        if start + count > len(self.lines):
-            # A missing row shows first where the next image's path stands in its
-            # place, so look at the rows that are there before blaming the end.
-            for index in range(start, len(self.lines)):
-                self.row(index, path)
-            self.fail(
-                len(self.lines) - 1,
-                f'the file ends after {len(self.lines) - start} of {count} faces '
-                f'of {path}',
-            )
-        text = '\n'.join(self.lines[start : start + count])
-        if _PLAIN_ROWS.fullmatch(text):
-            faces = np.fromstring(text, np.int32, sep=' ')
-            return faces.reshape(-1, len(FACE_FIELDS))
-        rows = [self.row(index, path) for index in range(start, start + count)]
-        return np.array(rows, np.int32).reshape(-1, len(FACE_FIELDS))
 
     def row(self, index: int, path: str) -> list[int]:
         words = self.lines[index].split()

@@ -5,7 +5,7 @@
 #                                                iscrowd, category_id of each face
 # Boxes are in pixels of the image as displayed. Faces of a category that is not in
 # classes, less than a pixel wide or high, of area 0, or wholly outside their image are
-# left out, which is said. With iscrowd 1 a face is ignored.
+# left out, with a warning. With iscrowd 1 a face is ignored.
 _base_ = 'widerface.py'
 
 data_root = 'data/faces/'

@@ -11,27 +11,25 @@ from .load_square_crop import LoadSquareCrop
 
 @TRANSFORMS.register_module()
 class LoadDataAnchorCrop(LoadSquareCrop):
-    """Load a square in which a random face has about the size of a random anchor.
+    """Load a square in which a random face is about as large as a random anchor.
 
     Tang et al., "PyramidBox: A Context-assisted Single Shot Face Detector", ECCV 2018,
-    section 3.4: a face of the image is picked, and the anchor scale nearest to its
-    size; then one of the scales from the smallest to the one after the nearest, and
-    from half to twice that scale the size that the face gets. Most faces shrink. The
-    square, of the output's size after that, holds the face. In place of
-    :class:`LoadSquareCrop`, whose draw it makes where it does not sample::
+    section 3.4: pick a face of the image and find the anchor scale nearest to its
+    size; pick one of the scales from the smallest to the one after the nearest; the
+    face gets a size from half to twice that scale. Most faces shrink. It replaces
+    :class:`LoadSquareCrop` and crops as that does where it does not sample::
 
         train_dataloader.dataset.pipeline.1.type=LoadDataAnchorCrop
 
-    A face's size is the square root of its area. What the paper leaves open is our
-    choice: the square keeps within the photograph where it can, and holds all of the
+    A face's size is the square root of its area. Where the paper leaves it open we
+    choose: the square stays within the photograph where it can, and holds all of the
     photograph where it is larger; a face never gets larger than the square.
 
     Small faces shrink, too, some to less than a pixel. They match no anchor then.
 
     Args:
         size: See :class:`LoadSquareCrop`; the paper's is 640.
-        prob: Probability of sampling so. Defaults to 0.5, as the paper's authors have
-            it in their code.
+        prob: Probability of sampling. Defaults to 0.5, as in the authors' code.
         anchor_scales: Anchor sizes in pixels, ascending. Defaults to the paper's; the
             sides of SRN's anchors go from 7 to 405.
         **kwargs: See :class:`LoadSquareCrop`. ``reduce=False`` is refused: the square
@@ -60,7 +58,7 @@ class LoadDataAnchorCrop(LoadSquareCrop):
         self.anchor_scales = tuple(anchor_scales)
 
     def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
-        """The square around a random face, or else LoadSquareCrop's."""
+        """Draw the square around a random face, or else LoadSquareCrop's."""
         proper = faces[(faces[:, 2:] > faces[:, :2]).all(axis=1)]
         if not len(proper) or np.random.uniform(0, 1) >= self.prob:
             return super()._draw(height, width, faces)
@@ -74,7 +72,7 @@ class LoadDataAnchorCrop(LoadSquareCrop):
         return left, top, side
 
     def _random_target(self, face: float) -> float:
-        """The size in pixels of the output that a face of a size shall get."""
+        """Draw the size in the output, in pixels, of a face of a given size."""
         scales = self.anchor_scales
         nearest = int(np.argmin(np.abs(np.array(scales) - face)))
         last = min(nearest + 1, len(scales) - 1)
@@ -83,20 +81,16 @@ class LoadDataAnchorCrop(LoadSquareCrop):
 
 
 def _random_start(low: float, high: float, side: int, length: int, step: int) -> int:
-    """Where the square starts along one side of the photograph; a multiple of step.
+    """Draw where the square starts along one side of the photograph.
 
-    Args:
-        low: Where the face starts.
-        high: Where it ends.
-        side: Side of the square.
-        length: Of the photograph.
-        step: Grid of the squares.
+    ``low`` and ``high`` are the face's ends, ``length`` is the photograph's; the start
+    is a multiple of ``step``.
     """
-    # Holds the face; if that is longer than the square, both have one middle.
+    # The square holds the face; if that is longer, both have the same middle.
     first, last = high - side, low
     if first > last:
         first = last = (low + high - side) / 2
-    # Inside the photograph, or all of it; faces beyond its edge overrule that.
+    # Inside the photograph, or all of it; faces beyond its edge take precedence.
     inner, outer = sorted((0, length - side))
     if max(first, inner) <= min(last, outer):
         first, last = max(first, inner), min(last, outer)

@@ -16,42 +16,29 @@ _DTYPES = ('float32', 'float16', 'uint8')
 
 @TRANSFORMS.register_module()
 class PlaceInSquare(BaseTransform):
-    """Put the part that :class:`LoadSquareCrop` loaded in its square, and resize that.
+    """Put the part that :class:`LoadSquareCrop` loaded into its square; resize that.
 
-    What the square holds beside the photograph is black. RandomFlip may stand before,
-    where it moves fewer pixels, or after.
+    Beside the photograph the square is black. RandomFlip may stand before, where it
+    moves fewer pixels, or after.
 
-    The channels of the result lie one after the other in memory, seen as (H, W, C):
-    ``PackDetInputs`` then need not copy them.
+    The result is an (H, W, C) view of (C, H, W) in memory: ``PackDetInputs`` need not
+    copy it.
 
-    Required Keys:
-
-    - img
-    - scale, scale_factor, part_in_square: as :class:`LoadSquareCrop` leaves them
-    - flip, flip_direction (optional)
-    - gt_bboxes (BaseBoxes or float array (N, 4), pixels xyxy) (optional)
-
-    Modified Keys:
-
-    - img, img_shape: of the output
-    - scale_factor: of the output over the photograph
-    - gt_bboxes
-    - homography_matrix
-    - part_in_square: removed
+    It changes img, img_shape, gt_bboxes, homography_matrix and scale_factor, the
+    output's over the photograph's, and removes part_in_square.
 
     Args:
         interpolation: As of mmdet's ``Resize``. Defaults to 'bilinear', its default.
         clip_boxes: Whether boxes are clipped to the square. Defaults to True.
-        dtype: What an image of float32, as PhotoMetricDistortion leaves it, becomes.
-            'float16' is exact to 1/16 below 256 and to 1/8 below 512. 'uint8' is
-            rounded, and clipped to 0..255, as in SSD's own code: mmdet's
-            PhotoMetricDistortion leaves values outside. Fewer bytes then go from the
-            workers to the main process and to the GPU, where DetDataPreprocessor
-            makes float32 of any type; 'float32' changes nothing. An image of uint8
-            stays one. Defaults to 'float16'.
+        dtype: Type of the output for an image of float32, as PhotoMetricDistortion
+            leaves it; uint8 stays uint8. Fewer bytes go from the workers to the main
+            process and to the GPU, where DetDataPreprocessor makes float32 of any
+            type. 'float16' is exact to 1/16 below 256 and to 1/8 below 512. 'uint8'
+            is rounded and clipped to 0..255, as in SSD's own code: mmdet's
+            PhotoMetricDistortion leaves values outside. Defaults to 'float16'.
 
     Raises:
-        ValueError: If LoadSquareCrop did not come before, or if the image's size was
+        ValueError: If LoadSquareCrop did not come before, or if the image's size has
             changed since.
     """
 
@@ -69,14 +56,7 @@ class PlaceInSquare(BaseTransform):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
-        """Place and resize.
-
-        Args:
-            results: The pipeline's dict.
-
-        Returns:
-            The same dict.
-        """
+        """Place and resize."""
         if 'part_in_square' not in results:
             raise ValueError('PlaceInSquare needs LoadSquareCrop before it')
         image = results['img']
@@ -108,7 +88,7 @@ class PlaceInSquare(BaseTransform):
     def _resize_on_black(
         self, image: np.ndarray, left: int, top: int, side: int, width: int, height: int
     ) -> np.ndarray:
-        """The image on a black square, resized; black if it lies outside."""
+        """Put the image on a black square, unless it lies outside; resize that."""
         rows, columns = image.shape[:2]
         inside = 0 <= left <= side - columns and 0 <= top <= side - rows
         channels = np.moveaxis(np.atleast_3d(image), -1, 0)
@@ -142,6 +122,6 @@ class PlaceInSquare(BaseTransform):
 
 
 def _to_uint8(channel: np.ndarray) -> np.ndarray:
-    """Round and clip; like halving, in PyTorch, which is faster than NumPy there."""
+    """Round and clip in PyTorch, which is faster than NumPy here."""
     floats = torch.from_numpy(np.ascontiguousarray(channel))
     return floats.round().clamp_(0, 255).to(torch.uint8).numpy()

@@ -13,38 +13,34 @@ _UNSUPPORTED = ('gt_masks', 'gt_seg_map', 'gt_keypoints', 'gt_instances_ids')
 class RandomSquareCrop(BaseTransform):
     """Cut a random square out of the image.
 
-    Of two squares one is picked at random: its side is the image's shorter side, or
-    a random share of it (paper, "Data Augmentation"). It lies anywhere inside the
-    image. A box stays if its centre is inside; that rule is the usual one, the paper
-    names none.
+    Its side is, at random, the image's shorter side or a random share of it (paper,
+    "Data Augmentation"). It lies anywhere inside the image. A box stays if its centre
+    is inside: the usual rule, the paper names none.
 
-    Required Keys:
-
-    - img
-    - gt_bboxes (BaseBoxes or float array (N, 4), pixels xyxy) (optional)
-    - gt_bboxes_labels (np.int64) (optional)
-    - gt_ignore_flags (bool) (optional)
-
-    Modified Keys: those above and
-
-    - img_shape
-    - homography_matrix
+    It reads img and, if there, gt_bboxes (BaseBoxes or float array (N, 4), pixels
+    xyxy), gt_bboxes_labels and gt_ignore_flags. It changes these, img_shape and
+    homography_matrix.
 
     Args:
         ratio_range: Smallest and largest share of the shorter side, both in (0, 1].
-            Defaults to (0.5, 1.0), the paper's.
+            Defaults to the paper's (0.5, 1.0).
         full_prob: Probability of the square with the whole shorter side. Defaults
             to 0.5: the paper picks one of the two "randomly".
         clip_boxes: Whether boxes are clipped to the square. If not, the transforms
             that follow must not clip either (``Resize(clip_object_border=False)``).
             Defaults to True.
-        max_tries: How many squares are drawn at most to find one with a face that
-            is not ignored. Images without such faces take the first. Defaults to
-            50, our choice: the paper says nothing.
-        allow_empty: What to do if there is no such square: True keeps the last one
-            as an image without faces to find, False returns None, upon which the
-            data set takes another image. Defaults to True.
+        max_tries: How many squares are drawn at most to find one with a face that is
+            not ignored. Images without such faces use the first. Defaults to 50, our
+            choice: the paper says nothing.
+        allow_empty: What to do if no such square was found: True keeps the last one
+            as an image without faces, False returns None, and the data set uses
+            another image. Defaults to True.
     """
+
+    #: The arguments that ``repr`` shows.
+    _shown: tuple[str, ...] = (
+        *('ratio_range', 'full_prob', 'clip_boxes', 'max_tries', 'allow_empty'),
+    )
 
     def __init__(
         self,
@@ -68,7 +64,7 @@ class RandomSquareCrop(BaseTransform):
         self.allow_empty = allow_empty
 
     def _random_square(self, height: int, width: int) -> tuple[int, int, int]:
-        """Left, top and side in whole pixels of a square inside the image."""
+        """Draw left, top and side, in whole pixels, of a square inside the image."""
         side = short = min(height, width)
         if np.random.uniform() >= self.full_prob:
             side = max(1, round(np.random.uniform(*self.ratio_range) * short))
@@ -76,17 +72,17 @@ class RandomSquareCrop(BaseTransform):
         top = np.random.randint(0, height - side + 1)
         return left, top, side
 
-    # One cached method draws everything, so that a cached result is one square. It
-    # is not to be overridden: mmcv would count a call for each class.
+    # One cached method draws everything, so that a cached result is one square. Do
+    # not override it: mmcv would count a call for each class.
     @cache_randomness
     def _find_square(
         self, height: int, width: int, faces: np.ndarray
     ) -> tuple[int, int, int]:
-        """The square for an image with the boxes (N, 4) to be found on it."""
+        """Draw the square for an image with faces (N, 4), none of them ignored."""
         return self._draw(height, width, faces)
 
     def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
-        """The first square with a face's centre, or the last drawn."""
+        """Draw until a square holds a face's centre, or the tries are used up."""
         for _ in range(self.max_tries if len(faces) else 1):
             square = self._random_square(height, width)
             if centres_inside(faces, square).any():
@@ -95,14 +91,7 @@ class RandomSquareCrop(BaseTransform):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict | None:
-        """Crop image and boxes.
-
-        Args:
-            results: The pipeline's dict.
-
-        Returns:
-            The same dict, or None, see ``allow_empty``.
-        """
+        """Crop image and boxes; None as of ``allow_empty``."""
         image = results['img']
         square = self._crop_annotation(results, *image.shape[:2])
         if square is None:
@@ -118,11 +107,7 @@ class RandomSquareCrop(BaseTransform):
     def _crop_annotation(
         self, results: dict, height: int, width: int
     ) -> tuple[int, int, int] | None:
-        """Draw the square and keep the boxes in it, in its coordinates, unclipped.
-
-        Returns:
-            The square, or None if it is to be refused, see ``allow_empty``.
-        """
+        """Draw the square and keep the boxes in it, in its coordinates, unclipped."""
         if found := [key for key in _UNSUPPORTED if results.get(key) is not None]:
             raise NotImplementedError(f'{type(self).__name__} does not crop {found}')
         boxes = results.get('gt_bboxes')
@@ -147,22 +132,14 @@ class RandomSquareCrop(BaseTransform):
         return square
 
     def __repr__(self) -> str:
-        return (
-            f'{self.__class__.__name__}(ratio_range={self.ratio_range}, '
-            f'full_prob={self.full_prob}, clip_boxes={self.clip_boxes}, '
-            f'max_tries={self.max_tries}, allow_empty={self.allow_empty})'
-        )
+        values = ', '.join(f'{name}={getattr(self, name)!r}' for name in self._shown)
+        return f'{self.__class__.__name__}({values})'
 
 
 def centres_inside(boxes: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
-    """Which boxes have their centre in a square.
+    """Say of boxes (N, 4), pixels xyxy, whether their centre is in a square.
 
-    Args:
-        boxes: Array (N, 4), pixels xyxy.
-        square: Left, top, side; its right and lower edge are excluded.
-
-    Returns:
-        Boolean array (N,).
+    The square is left, top and side, without its right and lower edge.
     """
     left, top, side = square
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - (left, top)
@@ -170,14 +147,7 @@ def centres_inside(boxes: np.ndarray, square: tuple[int, int, int]) -> np.ndarra
 
 
 def add_homography(results: dict, scale: float, left: float, top: float) -> None:
-    """Append a step to ``results['homography_matrix']``.
-
-    Args:
-        results: The pipeline's dict.
-        scale: What the step multiplies by.
-        left: What it then adds to x.
-        top: What it then adds to y.
-    """
+    """Append scaling, then a shift by left and top, to the homography matrix."""
     step = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]], np.float32)
     before = results.get('homography_matrix')
     results['homography_matrix'] = step if before is None else step @ before

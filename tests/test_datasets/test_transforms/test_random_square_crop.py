@@ -116,14 +116,6 @@ def test_both_squares_and_all_places_occur():
     assert {left for left, _, side in squares if side == 10} == set(range(21))
 
 
-def test_the_input_image_is_not_changed():
-    results = _results(9, 5, [(0, 0, 4, 4)])
-    image = results['img'].copy()
-    kept = results['img']
-    RandomSquareCrop()(results)
-    np.testing.assert_array_equal(kept, image)
-
-
 def test_tries_until_a_face_is_inside():
     # A face near the end of a long image: one try finds it about once in 20, fifty
     # do so but for 0.95 ** 50 = 8 %.
@@ -155,13 +147,6 @@ def test_no_faces(as_array):
     assert crop(_results(8, 12, [], as_array=as_array)) is None
 
 
-def test_without_annotation():
-    results = RandomSquareCrop()(dict(img=_image(7, 11), img_shape=(7, 11)))
-    assert set(results) == {'img', 'img_shape', 'homography_matrix'}
-    grey = RandomSquareCrop()(dict(img=np.zeros((7, 11)), img_shape=(7, 11)))
-    assert grey['img'].shape == grey['img_shape']
-
-
 def test_homography_is_chained():
     results = _results(10, 10, [])
     results['homography_matrix'] = np.diag([2, 3, 1]).astype(np.float32)
@@ -182,12 +167,6 @@ def test_same_seed_same_crop_and_cached_parameters():
     assert len(set(places[0])) > 1
     with cache_random_params(crop):
         assert len({_place(crop(_results(50, 80, []))) for _ in range(5)}) == 1
-
-
-def test_other_annotations_are_refused():
-    results = dict(img=_image(5, 5), gt_seg_map=np.zeros((5, 5)))
-    with pytest.raises(NotImplementedError, match='gt_seg_map'):
-        RandomSquareCrop()(results)
 
 
 @pytest.mark.parametrize(

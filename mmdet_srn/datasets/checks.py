@@ -1,11 +1,29 @@
-"""Checks a data set in text or COCO's JSON: files, images, boxes, counts."""
+"""Checks of a data set in text or COCO's JSON: files, images, boxes, counts.
 
-from collections.abc import Iterable, Mapping, Sequence
+NumPy, OpenCV and Pillow are all that this needs.
+"""
+
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import stat
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
+import cv2
 import numpy as np
+from PIL import ExifTags, Image
 
 from .coco_json_reader import (
     REASONS,
@@ -14,7 +32,6 @@ from .coco_json_reader import (
     judge_face,
     parse_coco_json,
 )
-from .image_check import ImageFacts
 from .wider_face_txt_reader import (
     FACE_FIELDS,
     AnnotationError,
@@ -27,21 +44,18 @@ from .wider_face_txt_reader import (
 LAYOUT, IMAGES, COUNTS, BOXES = 3, 4, 5, 6
 
 _INVALID = FACE_FIELDS.index('invalid')
+# Formats whose orientation OpenCV applies, but not Pillow's size (as it does a TIFF's).
+_TURNED = ('JPEG', 'MPO', 'PNG')
 
 
 class Kind(NamedTuple):
-    """A sort of finding.
-
-    Attributes:
-        title: What it is, in the plural.
-        status: Exit status that it leads to; 0 for a remark.
-    """
+    """A kind of finding: its title and, if it is a fault, the exit status."""
 
     title: str
     status: int = 0
 
 
-#: Every sort of finding by its name in JSON, the gravest first.
+#: Every kind of finding by its name in JSON, the gravest first.
 KINDS = {
     'layout': Kind('files of the layout missing or malformed', LAYOUT),
     'missing': Kind('images listed but missing', IMAGES),
@@ -64,83 +78,79 @@ KINDS = {
 }
 
 
-class Official(NamedTuple):
-    """Where a split of WIDER FACE lies, and how much it holds.
-
-    Attributes:
-        annotation: The text file, below the data set's root.
-        images: The images' folder, below the root.
-        num_images: Number of images.
-        num_boxes: Number of boxes; None if the annotation is withheld. It counts a
-            box for each image without faces: for the row of zeros that follows the
-            count 0, as the official evaluation's ground truth does.
-    """
-
-    annotation: str
-    images: str
-    num_images: int
-    num_boxes: int | None
-
-
-#: The official splits. The numbers are the WIDER FACE page's and the ground truth's.
-OFFICIAL = {
-    'train': Official(
-        'wider_face_split/wider_face_train_bbx_gt.txt',
-        'WIDER_train/images',
-        12_880,
-        159_424,
-    ),
-    'val': Official(
-        'wider_face_split/wider_face_val_bbx_gt.txt',
-        'WIDER_val/images',
-        3_226,
-        39_708,
-    ),
-    'test': Official(
-        'wider_face_split/wider_face_test_filelist.txt',
-        'WIDER_test/images',
-        16_097,
-        None,
-    ),
-}
-
-
 class Split(NamedTuple):
-    """A part of a data set.
+    """A part of a data set, and what it must hold if it is WIDER FACE's.
 
     Attributes:
         name: Its name.
         annotation: The text file, or COCO's JSON.
         images: The images' folder.
-        official: What it must hold; None for any number of images and boxes.
+        num_images: Official number of images; None for any number.
+        num_boxes: Official number of boxes; None if the annotation is withheld. An
+            image without faces counts as one: for the row of zeros after its count, as
+            in the official evaluation's ground truth.
     """
 
     name: str
     annotation: Path
     images: Path
-    official: Official | None = None
+    num_images: int | None = None
+    num_boxes: int | None = None
+
+
+#: The official splits, below the data set's root. The numbers are the WIDER FACE page's
+#: and the ground truth's.
+OFFICIAL = {
+    name: Split(
+        name,
+        Path(f'wider_face_split/wider_face_{file}'),
+        Path(f'WIDER_{name}/images'),
+        *numbers,
+    )
+    for name, file, *numbers in (
+        ('train', 'train_bbx_gt.txt', 12_880, 159_424),
+        ('val', 'val_bbx_gt.txt', 3_226, 39_708),
+        ('test', 'test_filelist.txt', 16_097),
+    )
+}
+
+
+class ImageFacts(NamedTuple):
+    """What a file turned out to be."""
+
+    #: Why it is no whole image; '' if it is one.
+    error: str = ''
+    #: Pixels, after the rotation that the EXIF tag asks for; 0 with an error.
+    width: int = 0
+    height: int = 0
+    #: Pillow's names, such as 'JPEG' and 'CMYK'.
+    format: str = ''
+    mode: str = ''
+    #: The EXIF orientation, 1 (upright) to 8.
+    orientation: int = 1
+    #: First line of the decoder's complaints about an image that it decodes; nothing
+    #: else shows damage in the middle of a JPEG file.
+    warning: str = ''
+    #: Hash of the file's bytes.
+    digest: str = ''
 
 
 @dataclass
 class SplitReport:
-    """What was found out about a split.
-
-    Attributes:
-        split: The split.
-        records: The annotation's images; empty if it could not be read.
-        sizes: Path -> width and height that the annotation gives; empty for text.
-        ids: For each image the ids of its faces in COCO's JSON; empty for text.
-        numbers: Name -> number, of images, boxes and so on.
-        ranges: Name -> least, median and greatest value, in pixels.
-        findings: Name of a sort in :data:`KINDS` -> one line each.
-    """
+    """What was found out about a split."""
 
     split: Split
+    #: The annotation's images; empty if it could not be read.
     records: list[ImageRecord] = field(default_factory=list)
+    #: Path -> width and height that COCO's JSON gives.
     sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    #: For each image the ids of its faces in COCO's JSON.
     ids: list[list[int | str]] = field(default_factory=list)
+    #: Name -> number, of images, boxes and so on.
     numbers: dict[str, int] = field(default_factory=dict)
+    #: Name -> minimum, median and maximum, in pixels.
     ranges: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    #: Name of a kind in KINDS -> one line each.
     findings: dict[str, list[str]] = field(
         default_factory=lambda: {name: [] for name in KINDS}
     )
@@ -155,44 +165,28 @@ class SplitReport:
 
 
 def find_splits(root: Path, custom: bool, names: Iterable[str] = ()) -> list[Split]:
-    """The splits of a data set in the official layout.
+    """Find the splits of a data set in the official layout.
 
     Args:
         root: The data set's folder.
         custom: Whether it need not be WIDER FACE itself.
-        names: The splits wanted, of :data:`OFFICIAL`. Defaults to those that must be
-            there, train and val, and to test if its images are there; of a custom
-            data set, to those of which anything is there.
-
-    Returns:
-        The splits.
+        names: The splits wanted, of :data:`OFFICIAL`. Defaults to train, val, and
+            test if its images are there; for a custom data set to what is there.
     """
     found = []
-    for name, official in OFFICIAL.items():
-        annotation, images = root / official.annotation, root / official.images
-        if names:
-            wanted = name in names
-        elif name == 'test':
-            # wider_face_split.zip holds its file list in any case.
-            wanted = images.exists()
-        else:
+    for name, annotation, images, *numbers in OFFICIAL.values():
+        annotation, images = root / annotation, root / images
+        wanted = name in names if names else images.exists()
+        # wider_face_split.zip holds the test split's file list in any case.
+        if not names and name != 'test':
             wanted = not custom or annotation.exists() or images.exists()
         if wanted:
-            limits = None if custom else official
-            found.append(Split(name, annotation, images, limits))
+            found.append(Split(name, annotation, images, *([] if custom else numbers)))
     return found
 
 
 def read_split(split: Split, classes: Sequence[str] = ('face',)) -> SplitReport:
-    """Read the annotation of a split and compare the files with it.
-
-    Args:
-        split: The split.
-        classes: Names of the categories that are read of COCO's JSON.
-
-    Returns:
-        The report, as far as it goes without looking at an image.
-    """
+    """Read a split's annotation and compare the files with it, images unopened."""
     report = SplitReport(split)
     findings = report.findings
     try:
@@ -247,13 +241,130 @@ def _read_coco_json(report: SplitReport, classes: Sequence[str]) -> None:
     report.numbers['boxes in the annotation'] = len(content['annotations'])
 
 
-def check_split(report: SplitReport, facts: Mapping[str, ImageFacts]) -> None:
-    """Add what the images, and the boxes in them, turn out to be.
+def scan_images(
+    paths: Iterable[str],
+    workers: int,
+    progress: Callable[[int], object] = lambda number: None,
+) -> dict[str, ImageFacts]:
+    """Check image files in several processes; leave missing ones out.
 
-    Args:
-        report: The split's report, from :func:`read_split`; changed here.
-        facts: Path of an image -> what it is; missing images are not in it.
+    Raises:
+        RuntimeError: If a process dies, of too little memory for instance.
     """
+    todo = list(dict.fromkeys(paths))
+    facts: dict[str, ImageFacts | None] = {}
+    executor = ProcessPoolExecutor(workers, initializer=_start_worker)
+    try:
+        for path, found in zip(todo, executor.map(check_image, todo), strict=True):
+            facts[path] = found
+            progress(1)
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f'a process died while it checked {todo[len(facts)]} or an image soon '
+            'after it. With one worker the image is known'
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return {path: found for path, found in facts.items() if found is not None}
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent process, and end when that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    follow = lambda: (parent.join(), os._exit(1))  # noqa: E731
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def check_image(path: str) -> ImageFacts | None:
+    """Decode a file in full, by Pillow and by OpenCV.
+
+    Pillow notices a truncated file, which OpenCV may fill up with grey; mmcv, and so
+    training, decodes with OpenCV. A missing file is None.
+    """
+    try:
+        # Opening a pipe would wait for ever.
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return ImageFacts(error='is a pipe or a device')
+        data = Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return ImageFacts(error=f'cannot be read: {error.strerror}')
+    facts = ImageFacts(digest=hashlib.blake2b(data, digest_size=16).hexdigest())
+    if not data:
+        return facts._replace(error='empty file')
+    try:
+        with _opencv_limits(), Image.open(io.BytesIO(data)) as image:
+            facts = facts._replace(format=image.format or '', mode=image.mode)
+            image.load()
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # Decoders raise all sorts of errors on broken files.
+    except Exception as error:
+        return facts._replace(error=_message(error))
+    if orientation in range(1, 9):
+        facts = facts._replace(orientation=int(orientation))
+    try:
+        with _captured_stderr() as complaints:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        return facts._replace(error=f'OpenCV: {_message(error)}')
+    if pixels is None:
+        why = ''.join(complaints) or 'though Pillow can'
+        return facts._replace(error=f'OpenCV cannot decode it: {why}')
+    height, width = pixels.shape[:2]
+    return facts._replace(width=width, height=height, warning=''.join(complaints))
+
+
+def displayed_size(path: str) -> tuple[int, int] | None:
+    """Read width and height of an image, rotated by EXIF as OpenCV does; or None."""
+    try:
+        with _opencv_limits(), Image.open(path) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            turned = orientation in (5, 6, 7, 8) and image.format in _TURNED
+            return image.size[::-1] if turned else image.size
+    # Decoders raise all sorts of errors on broken files.
+    except Exception:
+        return None
+
+
+@contextmanager
+def _opencv_limits() -> Iterator[None]:
+    """Let Pillow read what OpenCV, and so training, reads, without warnings."""
+    # Pillow stops at twice this number, OpenCV at 2 ** 30 pixels.
+    limit = patch.object(Image, 'MAX_IMAGE_PIXELS', 1 << 29)
+    with limit, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
+
+
+def _message(error: Exception) -> str:
+    """Describe an error in one line, without the address of a buffer in it."""
+    text = str(error).split(' <_io.BytesIO')[0].strip().partition('\n')[0]
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[list[str]]:
+    """Capture the first line that C libraries write to file descriptor 2, if any."""
+    complaints: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield complaints
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            text = file.read().decode(errors='replace').strip()
+            complaints += text.splitlines()[:1]
+
+
+def check_split(report: SplitReport, facts: Mapping[str, ImageFacts]) -> None:
+    """Add the findings on images and boxes to the report of :func:`read_split`."""
     if not report.records:
         return
     found = [facts.get(report.image_path(record)) for record in report.records]
@@ -261,19 +372,14 @@ def check_split(report: SplitReport, facts: Mapping[str, ImageFacts]) -> None:
         _check_images(report, found)
     sizes = [(0, 0) if fact is None else fact[1:3] for fact in found]
     _check_boxes(report, np.array(sizes, np.int64))
-    if (official := report.split.official) is not None:
-        _check_counts(report, official)
+    if report.split.num_images is not None:
+        _check_counts(report)
 
 
 def find_same_files(
     reports: Sequence[SplitReport], facts: Mapping[str, ImageFacts]
 ) -> None:
-    """Add the images that come twice, within a split or in two.
-
-    Args:
-        reports: The splits' reports; changed here.
-        facts: Path of an image -> what it is.
-    """
+    """Add the images that occur twice, within a split or in two, to the reports."""
     first: dict[str, str] = {}
     for report in reports:
         for record in report.records:
@@ -298,17 +404,15 @@ def _check_images(report: SplitReport, found: Sequence[ImageFacts | None]) -> No
             continue
         whole.append(fact)
         size = (fact.width, fact.height)
+        decoded = f'decoded as {size[0]}x{size[1]}'
         if (said := report.sizes.get(path, size)) != size:
             why = ' (as before an EXIF rotation)' * (said == size[::-1])
-            findings['sizes'].append(
-                f'{path}: decoded as {size[0]}x{size[1]}, not {said[0]}x{said[1]}{why}'
-            )
+            findings['sizes'].append(f'{path}: {decoded}, not {said[0]}x{said[1]}{why}')
         if fact.warning:
             findings['damaged'].append(f'{path}: {fact.warning}')
         if fact.orientation != 1:
-            size = f'decoded as {fact.width}x{fact.height}'
             findings['rotated'].append(
-                f'{path}: orientation {fact.orientation}, {size}'
+                f'{path}: orientation {fact.orientation}, {decoded}'
             )
         if fact.mode != 'RGB':
             findings['not_rgb'].append(f'{path}: {fact.format} {fact.mode}')
@@ -321,7 +425,7 @@ def _check_images(report: SplitReport, found: Sequence[ImageFacts | None]) -> No
 def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
     """Check the boxes against the images' sizes (N, 2): width, height; 0 unknown."""
     records = report.records
-    rows = np.concatenate([record.faces for record in records])
+    rows = np.concatenate([record.faces for record in records])  # (faces, 10)
     if rows.dtype.kind == 'i':
         rows = rows.astype(np.int64)  # x + w of two large int32 would overflow
     images = np.repeat(np.arange(len(records)), [len(r.faces) for r in records])
@@ -350,11 +454,10 @@ def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
             place = f'line {records[image].line + 2 + face}'
             if report.ids:
                 place = f'annotation {report.ids[image][face]}'
-            box = ' '.join(map(str, rows[index, :4].tolist()))
-            where = f'{records[image].path}: {box} ({place}'
             if name.endswith('outside'):
-                where += f', image {size[index, 0]}x{size[index, 1]}'
-            report.findings[name].append(f'{where})')
+                place += f', image {size[index, 0]}x{size[index, 1]}'
+            box = ' '.join(map(str, rows[index, :4].tolist()))
+            report.findings[name].append(f'{records[image].path}: {box} ({place})')
     report.numbers['boxes'] = len(rows)
     if records[0].annotated and not (good & ~masks['invalid']).any():
         report.findings['no_faces'].append(
@@ -369,21 +472,20 @@ def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
         report.ranges['box height'] = _range(rows[good, 3])
 
 
-def _check_counts(report: SplitReport, official: Official) -> None:
-    name, boxes = report.split.name, report.numbers['boxes']
-    if len(report.records) != official.num_images:
-        report.findings['counts'].append(
-            f'{len(report.records)} images listed for {name}, official are '
-            f'{official.num_images}'
-        )
+def _check_counts(report: SplitReport) -> None:
+    name, _, _, num_images, num_boxes = report.split
+    images, boxes = len(report.records), report.numbers['boxes']
+    counts = report.findings['counts']
+    if images != num_images:
+        counts.append(f'{images} images listed for {name}, official are {num_images}')
     empty = sum(not len(record.faces) for record in report.records)
-    if official.num_boxes not in (None, boxes, boxes + empty):
-        report.findings['counts'].append(
-            f'{boxes} boxes listed for {name}, official are {official.num_boxes}, '
-            'with one for each image without faces'
+    if num_boxes not in (None, boxes, boxes + empty):
+        counts.append(
+            f'{boxes} boxes listed for {name}, official are {num_boxes}, with one for '
+            'each image without faces'
         )
 
 
 def _range(values: Sequence[int] | np.ndarray) -> tuple[float, float, float]:
-    """Least, median and greatest value."""
+    """Minimum, median and maximum."""
     return tuple(np.quantile(values, (0, 0.5, 1), method='lower').tolist())
