@@ -4,9 +4,9 @@
 
 Looks at training batches with a trained model, in eval mode, and trains nothing. On
 STC levels, "after" are the anchors that the first step leaves, positives that it drops
-not among them (training keeps those unless ``filter_positives``). On STR levels, it
-are the boxes that the first step makes of the anchors, matched anew. "Before" are all
-anchors. Positive and negative is what the second step's matching says.
+not among them (training keeps those unless ``filter_positives``). On STR levels,
+"after" are the first step's refined boxes, matched again. "Before" are all anchors.
+The second step's matching says what is positive and negative.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from torch import Tensor
 
 from ..models.dense_heads import SRNHead
+from ..models.dense_heads.anchor_grid import flatten_maps
 from ..models.losses.two_stage_focal_loss import survives
 
 
@@ -43,23 +44,20 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
     first_scores, first_deltas, scores, deltas = head(
         model.extract_feat(data['inputs'])
     )
-    anchors, valid, sizes = head._training_grid(scores, metas)
-    level_of = torch.repeat_interleave(torch.tensor(sizes)).to(anchors.device)
-    refined, everything = anchors, torch.ones_like(anchors[..., 0], dtype=torch.bool)
-    left = everything
+    grid = head.anchor_grid(scores, metas)
+    level_of = torch.repeat_interleave(torch.tensor(grid.sizes)).to(grid.anchors.device)
+    refined = grid.anchors  # (N, P, 4)
+    left = everything = torch.ones_like(grid.anchors[..., 0], dtype=torch.bool)
     if head.str_levels:
-        moved = head._flatten(first_deltas, head.bbox_coder.encode_size)
-        on_str = head._on(anchors, sizes, head.str_levels)
-        refined = head._replace(
-            anchors, sizes, head.str_levels, head._refine(on_str, moved)
-        )
+        moved = flatten_maps(first_deltas, head.bbox_coder.encode_size)
+        refined = head.second_priors(grid, moved)
     if head.stc_levels:
-        logits = head._flatten(first_scores, head.cls_out_channels)
-        left = head._replace(left, sizes, head.stc_levels, survives(logits, head.theta))
+        logits = flatten_maps(first_scores, head.cls_out_channels)
+        left = grid.replace(left, head.stc_levels, survives(logits, head.theta))
 
     counts: dict[str, list[Tensor]] = dict(positive=[], negative=[])
-    for boxes, kept in ((anchors, everything), (refined, left)):
-        targets = head._get_step_targets(head.assigner, boxes, valid, gts, ignored)
+    for boxes, kept in ((grid.anchors, everything), (refined, left)):
+        targets = head.match_step(head.assigner, boxes, grid.valid, gts, ignored)
         matters = kept & (targets.label_weights > 0)
         positive = targets.labels < head.num_classes
         for name, chosen in (('positive', positive), ('negative', ~positive)):
