@@ -10,6 +10,7 @@ The second step's matching says what is positive and negative.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from torch import Tensor
@@ -71,18 +72,17 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
 def summarize(
     counts: dict[str, Tensor], stc_levels: tuple[int, ...], str_levels: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Sum up counts over the levels that a step works on.
+    """Sum up counts over the levels classified (STC) and regressed (STR) in two steps.
 
     Args:
-        counts: As :func:`count_anchors` returns them, of any number of batches.
-        stc_levels: Levels classified in two steps, from 0.
-        str_levels: Levels regressed in two steps.
+        counts: From :func:`count_anchors`, of any number of batches.
+        stc_levels: Levels, from 0.
+        str_levels: The same of STR.
 
     Returns:
-        ``stc`` and ``str``, where there are such levels: positives and negatives
-        before and after, ``gain``, by which the ratio of the two has grown (None
-        where there are none of either), and ``positives_kept``; and the counts of
-        each level.
+        The counts, and for ``stc`` and ``str``, where there are such levels, positives
+        and negatives before and after, ``gain`` (by which their ratio has grown) and
+        ``positives_kept``, None where there is nothing to divide by.
     """
     result: dict[str, Any] = {name: rows.tolist() for name, rows in counts.items()}
     for name, levels in (('stc', stc_levels), ('str', str_levels)):
@@ -105,24 +105,15 @@ def summarize(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Count and write.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        Exit status.
-    """
+    """Count and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('out', type=Path)
     parser.add_argument('--batches', type=int, default=50)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     args = parser.parse_args(argv)
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     set_random_seed(args.seed)
     cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
@@ -130,20 +121,15 @@ def main(argv: list[str] | None = None) -> int:
     load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
     model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
-    total: dict[str, Tensor] = {}
-    batches = images = 0
-    for batch in loader:
+    found, images = [], 0
+    for batch in itertools.islice(loader, args.batches):
         data = model.data_preprocessor(batch, training=True)
         images += len(data['data_samples'])
-        for name, rows in count_anchors(model, data).items():
-            total[name] = total[name] + rows if name in total else rows
-        batches += 1
-        if batches == args.batches:
-            break
+        found.append(count_anchors(model, data))
+    total = {name: sum(counts[name] for counts in found) for name in found[0]}
     head = model.bbox_head
     result = dict(
-        asked=args.batches,
-        batches=batches,
+        batches=len(found),
         images=images,
         theta=head.theta,
         **summarize(total, head.stc_levels, head.str_levels),
