@@ -267,8 +267,8 @@ def plot(table: Table, frame: pd.DataFrame, path: Path) -> None:
         groups = own.groupby(by, sort=False).value
         order = own[by[0]].unique()
         mean, error = (x.unstack().loc[order] for x in (groups.mean(), groups.std()))
-        style = '.-' if across else 'o'
-        mean.plot(ax=axis, yerr=error, style=style, title=source, rot=20)
+        line = '-' if across else ''
+        mean.plot(ax=axis, yerr=error, marker='.', ls=line, title=source, rot=20)
         if table.figures == 'false_positives':
             axis.set_yscale('symlog', linthresh=1)
     figure.suptitle(table.title)
