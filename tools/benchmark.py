@@ -72,8 +72,8 @@ from mmdet_srn.analysis.variants import FORMATS, NORMS, VARIANTS, make_variant
 from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.deploy.torch_detector import load_detector
+from mmdet_srn.models.cpu.weight_layout import images_are_channels_last
 from mmdet_srn.models.dense_heads import SRNHead
-from mmdet_srn.models.utils.weight_layout import images_are_channels_last
 
 EXACT, NEAR = (1e-3, 1e-5), (1.0, 0.01)  # pixels, score
 SEED = 0

@@ -4,7 +4,7 @@
     python tools/benchmark_sparse.py --threads 1 --runs 9 --json sparse.json
     python tools/benchmark_sparse.py --sizes 160x120 80x60 --shares 30 50 --dtype bf16
 
-``PartialMap`` (mmdet_srn/models/utils/partial_map.py) chooses for each level and image
+``PartialMap`` (mmdet_srn/models/sparse/partial_map.py) chooses for each level and image
 between the two, by ``SPARSE_COST``: sparse where factor * sparse multiply-adds +
 overhead is less than the dense multiply-adds. Here both are timed where ``predict``
 uses them, on SRN's class subnet (3x3, RFE, 3x3, predictor, of 256 channels), with and
@@ -58,8 +58,8 @@ from mmdet_srn.analysis.surviving_share import clustered_cells
 from mmdet_srn.analysis.turns import take_turns
 from mmdet_srn.analysis.variants import FORMATS, PRECISIONS, precision_context
 from mmdet_srn.models.dense_heads import SRNHead
-from mmdet_srn.models.utils.deferred_map import Added
-from mmdet_srn.models.utils.partial_map import SPARSE_COST
+from mmdet_srn.models.sparse.deferred_map import Added
+from mmdet_srn.models.sparse.partial_map import SPARSE_COST
 
 CHANNELS = 256
 SEED = 0

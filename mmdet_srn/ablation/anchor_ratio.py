@@ -4,12 +4,13 @@
 
 Looks at training batches with a trained model, in eval mode, and trains nothing. On
 STC levels, "after" are the anchors that the first step leaves, positives that it drops
-not among them (training keeps those unless ``filter_positives``). On STR levels, it
-are the boxes that the first step makes of the anchors, matched anew. "Before" are all
-anchors. Positive and negative is what the second step's matching says.
+not among them (training keeps those unless ``filter_positives``). On STR levels,
+"after" are the first step's refined boxes, matched again. "Before" are all anchors.
+The second step's matching says what is positive and negative.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Any
 import torch
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from torch import Tensor
 
 from ..models.dense_heads import SRNHead
+from ..models.dense_heads.anchor_grid import flatten_maps
 from ..models.losses.two_stage_focal_loss import survives
 
 
@@ -43,23 +45,20 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
     first_scores, first_deltas, scores, deltas = head(
         model.extract_feat(data['inputs'])
     )
-    anchors, valid, sizes = head._training_grid(scores, metas)
-    level_of = torch.repeat_interleave(torch.tensor(sizes)).to(anchors.device)
-    refined, everything = anchors, torch.ones_like(anchors[..., 0], dtype=torch.bool)
-    left = everything
+    grid = head.anchor_grid(scores, metas)
+    level_of = torch.repeat_interleave(torch.tensor(grid.sizes)).to(grid.anchors.device)
+    refined = grid.anchors  # (N, P, 4)
+    left = everything = torch.ones_like(grid.anchors[..., 0], dtype=torch.bool)
     if head.str_levels:
-        moved = head._flatten(first_deltas, head.bbox_coder.encode_size)
-        on_str = head._on(anchors, sizes, head.str_levels)
-        refined = head._replace(
-            anchors, sizes, head.str_levels, head._refine(on_str, moved)
-        )
+        moved = flatten_maps(first_deltas, head.bbox_coder.encode_size)
+        refined = head.second_priors(grid, moved)
     if head.stc_levels:
-        logits = head._flatten(first_scores, head.cls_out_channels)
-        left = head._replace(left, sizes, head.stc_levels, survives(logits, head.theta))
+        logits = flatten_maps(first_scores, head.cls_out_channels)
+        left = grid.replace(left, head.stc_levels, survives(logits, head.theta))
 
     counts: dict[str, list[Tensor]] = dict(positive=[], negative=[])
-    for boxes, kept in ((anchors, everything), (refined, left)):
-        targets = head._get_step_targets(head.assigner, boxes, valid, gts, ignored)
+    for boxes, kept in ((grid.anchors, everything), (refined, left)):
+        targets = head.match_step(head.assigner, boxes, grid.valid, gts, ignored)
         matters = kept & (targets.label_weights > 0)
         positive = targets.labels < head.num_classes
         for name, chosen in (('positive', positive), ('negative', ~positive)):
@@ -73,18 +72,17 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
 def summarize(
     counts: dict[str, Tensor], stc_levels: tuple[int, ...], str_levels: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Sum up counts over the levels that a step works on.
+    """Sum up counts over the levels classified (STC) and regressed (STR) in two steps.
 
     Args:
-        counts: As :func:`count_anchors` returns them, of any number of batches.
-        stc_levels: Levels classified in two steps, from 0.
-        str_levels: Levels regressed in two steps.
+        counts: From :func:`count_anchors`, of any number of batches.
+        stc_levels: Levels, from 0.
+        str_levels: The same of STR.
 
     Returns:
-        ``stc`` and ``str``, where there are such levels: positives and negatives
-        before and after, ``gain``, by which the ratio of the two has grown (None
-        where there are none of either), and ``positives_kept``; and the counts of
-        each level.
+        The counts, and for ``stc`` and ``str``, where there are such levels, positives
+        and negatives before and after, ``gain`` (by which their ratio has grown) and
+        ``positives_kept``, None where there is nothing to divide by.
     """
     result: dict[str, Any] = {name: rows.tolist() for name, rows in counts.items()}
     for name, levels in (('stc', stc_levels), ('str', str_levels)):
@@ -107,24 +105,15 @@ def summarize(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Count and write.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        Exit status.
-    """
+    """Count and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('out', type=Path)
     parser.add_argument('--batches', type=int, default=50)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     args = parser.parse_args(argv)
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     set_random_seed(args.seed)
     cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
@@ -132,20 +121,15 @@ def main(argv: list[str] | None = None) -> int:
     load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
     model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
-    total: dict[str, Tensor] = {}
-    batches = images = 0
-    for batch in loader:
+    found, images = [], 0
+    for batch in itertools.islice(loader, args.batches):
         data = model.data_preprocessor(batch, training=True)
         images += len(data['data_samples'])
-        for name, rows in count_anchors(model, data).items():
-            total[name] = total[name] + rows if name in total else rows
-        batches += 1
-        if batches == args.batches:
-            break
+        found.append(count_anchors(model, data))
+    total = {name: sum(counts[name] for counts in found) for name in found[0]}
     head = model.bbox_head
     result = dict(
-        asked=args.batches,
-        batches=batches,
+        batches=len(found),
         images=images,
         theta=head.theta,
         **summarize(total, head.stc_levels, head.str_levels),

@@ -1,334 +1,276 @@
-"""A table of ours beside the paper's: Markdown and CSV."""
+"""A table of ours beside the paper's: Markdown, CSV and a picture."""
 
-import csv
-import io
-import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import pandas as pd
+from scipy.stats import t
+
 from ..evaluation.protocols import describe_protocol
-from .measures import MAIN, Measures, Style, measures
-from .plan import Plan, Run
-from .result import read_anchor_ratio, read_result
-from .run_cells import duration
-from .tables import Cell, Table
+from .cells import Run
+from .tables import Table
 
-_PAPER = "SRN's multi-scale test, 130 epochs of 12,880 images"
-_WHAT = {
-    'ap': 'AP in percent',
-    'false_positives': 'numbers of false positives',
-    'ap_by_iou': 'AP in percent',
-    'anchor_ratio': 'negatives for one positive, and by which factor that falls',
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402
+
+#: Name of a metric -> heading. AP are in percent, as the paper's.
+_APS = {
+    'easy': 'easy',
+    'medium': 'medium',
+    'hard': 'hard',
+    'AP': 'AP, all faces',
+    'AP_lt16': 'under 16 px',
+    'AP_16to32': '16 to 32',
+    'AP_32to96': '32 to 96',
+    'AP_ge96': '96 and more',
 }
+MEAN_AP = 'AP, IoU .5 to .8'
 
 
-@dataclass(frozen=True)
-class Row:
-    """One cell, all seeds.
-
-    Attributes:
-        cell: The cell.
-        runs: Its runs.
-        by_seed: Seed -> numbers, of the finished runs.
-    """
-
-    cell: Cell
-    runs: list[Run]
-    by_seed: dict[int, Measures]
-
-
-@dataclass(frozen=True)
-class Report:
-    """One table, filled in.
-
-    Attributes:
-        name: The table's.
-        table: The table.
-        rows: Its cells.
-        seeds: Those asked for.
-        styles: Our columns.
-        budget: What the figures were made with, line by line.
-        notes: What the reader must know of the figures, line by line.
-    """
-
-    name: str
-    table: Table
-    rows: list[Row]
-    seeds: list[int]
-    styles: list[Style]
-    budget: list[str]
-    notes: list[str]
-
-    @property
-    def main(self) -> Style | None:
-        """The column by which cells are compared with the first one."""
-        if self.table.figures != 'ap':
-            return None
-        return next((style for style in self.styles if style.title in MAIN), None)
+def measure(result: Mapping[str, Any], table: Table) -> dict[str, float | None]:
+    """Name what a table shows of one finished run: heading -> number."""
+    by_iou = {
+        f'IoU {iou[1:]}': 100 * ap for iou, ap in result.get('ap_by_iou', {}).items()
+    }
+    found: dict[str, float | None] = {}
+    if table.figures == 'anchor_ratio':
+        counts = result['anchor_ratio']
+        for name, title in (('stc', 'STC'), ('str', 'STR')):
+            if (part := counts.get(name)) is None:
+                continue
+            pairs = zip(part['positive'], part['negative'], strict=True)
+            for moment, (positive, negative) in zip(
+                ('before', 'after'), pairs, strict=True
+            ):
+                ratio = negative / positive if positive else None
+                found[f'{title} 1 to .. {moment}'] = ratio
+            found[f'{title} gain'] = part['gain']
+            if name == 'stc' and part['positives_kept'] is not None:
+                found['STC positives kept'] = 100 * part['positives_kept']
+        return found
+    if table.figures == 'false_positives':
+        for recall, number in result['false_positives'].items():
+            found[f'{100 * float(recall):g} %'] = number
+    elif table.figures == 'ap_by_iou':
+        found.update(by_iou)
+    else:
+        metrics = result['metrics']
+        found = {n: 100 * metrics[key] for key, n in _APS.items() if key in metrics}
+        if result['survivors'] is not None:
+            found['survivors'] = 100 * result['survivors']
+    if by_iou and len(table.cells) > 1:
+        found[MEAN_AP] = statistics.mean(by_iou.values())
+    return found
 
 
-def make_report(
-    name: str,
-    table: Table,
-    plan: Plan,
-    seeds: Sequence[int],
-    base: Path,
-    options: Sequence[str],
-) -> Report:
-    """Read what a table's runs have left.
+def collect(
+    name: str, table: Table, results: Mapping[tuple[int, int], Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Put all figures of a table one below the other.
 
     Args:
-        name: The table's name.
+        name: Name of the table.
         table: The table.
-        plan: The plan that its runs are of.
-        seeds: The seeds.
-        base: The base config.
-        options: As ``--cfg-options`` takes them.
+        results: Row and seed -> what the finished run has left.
 
     Returns:
-        The report; runs that are not finished are said to be missing.
+        Columns table, cell, config, source ('paper' or 'ours'), seed, figure, value.
     """
     rows = []
-    for number, cell in enumerate(table.cells):
-        runs = [plan.run_of[name, number, seed] for seed in seeds]
-        found = {run.seed: measures(run, table.figures) for run in runs}
-        rows.append(
-            Row(cell, runs, {seed: m for seed, m in found.items() if m is not None})
-        )
-    styles = list(
-        dict.fromkeys(
-            style
-            for row in rows
-            for numbers in row.by_seed.values()
-            for style in numbers
-        )
-    )
-    styles.sort(key=lambda style: style.title == 'survivors')
-    report = Report(
-        name, table, rows, list(seeds), styles, _budget(rows, seeds, base, options), []
-    )
-    report.notes.extend(_notes(report, plan))
-    return report
+    for row, cell in enumerate(table.cells):
+        place = (name, cell.label, cell.config or 'base')
+        for title, value in zip(table.columns, cell.paper, strict=False):
+            rows.append((*place, 'paper', '', title, value))
+        for seed in sorted(seed for own, seed in results if own == row):
+            for title, value in measure(results[row, seed], table).items():
+                rows.append((*place, 'ours', str(seed), title, value))
+    columns = ['table', 'cell', 'config', 'source', 'seed', 'figure', 'value']
+    return pd.DataFrame(rows, columns=columns).astype({'value': float})
 
 
-def to_markdown(report: Report) -> str:
-    """The report as text."""
-    table = report.table
-    head = ['', *(f'paper: {title}' for title in table.columns)]
-    main = report.main
-    paper_main = _paper_main(report)
-    if paper_main is not None and len(table.cells) > 1:
-        head.append(f'paper: change, {table.columns[paper_main]}')
-    head += [f'ours: {style.title}' for style in report.styles]
-    if main is not None and len(table.cells) > 1:
-        head.append(f'ours: change, {main.title}')
-    lines = [head, ['---'] * len(head)]
-    first = report.rows[0]
-    for row in report.rows:
-        cells = [row.cell.label]
-        for column in range(len(table.columns)):
-            cells.append(_paper_number(row.cell, column))
-        if paper_main is not None and len(table.cells) > 1:
-            change = row.cell.paper[paper_main] - first.cell.paper[paper_main]
-            cells.append('' if row is first else f'{change:+.1f}')
-        for style in report.styles:
-            numbers = [m.get(style, _ABSENT) for m in row.by_seed.values()]
-            cells.append(spread([n for n in numbers if n is not _ABSENT], style.digits))
-        if main is not None and len(table.cells) > 1:
-            cells.append('' if row is first else _change(row, first, main))
-        lines.append(cells)
-    text = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    about = '\n'.join(f'- {line}' for line in [*report.budget, *report.notes])
-    return f'### {table.title}\n\n{about}\n\n{text}\n'
+def to_markdown(table: Table, frame: pd.DataFrame, about: Sequence[str]) -> str:
+    """Write the figures of a table as text, with lines that say what they are."""
+    ours = frame[frame.source == 'ours']
+    titles = list(dict.fromkeys(ours.figure))
+    changed = [x for x in titles if x.startswith(('IoU', MEAN_AP)) or x == _main(ours)]
+    columns: dict[str, list[str]] = {'': [cell.label for cell in table.cells]}
+    for number, title in enumerate(table.columns):
+        columns[f'paper: {title}'] = [f'{c.paper[number]:,}' for c in table.cells]
+    if 'hard' in table.columns:
+        at = table.columns.index('hard')
+        changes = [c.paper[at] - table.cells[0].paper[at] for c in table.cells]
+        columns['paper: change, hard'] = ['', *(f'{x:+.1f}' for x in changes[1:])]
+    for title in titles:
+        values = _values(table, ours, title)
+        columns[f'ours: {title}'] = [spread(v, digits(title)) for v in values]
+    for title in changed if len(table.cells) > 1 else ():
+        first, *others = _values(table, ours, title)
+        changes = [spread((v - first).dropna(), 1, change=True) for v in others]
+        columns[f'ours: change, {title}'] = ['', *changes]
+    lines = '\n'.join(f'- {line}' for line in about)
+    text = pd.DataFrame(columns).to_markdown(index=False, disable_numparse=True)
+    return f'### {table.title}\n\n{lines}\n\n{text}\n'
 
 
-def to_csv(report: Report) -> str:
-    """All figures, one a line: of the paper, and of each seed of ours."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator='\n')
-    writer.writerow(['table', 'cell', 'config', 'source', 'seed', 'figure', 'value'])
-    for row in report.rows:
-        place = [report.name, row.cell.label, row.cell.config or 'base']
-        for title, value in zip(report.table.columns, row.cell.paper, strict=False):
-            writer.writerow([*place, 'paper', '', title, value])
-        for seed, numbers in row.by_seed.items():
-            for style, value in numbers.items():
-                shown = '' if value is None else f'{value:.6g}'
-                writer.writerow([*place, 'ours', seed, style.title, shown])
-    return out.getvalue()
+def _main(ours: pd.DataFrame) -> str | None:
+    """The AP by which cells are compared, the first that there is."""
+    return next((x for x in ('hard', _APS['AP']) if x in set(ours.figure)), None)
 
 
-def spread(numbers: Sequence[float | None], digits: int) -> str:
-    """Mean and standard deviation over seeds.
+def _values(table: Table, ours: pd.DataFrame, title: str) -> list[pd.Series]:
+    """The values of one figure by seed, for each cell."""
+    own = ours[ours.figure == title]
+    return [own[own.cell == c.label].set_index('seed').value for c in table.cells]
+
+
+def digits(title: str) -> int:
+    """Digits behind the point."""
+    if title.endswith('gain'):
+        return 2
+    return 0 if title.endswith('%') or ' 1 to ' in title else 1
+
+
+def spread(values: Sequence[float], digits: int, change: bool = False) -> str:
+    """Write mean and standard deviation over seeds.
 
     Args:
-        numbers: One a seed; None is a recall that was not reached.
-        digits: Behind the point.
-
-    Returns:
-        'mean ± deviation'; without a deviation for one seed (it has none), a dash for
-        no seed.
+        values: One a seed; NaN is a recall that was not reached.
+        digits: Digits behind the point.
+        change: Whether to show the sign and the mean's 95 % interval (t) as well.
     """
-    if not numbers:
+    numbers = pd.Series(values, dtype=float)
+    count, missing = len(numbers), int(numbers.isna().sum())
+    if missing:
+        return 'none' if missing == count else f'none in {missing} of {count}'
+    if not count:
         return '-'
-    there = [number for number in numbers if number is not None]
-    if len(there) < len(numbers):
-        missing = len(numbers) - len(there)
-        return 'none' if not there else f'none in {missing} of {len(numbers)}'
-    text = f'{statistics.mean(there):,.{digits}f}'
-    if len(there) > 1:
-        text += f' ± {statistics.stdev(there):,.{digits}f}'
+    sign = '+' if change else ''
+    mean, deviation = numbers.mean(), numbers.std()
+    text = f'{mean:{sign},.{digits}f}'
+    if count > 1:
+        text += f' ± {deviation:,.{digits}f}'
+        if change:
+            half = t.ppf(0.975, count - 1) * deviation / count**0.5
+            text += f' [{mean - half:+.{digits}f}, {mean + half:+.{digits}f}]'
     return text
 
 
-_ABSENT = object()
-
-
-def _change(row: Row, first: Row, style: Style) -> str:
-    """How far a cell is ahead of the first, seed by seed."""
-    seeds = [seed for seed in row.by_seed if seed in first.by_seed]
-    pairs = [
-        (row.by_seed[seed].get(style), first.by_seed[seed].get(style)) for seed in seeds
-    ]
-    changes = [own - other for own, other in pairs if None not in (own, other)]
-    text = spread(changes, style.digits)
-    return f'+{text}' if changes and statistics.mean(changes) > 0 else text
-
-
-def _paper_number(cell: Cell, column: int) -> str:
-    return f'{cell.paper[column]:,}' if cell.paper else '-'
-
-
-def _paper_main(report: Report) -> int | None:
-    """The paper's column that changes are shown of: hard AP."""
-    table = report.table
-    if table.figures != 'ap' or not all(cell.paper for cell in table.cells):
-        return None
-    return table.columns.index('hard')
-
-
-def _budget(
-    rows: Sequence[Row], seeds: Sequence[int], base: Path, options: Sequence[str]
+def describe(
+    table: Table,
+    runs: Mapping[tuple[int, int], Run],
+    results: Mapping[tuple[int, int], Mapping[str, Any]],
+    frame: pd.DataFrame,
+    head: str,
 ) -> list[str]:
-    found = [read_result(run) for row in rows for run in row.runs]
-    results = [result for result in found if result is not None]
-    cfg = rows[0].runs[0].cfg
-    changed = [option for option in options if 'data_root' not in option.split('=')[0]]
-    lines = [f'Ours: `{_short(base)}`, seeds {", ".join(map(str, seeds))}']
-    if changed:
-        lines[0] += f', with `{" ".join(changed)}`'
-    if not results:
-        return [*lines, 'None of the runs is finished yet.']
-    protocols = sorted({result['protocol'] for result in results})
-    root = Path(str(cfg.test_dataloader.dataset.get('data_root') or '')).name
-    lines.append(
-        f'Test: {_all([result["test_images"] for result in results])} images'
-        f'{f" of {root}" if root else ""}, protocol '
-        f'{" and ".join(map(describe_protocol, protocols))}'
-    )
-    images = [result['iterations'] * result['batch'] for result in results]
-    lines.append(
-        f'Budget of a run: {_all([r["iterations"] for r in results])} iterations of '
-        f'{_all([r["batch"] for r in results])} images '
-        f'({_all(images)} images, epochs: {_all([r["epochs"] for r in results])})'
-        + _time(results)
-    )
-    lines.append(f'mmdet_srn {" and ".join(sorted({r["version"] for r in results}))}')
-    return lines
+    """Say what the figures were made with and what a reader must know.
 
+    Args:
+        table: The table.
+        runs: Row and seed -> run.
+        results: Row and seed -> what the finished run has left.
+        frame: The figures, from :func:`collect`.
+        head: Base, seeds and options.
+    """
+    lines, kind, found = [head], table.figures, list(results.values())
+    cfg = runs[0, next(seed for _, seed in runs)].cfg
+    official = cfg.test_evaluator.get('gt_dir') is not None
+    seeds = len({seed for _, seed in runs})
+    if found:
 
-def _time(results: Sequence[Mapping[str, Any]]) -> str:
-    whole = [result['seconds'] for result in results if not result['resumed']]
-    return f', {duration(statistics.median(whole))} by the median' if whole else ''
+        def each(name: str) -> str:
+            return ' or '.join(f'{n:,}' for n in sorted({r[name] for r in found}))
 
-
-def _all(numbers: Sequence[float]) -> str:
-    """Numbers that should be one; all of them if they are not."""
-    return ' or '.join(f'{number:,}' for number in sorted(set(numbers)))
-
-
-def _short(path: Path) -> str:
-    """A path without what is only of this machine."""
-    relative = os.path.relpath(path.resolve())
-    return path.name if relative.startswith('..') else Path(relative).as_posix()
-
-
-def _notes(report: Report, plan: Plan) -> list[str]:
-    figures, table = report.table.figures, report.table
-    notes = [_what_is_shown(report)]
-    if table.columns and figures in ('ap', 'ap_by_iou', 'false_positives'):
-        unit = '' if figures == 'false_positives' else 'in percent, '
-        notes.append(f'Paper: WIDER FACE val, {unit}{_PAPER}.')
-        if report.styles and not _official(report):
-            notes.append(
+        root = Path(str(cfg.test_dataloader.dataset.get('data_root') or '')).name
+        protocols = sorted({result['protocol'] for result in found})
+        times = [result['seconds'] for result in found if not result['resumed']]
+        lines += [
+            f'Test: {each("test_images")} images{f" of {root}" if root else ""}, '
+            f'protocol {" and ".join(map(describe_protocol, protocols))}.',
+            f'Budget of a run: {each("iterations")} iterations of {each("batch")} '
+            f'images, epochs: {each("epochs")}'
+            + (
+                f', {statistics.median(times) / 60:.1f} min (median).' if times else '.'
+            ),
+            f'mmdet_srn {" and ".join(sorted({r["version"] for r in found}))}.',
+        ]
+    else:
+        lines.append('None of the runs is finished yet.')
+    if kind == 'anchor_ratio':
+        lines.append(
+            'Negatives for one positive, and by which factor that falls ("gain"; the '
+            'paper\'s from its caption, "about"), on '
+            f'{" or ".join(str(r["anchor_ratio"]["images"]) for r in found) or "no"} '
+            "training images, by the second step's matching. After, STC: what the "
+            'first step leaves; STR: its boxes.'
+        )
+    else:
+        what = 'False positives' if kind == 'false_positives' else 'AP in percent'
+        faces = 'hard faces by the official ground truth' if official else 'all faces'
+        how = 'official' if official and kind == 'ap' else f'{faces}, not official'
+        lines.append(f'{what}, {how}; at IoU .5 unless said.')
+        if len(table.cells) > 1:
+            lines.append(
+                f'"{MEAN_AP}": mean of the AP at IoU .5, .6, .7 and .8, {faces}, not '
+                'official.'
+            )
+    if not table.columns:
+        lines.append('The paper prints no figure for this choice.')
+    elif kind != 'anchor_ratio':
+        lines.append(
+            "Paper: WIDER FACE val, SRN's multi-scale test, 130 epochs of 12,880 images"
+        )
+        if not official:
+            lines.append(
                 "Ours are not WIDER FACE's figures: other data, faces and training. "
                 'Only the direction of a change can be set beside the paper.'
             )
-    if not table.columns:
-        notes.append('The paper prints no figure for this choice.')
-    if figures == 'anchor_ratio':
-        notes += _ratio_notes(report)
-    if any(style.title == 'survivors' for style in report.styles):
-        notes.append(
-            "Survivors: percent of the STC levels' anchors that the first step "
-            'leaves, in the last training batch that was logged.'
+    if 'survivors' in set(frame.figure):
+        lines.append(
+            "Survivors: percent of the STC levels' anchors that the first step leaves, "
+            'in the last training batch that was logged.'
         )
-    if len(report.seeds) == 1:
-        notes.append('One seed: how far a second would be off is not known.')
-    else:
-        notes.append(
-            f'Mean ± standard deviation of {len(report.seeds)} seeds; changes are '
-            'taken seed by seed.'
-        )
-    notes += [
-        f'{pair} with this base: one run, two rows.' for pair in plan.same[report.name]
-    ]
-    seen = [n for row in report.rows for m in row.by_seed.values() for n in m.values()]
-    if None in seen:
-        notes.append('"none": the recall is not reached, or there is nothing to count.')
-    missing = [
-        f'{row.cell.label} seed {run.seed}'
-        for row in report.rows
-        for run in row.runs
-        if run.seed not in row.by_seed
-    ]
+    lines.append(
+        'One seed: how far a second would be off is not known.'
+        if seeds == 1
+        else f'Mean ± standard deviation of {seeds} seeds. Changes against the first '
+        'row are taken seed by seed; in brackets the 95 % interval (t) of their mean.'
+    )
+    if frame.value.isna().any():
+        lines.append('"none": the recall is not reached, or there is nothing to count.')
+    folders: dict[Path, str] = {}
+    for (row, _), run in runs.items():
+        label = table.cells[row].label
+        if (same := folders.setdefault(run.folder, label)) != label:
+            lines.append(f'"{label}" is "{same}" with this base: one run, two rows.')
+    missing = [place for place in runs if place not in results]
     if missing:
-        notes.append(f'Not there: {", ".join(missing)}.')
-    return notes
+        names = [f'{table.cells[row].label} seed {seed}' for row, seed in missing]
+        lines.append(f'Not there: {", ".join(names)}.')
+    return list(dict.fromkeys(lines))
 
 
-def _what_is_shown(report: Report) -> str:
-    what = _WHAT[report.table.figures]
-    if report.table.figures != 'anchor_ratio' and report.styles:
-        what += f', {_kind(report)}'
-    return f'{what[0].upper()}{what[1:]}.'
-
-
-def _kind(report: Report) -> str:
-    if not _official(report):
-        return 'at IoU .5 unless said, not official'
-    if report.table.figures == 'ap':
-        return 'official'
-    # What the official tool does not ask, see wider_face_analysis.
-    return 'of the hard faces by the official ground truth, not official'
-
-
-def _official(report: Report) -> bool:
-    """Whether the ground truth is."""
-    return report.rows[0].runs[0].cfg.test_evaluator.get('gt_dir') is not None
-
-
-def _ratio_notes(report: Report) -> list[str]:
-    found = [read_anchor_ratio(run) for row in report.rows for run in row.runs]
-    images = [counts['images'] for counts in found if counts is not None]
-    if not images:
-        return []
-    return [
-        f"Counted on {_all(images)} training images by the second step's matching. "
-        'STC: levels classified twice, after = what the first step leaves; STR: '
-        'levels regressed twice, after = the boxes of the first step.',
-        'Paper: the gains that the caption of its Figure 1 gives, "about".',
-    ]
+def plot(table: Table, frame: pd.DataFrame, path: Path) -> None:
+    """Draw means and deviations, the paper's and ours side by side."""
+    across = table.figures in ('false_positives', 'ap_by_iou')  # a line for each cell
+    by = ['figure', 'cell'] if across else ['cell', 'figure']
+    frame = frame[~frame.figure.isin(['survivors', *([MEAN_AP] if across else [])])]
+    if table.figures == 'anchor_ratio':
+        frame = frame[frame.figure.str.endswith('gain')]
+    panels = list(frame.groupby('source', sort=False))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5.5 * len(panels), 4), squeeze=False, tight_layout=True
+    )
+    for (source, own), axis in zip(panels, axes[0], strict=True):
+        groups = own.groupby(by, sort=False).value
+        order = own[by[0]].unique()
+        mean, error = (x.unstack().loc[order] for x in (groups.mean(), groups.std()))
+        line = '-' if across else ''
+        mean.plot(ax=axis, yerr=error, marker='.', ls=line, title=source, rot=20)
+        if table.figures == 'false_positives':
+            axis.set_yscale('symlog', linthresh=1)
+    figure.suptitle(table.title)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

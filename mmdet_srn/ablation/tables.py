@@ -43,6 +43,7 @@ class Table(NamedTuple):
 
 
 _SUBSETS = ('easy', 'medium', 'hard')
+_RETINANET = 'RetinaNet baseline'
 _BASELINE = Cell('table1_baseline', 'none', (88.0,))
 _STC_ALONE = (88.9, 88.7, 88.5, 87.8, 88.0, 87.7)  # P2 to P7
 _STR_ALONE = (87.5, 87.7, 87.0, 88.2, 88.2, 88.4)
@@ -67,7 +68,7 @@ TABLES: dict[str, Table] = {
         'Table 1: the modules one after the other',
         _SUBSETS,
         (
-            Cell('table1_baseline', 'RetinaNet baseline', (95.1, 93.9, 88.0)),
+            Cell('table1_baseline', _RETINANET, (95.1, 93.9, 88.0)),
             Cell('table1_stc', '+ STC', (95.3, 94.4, 89.4)),
             Cell('table1_str', '+ STR', (95.9, 94.8, 88.8)),
             Cell('table1_stc_str', '+ STC + STR', (96.1, 95.0, 90.1)),
@@ -83,11 +84,7 @@ TABLES: dict[str, Table] = {
         'Table 3: false positives at recall',
         ('10 %', '30 %', '50 %', '80 %', '90 %', '95 %'),
         (
-            Cell(
-                'table1_baseline',
-                'RetinaNet baseline',
-                (3, 24, 126, 2801, 27644, 466534),
-            ),
+            Cell('table1_baseline', _RETINANET, (3, 24, 126, 2801, 27644, 466534)),
             Cell('table1_stc', '+ STC', (1, 20, 101, 2124, 13163, 103586)),
         ),
         'false_positives',
@@ -101,7 +98,7 @@ TABLES: dict[str, Table] = {
         'Table 5: AP by the IoU that a match needs',
         ('IoU .5', 'IoU .6', 'IoU .7', 'IoU .8'),
         (
-            Cell('table1_baseline', 'RetinaNet baseline', (88.1, 76.4, 57.8, 28.5)),
+            Cell('table1_baseline', _RETINANET, (88.1, 76.4, 57.8, 28.5)),
             Cell('table1_str', '+ STR', (88.8, 83.4, 66.5, 38.2)),
         ),
         'ap_by_iou',

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..models.utils.partial_map import PartialMap, SparseModule
-from ..models.utils.sparse_layers import Rows
+from ..models.sparse.partial_map import PartialMap, SparseModule
+from ..models.sparse.sparse_layers import Rows
 
 
 class SparseAndDense:
@@ -43,8 +43,8 @@ class SparseAndDense:
         if any(module.chain is None for module in used):
             raise ValueError('a module cannot be computed at some cells only')
         need = self._reader.chain.reach(cells)
-        self.sparse_work = self._map()._sparse_work(self._reader, need, cells)
-        self.dense_work = self._map()._dense_work(self._reader)
+        self.sparse_work = self._map().sparse_work(self._reader, need, cells)
+        self.dense_work = self._map().dense_work(self._reader)
 
     def renew(self) -> None:
         """Forget how the weights were laid out for the sparse computation.
@@ -74,7 +74,7 @@ class SparseAndDense:
         if not feature_map.may_pay(chosen):
             return False
         need = chosen.chain.reach(self.cells)
-        return feature_map._sparse_pays(chosen, need, self.cells)
+        return feature_map.sparse_pays(chosen, need, self.cells)
 
     def _map(self) -> PartialMap:
         """Make one of which nothing is computed yet."""

@@ -5,10 +5,12 @@ from contextlib import ExitStack, contextmanager
 
 from mmdet.models import SingleStageDetector
 from torch import Tensor
+from torch.profiler import record_function
 
+from ..models.cpu import matrix_conv
 from ..models.dense_heads import SRNHead
-from ..models.utils import matrix_conv
-from ..models.utils.deferred_map import DeferredMap, to_dense
+from ..models.spans import FIRST_STEP, SECOND_STEP
+from ..models.sparse.deferred_map import DeferredMap, to_dense
 from .replaced import replaced
 
 MODES = ('released', 'dense', 'auto', 'sparse')
@@ -62,22 +64,24 @@ def released_forward(
     Raises:
         ValueError: If there are L maps, which the released code has not.
     """
-    firsts, seconds = head._split_steps(x)
-    if firsts is seconds:
+    firsts, seconds = head.split_steps(x)
+    if len(x) == len(firsts):
         raise ValueError(
             'mode released needs a neck with a map of its own for each step'
         )
-    first_classes = head._first_cls_predictor if head.stc_levels else head.conv_cls
-    first_regression = head._first_reg_predictor if head.str_levels else head.conv_reg
+    first_classes = head.first_cls_predictor if head.stc_levels else head.conv_cls
+    first_regression = head.first_reg_predictor if head.str_levels else head.conv_reg
     first_scores, first_deltas, scores, deltas = [], [], [], []
     for level, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
         first, second = to_dense(first), to_dense(second)
-        first_logits = first_classes(head.cls_subnet(first))
-        first_boxes = first_regression(head.reg_subnet(first))
+        with record_function(FIRST_STEP):
+            first_logits = first_classes(head.cls_subnet(first))
+            first_boxes = first_regression(head.reg_subnet(first))
         if level in head.stc_levels:
             first_scores.append(first_logits)
         if level in head.str_levels:
             first_deltas.append(first_boxes)
-        scores.append(head.conv_cls(head.cls_subnet(second)))
-        deltas.append(head.conv_reg(head.reg_subnet(second)))
+        with record_function(SECOND_STEP):
+            scores.append(head.conv_cls(head.cls_subnet(second)))
+            deltas.append(head.conv_reg(head.reg_subnet(second)))
     return first_scores, first_deltas, scores, deltas

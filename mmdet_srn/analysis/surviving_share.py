@@ -57,7 +57,7 @@ def surviving_share(
         SurvivingShare: The counts, of all calls in the meantime.
     """
     count = SurvivingShare()
-    survivors = head._survivors
+    survivors = head.survivors
 
     def noted(like: Tensor, first_scores: Tensor | None) -> Tensor:
         keep = survivors(like, first_scores)
@@ -70,7 +70,7 @@ def surviving_share(
         count.add(keep)
         return keep
 
-    with replaced(head, '_survivors', noted):
+    with replaced(head, 'survivors', noted):
         yield count
 
 

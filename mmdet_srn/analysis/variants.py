@@ -9,7 +9,7 @@ import torch
 from mmdet.models import SingleStageDetector
 from torch import Tensor
 
-from ..models.utils.fold_norms import fold_norms
+from ..models.cpu.fold_norms import fold_norms
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 FORMATS = {

@@ -1,7 +1,7 @@
 """Non-maximum suppression as one operator, in torch and in ONNX."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from mmcv.ops import nms
@@ -16,24 +16,64 @@ if release(torch.__version__) < (2, 9):
     )
 
 
+class NmsSettings(NamedTuple):
+    """What a graph's NMS does.
+
+    Attributes:
+        iou_threshold: NMS drops boxes that overlap a better one more than that.
+        offset: 0 or 1, what NMS adds to the sides of boxes.
+        max_per_img: Number of best boxes to keep after NMS.
+    """
+
+    iou_threshold: float
+    offset: int
+    max_per_img: int
+
+    @classmethod
+    def from_test_cfg(cls, test_cfg: Mapping[str, Any]) -> 'NmsSettings':
+        """Read a head's ``test_cfg``.
+
+        Raises:
+            ValueError: If it asks for what the graph does not do, so that no file
+                silently gives other boxes than the model.
+        """
+        nms = dict(test_cfg.get('nms') or {})
+        iou_threshold = nms.pop('iou_threshold', nms.pop('iou_thr', None))
+        kind, offset = nms.pop('type', 'nms'), nms.pop('offset', 0)
+        # With one class they change nothing but the way to the result.
+        others = set(nms) - {'class_agnostic', 'split_thr'}
+        if kind != 'nms' or iou_threshold is None or offset not in (0, 1) or others:
+            raise ValueError(
+                "an exported graph needs test_cfg.nms=dict(type='nms', "
+                f'iou_threshold=..., offset=0 or 1), not {test_cfg.get("nms")}'
+            )
+        if test_cfg.get('min_bbox_size', -1) > 0:
+            raise ValueError(
+                'an exported graph cannot apply test_cfg.min_bbox_size='
+                f'{test_cfg["min_bbox_size"]}'
+            )
+        if test_cfg.get('max_per_img', 0) <= 0:
+            raise ValueError(
+                'an exported graph needs a positive test_cfg.max_per_img, got '
+                f'{test_cfg.get("max_per_img")}'
+            )
+        return cls(float(iou_threshold), int(offset), int(test_cfg['max_per_img']))
+
+
 @torch.library.custom_op('mmdet_srn::nms_keep', mutates_args=())
 def nms_keep(
     boxes: Tensor, scores: Tensor, iou_threshold: float, max_per_img: int
 ) -> Tensor:
-    """Which boxes non-maximum suppression keeps, image by image.
+    """Find the boxes that non-maximum suppression keeps, image by image: (N, K).
 
-    A mask instead of a list, whose length only running tells: so a graph with it has
-    shapes that follow from those of the input.
+    A mask, as the length of a list would depend on the data: so all shapes of a graph
+    follow from those of its input.
 
     Args:
-        boxes (Tensor): Shape (N, K, 4), xyxy.
-        scores (Tensor): Shape (N, K); rows below 0 take no part.
-        iou_threshold (float): A box goes if its overlap with a better one that stays
-            is above it.
-        max_per_img (int): How many boxes stay in an image, at most: the best.
-
-    Returns:
-        Tensor: Boolean, shape (N, K).
+        boxes: (N, K, 4), xyxy.
+        scores: (N, K); rows below 0 take no part.
+        iou_threshold: A box is dropped if a better one that is kept overlaps it more.
+        max_per_img: Number of best boxes to keep of an image.
     """
     keep = torch.zeros_like(scores, dtype=torch.bool)
     for image, image_scores in enumerate(scores):
@@ -49,14 +89,7 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, max_per_img: int) -> 
 
 
 def nms_translation(opset: int) -> dict[Any, Callable]:
-    """How ONNX says ``nms_keep``.
-
-    Args:
-        opset (int): Version of ONNX's operators.
-
-    Returns:
-        dict: For the ``custom_translation_table`` of ``torch.onnx.export``.
-    """
+    """Make the ``custom_translation_table`` by which torch exports ``nms_keep``."""
     import onnxscript
 
     op = getattr(onnxscript, f'opset{opset}')

@@ -80,9 +80,9 @@ def make_metadata(
             thresholds.append(selection.small_map_score_thr)
         metadata.update(
             score_thr=max(thresholds),
-            iou_threshold=selection.iou_threshold,
-            nms_offset=selection.offset,
-            max_per_img=selection.max_per_img,
+            iou_threshold=graph.nms.iou_threshold,
+            nms_offset=graph.nms.offset,
+            max_per_img=graph.nms.max_per_img,
         )
     return metadata
 

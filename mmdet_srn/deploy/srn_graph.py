@@ -6,14 +6,14 @@ from mmdet.models import DetDataPreprocessor, SingleStageDetector
 from mmdet.models.task_modules import DeltaXYWHBBoxCoder
 from torch import Tensor, nn
 
-from ..models.data_preprocessors import ChannelsLastPreprocessor
+from ..models.cpu import ChannelsLastPreprocessor
 from ..models.dense_heads import SRNHead
+from ..models.dense_heads.selection import Selection
 from ..models.losses.two_stage_focal_loss import survives
-from .nms_op import nms_keep
-from .selection import Selection
+from .nms_op import NmsSettings, nms_keep
 
 FORMS = ('raw', 'boxes', 'detections')
-"""What a graph gives: the head's maps, the candidates, or these after NMS."""
+"""Outputs of a graph: the head's maps, the candidates, or these after NMS."""
 
 NO_SCORE = -1.0
 """Score of padding and of what a threshold drops; any other is from 0 to 1."""
@@ -24,8 +24,8 @@ class SRNGraph(nn.Module):
 
     The input is uint8 (N, H, W, 3) in the channel order of OpenCV and mmdet, BGR.
     Channel order, mean, standard deviation and padding to ``pad_size_divisor`` are
-    inside. The first step's filter (STC) and refinement (STR) are those of
-    ``SRNHead.predict_by_feat``, here on all images at once.
+    part of the graph. Candidates are those of ``SRNHead.predict_by_feat``, here of all
+    images at once and with rows of padding instead of sizes that depend on the data.
 
     The forms and their outputs, boxes being xyxy in pixels of the input:
 
@@ -36,12 +36,11 @@ class SRNGraph(nn.Module):
     - ``detections``: the same after NMS.
 
     Args:
-        detector (SingleStageDetector): With an ``SRNHead`` of one class.
-        form (str): One of ``FORMS``. Defaults to 'detections'.
+        detector: With an ``SRNHead`` of one class.
+        form: One of ``FORMS``.
 
     Raises:
-        ValueError: If the detector or its ``test_cfg`` is none that the graph can
-            stand for.
+        ValueError: If the graph cannot represent the detector or its ``test_cfg``.
     """
 
     def __init__(self, detector: SingleStageDetector, form: str = 'detections') -> None:
@@ -51,9 +50,10 @@ class SRNGraph(nn.Module):
         _check_detector(detector)
         self.detector = detector
         self.form = form
-        self.selection = None
+        self.selection = self.nms = None
         if form != 'raw':
             self.selection = Selection.from_test_cfg(detector.bbox_head.test_cfg)
+            self.nms = NmsSettings.from_test_cfg(detector.bbox_head.test_cfg)
 
     @property
     def output_names(self) -> list[str]:
@@ -71,14 +71,7 @@ class SRNGraph(nn.Module):
         return [f'{name}_{level}' for name, on in parts.items() for level in on]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Compute the outputs.
-
-        Args:
-            images (Tensor): uint8 (N, H, W, 3).
-
-        Returns:
-            tuple[Tensor, ...]: See the class.
-        """
+        """Compute the outputs of images, uint8 (N, H, W, 3)."""
         features = self.detector.extract_feat(self.preprocess(images))
         maps = self.detector.bbox_head(features)
         if self.form == 'raw':
@@ -91,13 +84,9 @@ class SRNGraph(nn.Module):
         return boxes, scores, found.sum(dim=1)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Do what the detector's ``data_preprocessor`` does to images of one size.
+        """Prepare images of one size as the detector's ``data_preprocessor`` does.
 
-        Args:
-            images (Tensor): uint8 (N, H, W, 3).
-
-        Returns:
-            Tensor: float32 (N, 3, H, W), padded on the right and at the bottom.
+        From uint8 (N, H, W, 3) to float32 (N, 3, H, W), padded right and at the bottom.
         """
         settings = self.detector.data_preprocessor
         inputs = images.permute(0, 3, 1, 2)
@@ -131,50 +120,33 @@ class SRNGraph(nn.Module):
         for level, priors in enumerate(anchors):
             scores = _rows(cls_scores[level], 1).sigmoid().squeeze(2)
             deltas = _rows(bbox_preds[level], 4)
-            keep = scores > self._score_thr(cls_scores[level])
+            # A tensor: a comparison of sizes would be made once, at export.
+            cells = torch.ones_like(cls_scores[level][0, 0]).sum()
+            keep = scores > selection.threshold(cells)
             if level in head.stc_levels:
                 keep = keep & survives(_rows(first_logits[level], 1), head.theta)
             scores = scores.where(keep, NO_SCORE)
             priors = priors.expand_as(deltas)
             if level in head.str_levels:
-                priors = self._decode(priors, _rows(first_deltas[level], 4))
-            if selection.nms_pre > 0:
+                priors = head.refine(priors, _rows(first_deltas[level], 4))
+            if selection.max_per_level > 0:
                 scores, priors, deltas = _best(
-                    selection.nms_pre, scores, priors, deltas
+                    selection.max_per_level, scores, priors, deltas
                 )
             levels.append((scores, priors, deltas))
         rows = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
         scores, priors, deltas = _best(selection.max_before_nms, *rows)
-        return scores, self._decode(priors, deltas)
-
-    def _score_thr(self, cls_score: Tensor) -> float | Tensor:
-        """Threshold of a level, which may hang on its size."""
-        selection = self.selection
-        if selection.small_map_cells <= 0:
-            return selection.score_thr
-        # A tensor: a comparison of sizes would be made once, at export.
-        cells = torch.ones_like(cls_score[0, 0]).sum()
-        return torch.where(
-            cells < selection.small_map_cells,
-            selection.small_map_score_thr,
-            selection.score_thr,
-        )
-
-    def _decode(self, priors: Tensor, deltas: Tensor) -> Tensor:
-        """Boxes of priors and deltas, all (N, K, 4)."""
-        # in rows: of (N, K, 4) the coder warns, and computes in another way
-        boxes = self.detector.bbox_head.bbox_coder.decode(
-            priors.reshape(-1, 4), deltas.reshape(-1, 4)
-        )
-        return boxes.view_as(deltas)
+        # as rows: for (N, K, 4) the coder warns, and computes differently
+        boxes = head.bbox_coder.decode(priors.reshape(-1, 4), deltas.reshape(-1, 4))
+        return scores, boxes.view_as(deltas)
 
     def _suppress(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """What NMS leaves of the candidates, best first."""
-        selection = self.selection
+        nms = self.nms
         # Sides of x2 - x1 + offset are those of boxes that end so much farther.
-        longer = boxes + boxes.new_tensor([0, 0, selection.offset, selection.offset])
-        keep = nms_keep(longer, scores, selection.iou_threshold, selection.max_per_img)
-        return _best(selection.max_per_img, scores.where(keep, NO_SCORE), boxes)
+        longer = boxes + boxes.new_tensor([0, 0, nms.offset, nms.offset])
+        keep = nms_keep(longer, scores, nms.iou_threshold, nms.max_per_img)
+        return _best(nms.max_per_img, scores.where(keep, NO_SCORE), boxes)
 
 
 def _check_detector(detector: nn.Module) -> None:

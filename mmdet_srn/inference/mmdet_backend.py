@@ -18,8 +18,8 @@ from torch import nn
 
 from ..analysis.machine import check_device
 from ..checkpoint_file import UnfitError, check_fit, load_checkpoint
-from ..models.utils.fold_norms import fold_norms, modules_with_backbone
-from ..models.utils.weight_layout import lay_out_weights
+from ..models.cpu.fold_norms import fold_norms, modules_with_backbone
+from ..models.cpu.weight_layout import lay_out_weights
 from .after_fork import use_one_thread_after_fork
 from .images import read_image, run_pipeline
 

@@ -1,6 +1,6 @@
 """Modules of SRN's network, each registered in ``mmdet.registry``."""
 
-from .data_preprocessors import ChannelsLastPreprocessor
+from .cpu import ChannelsLastPreprocessor
 from .dense_heads import SRNHead
 from .losses import TwoStageFocalLoss
 from .necks import RFE, SRNFPN

@@ -1,6 +1,7 @@
 import pytest
 
-from mmdet_srn.ablation.report import spread
+from mmdet_srn.ablation.report import MEAN_AP, collect, measure, spread, to_markdown
+from mmdet_srn.ablation.tables import TABLES, Cell, Table
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,47 @@ def test_spread(numbers, text):
 
 def test_spread_of_counts():
     assert spread([466534, 466536], 0) == '466,535 ± 1'
+
+
+def test_the_interval_of_a_change():
+    # The t quantile of 2 degrees of freedom is 4.303: 1 ± 4.303 / sqrt(3).
+    assert spread([0.0, 1.0, 2.0], 1, change=True) == '+1.0 ± 1.0 [-1.5, +3.5]'
+    assert spread([-2.0], 1, change=True) == '-2.0'
+
+
+def result(ap: float) -> dict:
+    by_iou = {'0.5': ap, '0.6': ap - 0.1, '0.7': ap - 0.2, '0.8': ap - 0.3}
+    return dict(
+        metrics=dict(AP=ap, AP_lt16=ap / 2, faces=3.0),
+        survivors=None,
+        ap_by_iou=by_iou,
+        false_positives={'0.1': 3, '0.95': None},
+    )
+
+
+def test_changes_are_taken_seed_by_seed_and_missing_seeds_left_out():
+    table = Table('T', (), (Cell('a', 'A'), Cell('b', 'B')))
+    results = {(0, 0): result(0.4), (0, 1): result(0.5), (1, 1): result(0.7)}
+    frame = collect('t', table, results)
+    lines = to_markdown(table, frame, ['about']).splitlines()
+    rows = [
+        [x.strip() for x in line.split('|')[1:-1]] for line in lines if line[:1] == '|'
+    ]
+    assert lines[0] == '### T' and '- about' in lines
+    columns = dict(zip(rows[0], zip(*rows[2:], strict=True), strict=True))
+    assert columns['ours: AP, all faces'] == ('45.0 ± 7.1', '70.0')
+    assert columns['ours: change, AP, all faces'] == ('', '+20.0')
+    assert columns[f'ours: {MEAN_AP}'] == ('30.0 ± 7.1', '55.0')
+    assert columns[f'ours: change, {MEAN_AP}'] == ('', '+20.0')
+
+
+def test_figures_of_tables_3_and_5():
+    assert measure(result(0.5), TABLES['3']) == {
+        '10 %': 3,
+        '95 %': None,
+        MEAN_AP: pytest.approx(35),
+    }
+    assert list(measure(result(0.5), TABLES['5'])) == [
+        *('IoU .5', 'IoU .6', 'IoU .7', 'IoU .8'),
+        MEAN_AP,
+    ]

@@ -9,9 +9,9 @@ from mmdet_srn.analysis.detector_parts import PARTS, metered_parts
 from mmdet_srn.analysis.part_meter import PartMeter
 from mmdet_srn.analysis.step_modes import MODES, step_mode
 from mmdet_srn.analysis.surviving_share import surviving_share
-from mmdet_srn.models.utils import partial_map
-from mmdet_srn.models.utils.deferred_map import DeferredMap
-from mmdet_srn.models.utils.partial_map import PartialMap, PartialMaps
+from mmdet_srn.models.sparse import partial_map
+from mmdet_srn.models.sparse.deferred_map import DeferredMap
+from mmdet_srn.models.sparse.partial_map import PartialMap, PartialMaps
 from tests.test_analysis.small_detector import CELLS, SIZE, build, weights_of
 from tests.test_models.test_dense_heads.test_srn_head_sparse import assert_same
 

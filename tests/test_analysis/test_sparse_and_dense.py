@@ -7,8 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmdet_srn.analysis.sparse_and_dense import SparseAndDense
 from mmdet_srn.analysis.sparse_cost import SparseComparison, SparseCost
 from mmdet_srn.models.necks import RFE
-from mmdet_srn.models.utils import partial_map
-from mmdet_srn.models.utils.deferred_map import Added
+from mmdet_srn.models.sparse import partial_map
+from mmdet_srn.models.sparse.deferred_map import Added
 
 KINDS = ('no', 'conv', 'sum')
 

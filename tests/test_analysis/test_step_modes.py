@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_srn.analysis.step_modes import MODES, released_forward, step_mode
-from mmdet_srn.models.utils import matrix_conv
+from mmdet_srn.models.cpu import matrix_conv
 from tests.test_analysis.small_detector import CELLS, SIZE, build, weights_of
 
 

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import nms
 
-from mmdet_srn.deploy.nms_op import nms_keep, nms_translation
+from mmdet_srn.deploy.nms_op import NmsSettings, nms_keep, nms_translation
 from mmdet_srn.deploy.onnx_export import OPSET
 
+NMS = dict(type='nms', iou_threshold=0.5)
+LEAST = dict(nms=NMS, max_per_img=9)
 MAX_PER_IMG = 7
 IOU = 0.4
 
@@ -107,3 +109,37 @@ def test_offset_is_a_longer_box():
 
 def test_operator_is_well_formed():
     torch.library.opcheck(nms_keep, (*candidates(2, 9, 0), IOU, MAX_PER_IMG))
+
+
+@pytest.mark.parametrize(
+    'same',
+    [
+        dict(nms=dict(iou_threshold=0.5)),
+        dict(nms=dict(type='nms', iou_thr=0.5)),
+        dict(nms=dict(NMS, class_agnostic=True, split_thr=5)),
+        dict(min_bbox_size=0),
+        dict(second_step='sparse'),  # another way to the same boxes
+    ],
+    ids=str,
+)
+def test_what_changes_nothing(same):
+    assert NmsSettings.from_test_cfg({**LEAST, **same}) == NmsSettings(0.5, 0, 9)
+
+
+@pytest.mark.parametrize(
+    ('other', 'message'),
+    [
+        (dict(nms=dict(type='soft_nms', iou_threshold=0.5)), 'soft_nms'),
+        (dict(nms=dict(NMS, score_threshold=0.3)), 'score_threshold'),
+        (dict(nms=dict(NMS, max_num=3)), 'max_num'),
+        (dict(nms=dict(NMS, offset=2)), "'offset': 2"),
+        (dict(nms=dict(type='nms')), 'iou_threshold=...'),
+        (dict(nms=None), 'not None'),
+        (dict(min_bbox_size=4), 'min_bbox_size=4'),
+        (dict(max_per_img=-1), 'max_per_img, got -1'),
+    ],
+    ids=str,
+)
+def test_refuses_what_the_graph_does_not_do(other, message):
+    with pytest.raises(ValueError, match=message):
+        NmsSettings.from_test_cfg({**LEAST, **other})

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from scipy.spatial import cKDTree
 
 import mmdet_srn  # noqa: F401
-from mmdet_srn.models.utils.deferred_map import to_dense
+from mmdet_srn.models.sparse.deferred_map import to_dense
 from tests.reference import released_network
 from tests.tool_loader import load_tool
 

@@ -9,7 +9,7 @@ import torch
 from mmdet_srn.analysis.sparse_and_dense import SparseAndDense
 from mmdet_srn.analysis.sparse_cost import SparseComparison
 from mmdet_srn.analysis.sparse_cost_fit import fit_sparse_cost
-from mmdet_srn.models.utils import partial_map
+from mmdet_srn.models.sparse import partial_map
 from tests.tool_loader import load_tool
 
 TINY = ['--sizes', '9x6', '4x3', '--shares', '5', '60', '--runs=1']

@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from ...models.utils.fold_norms import fold_norms, modules_with_backbone
+from ...models.cpu.fold_norms import fold_norms, modules_with_backbone
 
 
 @HOOKS.register_module()

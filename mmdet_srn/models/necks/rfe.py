@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..utils.deferred_map import to_dense
+from ..sparse.deferred_map import to_dense
 
 KERNEL_SIZES = ((1, 5), (5, 1), (1, 3), (3, 1))
 """Kernel (h, w) of each branch, in the order of the concatenation (released code)."""

@@ -8,8 +8,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..utils.deferred_map import DeferredMap
-from ..utils.matrix_conv import MatrixConv2d
+from ..cpu.matrix_conv import MatrixConv2d
+from ..sparse.deferred_map import DeferredMap
 
 _is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # older torch may lack it
 

@@ -10,7 +10,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from mmdet_srn.models import SRNHead
+from mmdet_srn.models.dense_heads.matching import assign_priors
 from tests.reference import srn_reference
 
 ASSIGNER = dict(
@@ -435,7 +435,7 @@ def test_an_ignored_box_takes_out_the_same_priors_beside_a_face(type_, wrt_candi
     priors = torch.cat(grid.grid_priors([(12, 16), (6, 8), (3, 4)], device='cpu'))
     ignored = InstanceData(bboxes=torch.tensor([[20.0, 8.0, 34.0, 26.0]]))
     alone, beside = (
-        SRNHead._assign(assigner, priors, gts, ignored) == -1
+        assign_priors(assigner, priors, gts, ignored) == -1
         for gts in (
             faces(0),
             InstanceData(

@@ -16,9 +16,9 @@ from scipy.spatial import cKDTree
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmdet_srn.models.utils import partial_map
-from mmdet_srn.models.utils.deferred_map import DeferredMap
-from mmdet_srn.models.utils.partial_map import PartialMap
+from mmdet_srn.models.sparse import partial_map
+from mmdet_srn.models.sparse.deferred_map import DeferredMap
+from mmdet_srn.models.sparse.partial_map import PartialMap
 from tests.test_models.test_dense_heads.test_srn_head import (
     PLACEMENTS,
     faces,
@@ -61,7 +61,7 @@ def leave(head, x, share):
         logits = torch.cat([m.flatten() for m in head(x)[0]])
         least = logits.sort(descending=True).values[round(share * len(logits)) - 1]
         move = LOGIT_OF_THETA - least.item() + 1e-4
-        head._first_cls_predictor.bias += {0: -1e4, 1: 1e4}.get(share, move)
+        head.first_cls_predictor.bias += {0: -1e4, 1: 1e4}.get(share, move)
 
 
 def survivors_of(head, x):
@@ -109,14 +109,14 @@ def assert_same(found, expected, boxes=1e-3, scores=1e-5):
 def by_work(monkeypatch):
     """Let 'auto' choose by the multiply-adds alone; these maps are tiny."""
     chosen = []
-    stock = PartialMap._sparse_pays
+    stock = PartialMap.sparse_pays
 
     def noted(self, *args):
         chosen.append(stock(self, *args))
         return chosen[-1]
 
     monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))
-    monkeypatch.setattr(PartialMap, '_sparse_pays', noted)
+    monkeypatch.setattr(PartialMap, 'sparse_pays', noted)
     return chosen
 
 
@@ -478,5 +478,5 @@ def test_no_state_between_calls():
 
 
 def test_wrong_switch():
-    with pytest.raises(ValueError, match="second_step='some'.*'sparse'"):
+    with pytest.raises(ValueError, match="second_step='some' must be .*sparse"):
         build(test_cfg=ConfigDict(second_step='some'))

@@ -64,7 +64,7 @@ def overlaps_after_refining(head):
         rows = deltas.permute(0, 2, 3, 1).reshape(2, -1, 4)
         own = anchors[level].expand(2, -1, -1)
         ious = bbox_overlaps(
-            head._refine(own, rows).flatten(0, 1), own.flatten(0, 1), is_aligned=True
+            head.refine(own, rows).flatten(0, 1), own.flatten(0, 1), is_aligned=True
         )
         means.append(ious.mean().item())
     return means

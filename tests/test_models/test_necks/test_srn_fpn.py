@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 
 import mmdet_srn  # noqa: F401
-from mmdet_srn.models.utils.deferred_map import DeferredMap, to_dense
+from mmdet_srn.models.sparse.deferred_map import DeferredMap, to_dense
 
 
 def build(**kwargs):

@@ -7,10 +7,10 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 
+from mmdet_srn.models.sparse import partial_map
+from mmdet_srn.models.sparse.deferred_map import DeferredMap
+from mmdet_srn.models.sparse.partial_map import PartialMap
 from mmdet_srn.models.test_time_augs import SRNMultiScaleTest
-from mmdet_srn.models.utils import partial_map
-from mmdet_srn.models.utils.deferred_map import DeferredMap
-from mmdet_srn.models.utils.partial_map import PartialMap
 from tests.conftest import REPO_ROOT
 from tests.test_models.test_dense_heads.test_srn_head_sparse import assert_same
 

@@ -4,9 +4,9 @@ from mmcv.cnn import ConvWS2d
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from torch import nn
 
-from mmdet_srn.models.data_preprocessors import ChannelsLastPreprocessor
-from mmdet_srn.models.utils.matrix_conv import MatrixConv2d
-from mmdet_srn.models.utils.weight_layout import (
+from mmdet_srn.models.cpu import ChannelsLastPreprocessor
+from mmdet_srn.models.cpu.matrix_conv import MatrixConv2d
+from mmdet_srn.models.cpu.weight_layout import (
     images_are_channels_last,
     lay_out_weights,
 )

@@ -1,4 +1,4 @@
-"""What comes between the data loader and the network."""
+"""What makes detection faster on a CPU, with the same detections."""
 
 from .channels_last_preprocessor import ChannelsLastPreprocessor
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..data_preprocessors import ChannelsLastPreprocessor
+from .channels_last_preprocessor import ChannelsLastPreprocessor
 from .matrix_conv import MatrixConv2d
 
 

@@ -5,7 +5,7 @@ import torch
 from mmdet.models.backbones import MobileNetV2, ResNet
 from torch import nn
 
-from mmdet_srn.models.utils.fold_norms import fold_norms, modules_with_backbone
+from mmdet_srn.models.cpu.fold_norms import fold_norms, modules_with_backbone
 
 
 def with_statistics(backbone: nn.Module) -> nn.Module:

@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
+
+from ..spans import NECK
 
 
 class Added(nn.Module):
@@ -89,8 +92,9 @@ class DeferredMap:
     def dense(self) -> Tensor:
         """Compute the whole map, (N, C', H, W)."""
         feature_map = self.source
-        for layer in self.layers:
-            feature_map = layer(feature_map)
+        with record_function(NECK):
+            for layer in self.layers:
+                feature_map = layer(feature_map)
         return feature_map
 
 

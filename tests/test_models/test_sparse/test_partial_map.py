@@ -5,9 +5,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_srn.models.necks import RFE
-from mmdet_srn.models.utils import partial_map
-from mmdet_srn.models.utils.deferred_map import DeferredMap, to_dense
-from mmdet_srn.models.utils.partial_map import PartialMap, PartialMaps, SparseModule
+from mmdet_srn.models.sparse import partial_map
+from mmdet_srn.models.sparse.deferred_map import DeferredMap, to_dense
+from mmdet_srn.models.sparse.partial_map import PartialMap, PartialMaps, SparseModule
 
 
 def output_conv(seed=0):
@@ -191,11 +191,11 @@ def test_a_deferred_sum_of_each_image(share, monkeypatch):
         (part,) = PartialMaps(
             (DeferredMap(source[:1], lateral) + above[:1]).then(conv)
         ).images
-        dense = part._dense_work(module)
+        dense = part.dense_work(module)
         for overhead, pays in (
             (dense - predicted - 1, True),
             (dense - predicted, False),
         ):
             monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, overhead))
-            assert part._sparse_pays(module, need, cells) == pays
+            assert part.sparse_pays(module, need, cells) == pays
         monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))

@@ -76,7 +76,7 @@ class PartialMap:
         """
         if self.may_pay(module):
             need = module.chain.reach(cells)
-            if module.always or self._sparse_pays(module, need, cells):
+            if module.always or self.sparse_pays(module, need, cells):
                 return module.chain(self._at_least(need), cells).values
         return Rows.of(module.dense(self._dense())[0], cells).values
 
@@ -84,29 +84,32 @@ class PartialMap:
         """Whether there is a way to compute some cells that could be the faster one."""
         if module.chain is None or module.always:
             return module.chain is not None
-        return self._cost[1] < self._dense_work(module)
+        return self._cost[1] < self.dense_work(module)
 
     @property
     def _cost(self) -> tuple[float, float]:
         return SPARSE_COST[self.source.device.type]
 
-    def _dense_work(self, module: SparseModule) -> int:
+    def dense_work(self, module: SparseModule) -> int:
+        """Multiply-adds to compute ``module`` on the whole map."""
         per_cell = module.chain.work
         if self._map is None:
             per_cell += self.conv.chain.work
         return per_cell * self.source[0, 0].numel()
 
-    def _sparse_work(self, module: SparseModule, need: Tensor, cells: Tensor) -> int:
+    def sparse_work(self, module: SparseModule, need: Tensor, cells: Tensor) -> int:
+        """Multiply-adds to compute ``module`` at cells that need others of the map."""
         work = module.chain.work_at(need, cells)
         if self._map is None and not self._has(need):
             chain = self.conv.chain
             work = work + chain.work_at(chain.reach(need), need)
         return int(work)
 
-    def _sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
+    def sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
+        """Whether that is faster than the whole map."""
         factor, overhead = self._cost
-        work = self._sparse_work(module, need, cells)
-        return factor * work + overhead < self._dense_work(module)
+        work = self.sparse_work(module, need, cells)
+        return factor * work + overhead < self.dense_work(module)
 
     def _has(self, cells: Tensor) -> bool:
         return self._rows is not None and not (cells & ~self._rows.cells).any()

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_srn.models.utils import matrix_conv
-from mmdet_srn.models.utils.matrix_conv import MOST_CELLS, MatrixConv2d
+from mmdet_srn.models.cpu import matrix_conv
+from mmdet_srn.models.cpu.matrix_conv import MOST_CELLS, MatrixConv2d
 
 
 def pair(*args, **kwargs) -> tuple[MatrixConv2d, nn.Conv2d]:

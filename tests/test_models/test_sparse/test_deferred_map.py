@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_srn.models.utils.deferred_map import Added, DeferredMap, to_dense
+from mmdet_srn.models.sparse.deferred_map import Added, DeferredMap, to_dense
 
 
 def conv(inputs, outputs, size):

@@ -8,9 +8,9 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mmdet_srn.models.necks import RFE
-from mmdet_srn.models.utils import sparse_layers
-from mmdet_srn.models.utils.deferred_map import Added
-from mmdet_srn.models.utils.sparse_layers import Rows, sparse_chain
+from mmdet_srn.models.sparse import sparse_layers
+from mmdet_srn.models.sparse.deferred_map import Added
+from mmdet_srn.models.sparse.sparse_layers import Rows, sparse_chain
 
 
 def conv(kernel, dilation=1, channels=(3, 3), **kwargs):

@@ -1,0 +1,164 @@
+"""Predictions of a head on one level, computed before or when they are read."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.profiler import record_function
+
+from ..losses.two_stage_focal_loss import full_precision
+from ..spans import FIRST_STEP, SECOND_STEP
+from .deferred_map import DeferredMap, to_dense
+from .partial_map import PartialMaps, SparseModule
+
+if TYPE_CHECKING:
+    from ..dense_heads import SRNHead
+
+Reader = Callable[[Tensor], Tensor]
+"""From cells (n, ), each y * W + x, to a predictor's output there, (n, channels)."""
+
+
+class LevelOutputs(NamedTuple):
+    """One level of N images, with A anchors per cell and C classes.
+
+    Attributes:
+        size: H, W.
+        keep: Boolean (N, H * W, A), anchors that the first step leaves.
+        logits: For each image, A * C channels.
+        deltas: For each image, the second step's, A * 4 channels.
+        first_deltas: The same of the first step; the very list ``deltas`` where both
+            steps are one, None on levels that are regressed once.
+    """
+
+    size: tuple[int, int]
+    keep: Tensor
+    logits: list[Reader]
+    deltas: list[Reader]
+    first_deltas: list[Reader] | None
+
+    def survivors(self, image: int) -> tuple[Tensor, Tensor]:
+        """Read anchors (n, ) that the first step leaves, and their logits (n, C)."""
+        keep = self.keep[image]
+        cells = keep.any(dim=1).nonzero().squeeze(1)
+        left = keep[cells]  # (cells, A)
+        logits = full_precision(self.logits[image](cells))
+        logits = logits.unflatten(1, (keep.shape[1], -1))[left]
+        return keep.flatten().nonzero().squeeze(1), logits
+
+    def read_deltas(self, image: int, priors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Read deltas (n, 4) of anchors (n, ): the second step's and the first's."""
+        deltas = self._read(self.deltas[image], priors)
+        if self.first_deltas is None:
+            return deltas, None
+        if self.first_deltas is self.deltas:
+            return deltas, deltas
+        return deltas, self._read(self.first_deltas[image], priors)
+
+    def _read(self, reader: Reader, priors: Tensor) -> Tensor:
+        num_anchors = self.keep.shape[2]
+        values = full_precision(reader(priors // num_anchors))
+        values = values.unflatten(1, (num_anchors, -1))  # (n, A, 4)
+        own = torch.arange(len(priors), device=priors.device)
+        return values[own, priors % num_anchors]
+
+
+def map_readers(outputs: Tensor) -> list[Reader]:
+    """Read maps (N, channels, H, W) that are there already."""
+
+    def reader(image: Tensor) -> Reader:
+        rows = image.permute(1, 2, 0).flatten(0, 1)
+        return lambda cells: rows.index_select(0, cells)
+
+    return [reader(image) for image in outputs]
+
+
+def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[Reader]:
+    """Compute ``module`` on each image's map at the cells that are read.
+
+    Where that cannot be faster, compute all cells of all images at the first read; in
+    any case nothing where none is. ``span`` names the work to a profiler.
+    """
+    in_part = maps.may_pay(module)
+
+    @cache
+    def whole() -> list[Reader]:
+        return map_readers(maps.apply_to_all(module))
+
+    def reader(image: int) -> Reader:
+        def read(cells: Tensor) -> Tensor:
+            source = maps.source
+            if not len(cells):
+                return source.new_zeros(0, module.out_channels)
+            with record_function(span):
+                if not in_part:
+                    return whole()[image](cells)
+                height, width = source.shape[-2:]
+                chosen = source.new_zeros(height * width, dtype=torch.bool)
+                chosen[cells] = True
+                rows = chosen.cumsum(0)[cells] - 1
+                part = maps.images[image].apply(module, chosen.view(height, width))
+                return part[rows]
+
+        return read
+
+    return [reader(image) for image in range(len(maps.images))]
+
+
+def read_when_needed(
+    head: 'SRNHead',
+    firsts: Sequence[Tensor | DeferredMap],
+    seconds: Sequence[Tensor | DeferredMap],
+    always: bool,
+) -> list[LevelOutputs]:
+    """Prepare each level's outputs, of which most is computed when it is read.
+
+    The first step's classes are computed at once, and those of levels without them.
+
+    Args:
+        head: Whose subnets and predictors to compute.
+        firsts: The first step's maps, (N, C, H, W).
+        seconds: The second step's.
+        always: See ``SparseModule``.
+    """
+    classify = SparseModule(head.cls_subnet, head.conv_cls, always=always)
+    regress = regress_first = SparseModule(
+        head.reg_subnet, head.conv_reg, always=always
+    )
+    if head.str_levels and not head.share_reg_predictor:
+        regress_first = SparseModule(
+            head.reg_subnet, head.conv_reg_first, always=always
+        )
+    levels = []
+    for level, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
+        one_map = first is second
+        first = to_dense(first)
+        if one_map:
+            second = first
+        elif level not in head.stc_levels:
+            second = to_dense(second)
+        maps = PartialMaps(second)
+        deltas = first_deltas = partial_readers(maps, regress, SECOND_STEP)
+        if level not in head.str_levels:
+            first_deltas = None
+        elif not one_map or regress_first is not regress:
+            first_maps = maps if one_map else PartialMaps(first)
+            first_deltas = partial_readers(first_maps, regress_first, FIRST_STEP)
+        first_scores = None
+        if level not in head.stc_levels:
+            with record_function(SECOND_STEP):
+                logits = map_readers(classify.dense(second))
+        else:
+            with record_function(FIRST_STEP):
+                features = head.cls_subnet(first)
+                first_scores = head.first_cls_predictor(features)
+            if one_map:
+                with record_function(SECOND_STEP):
+                    logits = map_readers(head.conv_cls(features))
+            else:
+                logits = partial_readers(maps, classify, SECOND_STEP)
+        keep = head.survivors(first, first_scores)
+        size = first.shape[-2:]
+        levels.append(LevelOutputs(size, keep, logits, deltas, first_deltas))
+    return levels
