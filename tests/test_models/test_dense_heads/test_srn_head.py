@@ -407,19 +407,6 @@ def test_padding_is_not_matched():
     assert scalars(half) == pytest.approx(scalars(alone), rel=1e-5)
 
 
-@pytest.mark.parametrize('shared', [False, True])
-def test_predictors(shared):
-    head = build(share_cls_predictor=shared, share_reg_predictor=shared).eval()
-    with torch.no_grad():
-        head.conv_cls.bias.add_(1)
-        head.conv_reg.bias.add_(1)
-    first_cls, first_reg, cls, reg = head(maps(steps=1))
-    assert torch.equal(first_cls[0], cls[0]) == shared
-    assert torch.equal(first_reg[0], reg[head.str_levels[0]]) == shared
-    for name in ('conv_cls_first.weight', 'conv_reg_first.weight'):
-        assert (name in head.state_dict()) != shared
-
-
 def test_bias_is_the_prior():
     head = MODELS.build(head_cfg())
     head.init_weights()

@@ -163,40 +163,27 @@ def random_image(rng, size, stc, str_, ties):
     """Outputs of a head for one image, without a network."""
     sizes = [(-(-size[0] // s), -(-size[1] // s)) for s in STRIDES]
 
+    # float32, so that the reference has the same numbers
     def scores(shape):
-        logits = rng.normal(-2, 2, (2, *shape))
+        logits = rng.normal(-2, 2, (2, *shape)).astype(np.float32)
         return np.round(logits * 2) / 2 if ties else logits
 
     def deltas(shape):
-        return rng.normal(0, 0.4, (8, *shape))
+        return rng.normal(0, 0.4, (8, *shape)).astype(np.float32)
 
-    image = dict(
+    return dict(
         first_cls={level: scores(sizes[level]) - 2 for level in stc},
         first_reg={level: deltas(sizes[level]) for level in str_},
         cls=[scores(s) for s in sizes],
         reg=[deltas(s) for s in sizes],
     )
-    # what float32 holds, so that the reference has the same numbers
-    for key, level_maps in image.items():
-        pairs = level_maps.items() if isinstance(level_maps, dict) else None
-        image[key] = (
-            {k: v.astype(np.float32) for k, v in pairs}
-            if pairs is not None
-            else [v.astype(np.float32) for v in level_maps]
-        )
-    return image
 
 
 def as_outputs(image):
-    def tensors(level_maps):
-        return [torch.from_numpy(m)[None] for m in level_maps]
-
-    return (
-        tensors(image['first_cls'].values()),
-        tensors(image['first_reg'].values()),
-        tensors(image['cls']),
-        tensors(image['reg']),
+    values = (
+        getattr(each, 'values', lambda each=each: each)() for each in image.values()
     )
+    return tuple([torch.from_numpy(m)[None] for m in each] for each in values)
 
 
 def all_rows(image, stc, str_, theta):

@@ -130,28 +130,6 @@ def test_same_detections(share, number, levels, by_work):
     assert by_work
 
 
-def test_auto_chooses_per_level_and_image(by_work):
-    """Two images of which the first leaves all, the second a corner."""
-    head = build()
-    x = maps(2, SIZE)
-
-    def corner(module, inputs, output):
-        output = torch.full_like(output, -9)
-        output[0] = 9
-        output[1, :, :2, :2] = 9
-        return output
-
-    head.conv_cls_first.register_forward_hook(corner)
-    settings = dict(score_thr=0.004, max_before_nms=30)
-    dense = predict(head, x, 'dense', **settings)
-    assert_same(predict(head, x, 'auto', **settings), dense)
-    # classes of the two STC levels: the first image dense, then the second sparse
-    assert by_work[:2] == [False, False]
-    boxes = 3 + 1  # of the first image, with both steps of the STR level
-    assert True in by_work[2 : 2 + boxes]
-    assert by_work[2 + boxes : 4 + boxes] == [True, True]
-
-
 @pytest.mark.parametrize(
     'kwargs',
     [
@@ -179,31 +157,6 @@ def test_other_heads(kwargs):
     dense = predict(head, x, 'dense')
     assert all(len(result) > 50 for result in dense)
     assert_same(predict(head, x, 'sparse'), dense)
-
-
-@pytest.mark.parametrize('case', ['group norm', 'training', 'hook'])
-@pytest.mark.parametrize('levels', [(), (0, 1)])
-def test_dense_by_itself(case, levels, monkeypatch):
-    """Where the part cannot be computed without the whole map, or is not known."""
-    norm_cfg = dict(type='GN' if case == 'group norm' else 'BN')
-    if case == 'group norm':
-        norm_cfg['num_groups'] = 2
-    head = build(norm_cfg=norm_cfg, rfe_cfg=None)
-    if case == 'hook':
-        head.reg_subnet[1].register_forward_hook(lambda *args: None)
-        head.cls_subnet[1].register_forward_hook(lambda *args: None)
-    monkeypatch.setattr(PartialMap, 'apply', None)
-    x = deferred(maps(2, SIZE), levels)
-    leave(head.eval(), x, 0.1)
-    dense = predict(head, x, 'dense')
-    head.train(case == 'training')
-    samples = [DetDataSample(metainfo=m) for m in metas(2, SIZE)]
-    for second_step in ('auto', 'sparse'):
-        head.test_cfg.second_step = second_step
-        with torch.no_grad():
-            found = head.predict(x, samples)
-        if case != 'training':
-            assert_same(found, dense, 1e-9, 1e-9)
 
 
 def test_unknown_layers_are_not_computed_where_nothing_is_read():

@@ -1,7 +1,5 @@
 """GridMaxIoUAssigner against mmdet's MaxIoUAssigner, bit for bit."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -247,24 +245,6 @@ def test_real_layouts(layouts, data, kwargs):
 # ------------------------------------------------------------------ edge cases
 
 
-@pytest.mark.parametrize('low_quality', [False, True])
-@pytest.mark.parametrize('num_ignored', [None, 0, 2])
-@pytest.mark.parametrize(('num_priors', 'number'), [(0, 0), (0, 3), (4, 0), (4, 3)])
-def test_nothing_on_one_side(num_priors, number, num_ignored, low_quality):
-    priors = torch.rand(num_priors, 4).sort(dim=1).values * 50
-    bboxes = torch.rand(number, 4).sort(dim=1).values * 50
-    ignored = None if num_ignored is None else torch.rand(num_ignored, 4) * 50
-    check(
-        priors,
-        bboxes,
-        ignored,
-        pos_iou_thr=0.5,
-        neg_iou_thr=0.4,
-        match_low_quality=low_quality,
-        ignore_iof_thr=0.5,
-    )
-
-
 @pytest.mark.parametrize('claim_all', [True, False])
 @pytest.mark.parametrize('min_pos_iou', [0.0, 0.01, -1.0])
 @pytest.mark.parametrize(
@@ -332,35 +312,6 @@ def test_box_types_and_scores():
 def test_wrong_chunk_size():
     with pytest.raises(ValueError, match='chunk_size'):
         GridMaxIoUAssigner(0.5, 0.4, chunk_size=0)
-
-
-def test_order_and_chunks_change_nothing():
-    generator = torch.Generator().manual_seed(0)
-    priors, bboxes = grid(64), faces(20, 64, generator)
-    kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4)
-    expected = run(GridMaxIoUAssigner(**kwargs), priors, bboxes)
-    order = torch.randperm(len(priors), generator=generator)
-    for chunk_size in (7, 100, 10**9):
-        assigner = GridMaxIoUAssigner(**kwargs, chunk_size=chunk_size)
-        found = run(assigner, priors[order], bboxes)
-        assert torch.equal(found.gt_inds, expected.gt_inds[order])
-        assert torch.equal(found.max_overlaps, expected.max_overlaps[order])
-
-
-def test_inputs_stay_as_they_are():
-    priors, bboxes = grid(64), grid(64)[::90] + 1
-    pred, gt, ignored = (
-        InstanceData(priors=priors),
-        instances(bboxes),
-        instances(bboxes),
-    )
-    before = copy.deepcopy((pred.priors, gt.bboxes, gt.labels, ignored.bboxes))
-    assigner = GridMaxIoUAssigner(0.5, 0.4, ignore_iof_thr=0.5)
-    assigner.assign(pred, gt, ignored)
-    for old, new in zip(
-        before, (pred.priors, gt.bboxes, gt.labels, ignored.bboxes), strict=True
-    ):
-        assert torch.equal(old, new)
 
 
 # ---------------------------------------------------------------------- memory
