@@ -16,7 +16,7 @@ from mmdet_srn.version import __version__
 check_stack()
 
 from mmdet_srn import datasets, engine, evaluation, models  # noqa: E402
-from mmdet_srn.inference import FaceDetector  # noqa: E402
+from mmdet_srn.detector import FaceDetector  # noqa: E402
 
 __all__ = [
     'FaceDetector',

@@ -45,12 +45,12 @@ from tqdm import tqdm
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.checkpoint_file import add_trust_option
-from mmdet_srn.inference import FaceDetections, ImageError
-from mmdet_srn.inference.drawn_files import DrawnFiles
-from mmdet_srn.inference.folder_lock import lock_folder
-from mmdet_srn.inference.model_files import find_model
-from mmdet_srn.inference.result_files import FORMATS, ResultFile
-from mmdet_srn.inference.sources import (
+from mmdet_srn.detector import FaceDetections, ImageError
+from mmdet_srn.detector.drawn_files import DrawnFiles
+from mmdet_srn.detector.folder_lock import lock_folder
+from mmdet_srn.detector.model_files import find_model
+from mmdet_srn.detector.result_files import FORMATS, ResultFile
+from mmdet_srn.detector.sources import (
     Frame,
     NotSearched,
     Source,

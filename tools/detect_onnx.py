@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     unread = 0
     try:
-        images = import_alone('inference', 'images')
+        images = import_alone('detector', 'images')
         runner = import_alone('deploy', 'onnx_runner').OnnxRunner(
             args.model, args.threads
         )

@@ -33,7 +33,7 @@ from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.parity import BOX_TOLERANCE, SCORE_TOLERANCE, compare_detections
 from mmdet_srn.deploy.srn_graph import FORMS
 from mmdet_srn.deploy.torch_detector import load_detector, run_detector
-from mmdet_srn.inference.images import read_image
+from mmdet_srn.detector.images import read_image
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -34,9 +34,9 @@ os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', '100000000')
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.checkpoint_file import add_trust_option
-from mmdet_srn.inference.model_files import find_model
-from mmdet_srn.inference.web_page import WebPage, load_gradio
-from mmdet_srn.inference.web_results import WebResults
+from mmdet_srn.detector.model_files import find_model
+from mmdet_srn.detector.web_page import WebPage, load_gradio
+from mmdet_srn.detector.web_results import WebResults
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where the slider of the least score begins, our choice: below it SRN's boxes are

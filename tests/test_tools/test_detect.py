@@ -20,12 +20,12 @@ import pytest
 from PIL import Image
 
 from mmdet_srn import FaceDetector
+from mmdet_srn.detector.folder_lock import lock_folder
+from mmdet_srn.detector.mmdet_backend import MMDetBackend
+from mmdet_srn.detector.sources import Frame
 from mmdet_srn.evaluation import read_results
-from mmdet_srn.inference.folder_lock import lock_folder
-from mmdet_srn.inference.mmdet_backend import MMDetBackend
-from mmdet_srn.inference.sources import Frame
-from tests.test_inference.tiny_model import make_tiny_model
-from tests.test_inference.videos import read_video, write_video
+from tests.test_detector.tiny_model import make_tiny_model
+from tests.test_detector.videos import read_video, write_video
 from tests.tool_loader import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'detect.py'

@@ -1,4 +1,4 @@
-"""tools/webdemo.py as it is called; the page: tests/test_inference/test_web_*.py."""
+"""tools/webdemo.py as it is called; the page: tests/test_detector/test_web_*.py."""
 
 import os
 import re
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_inference.tiny_model import make_tiny_model
-from tests.test_inference.web_client import free_port
+from tests.test_detector.tiny_model import make_tiny_model
+from tests.test_detector.web_client import free_port
 from tests.tool_loader import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'webdemo.py'
@@ -79,7 +79,7 @@ def test_opencv_is_limited(tmp_path):
         'import sys, pathlib, resource\n'
         'from tests.tool_loader import load_tool\n'
         "WebResults = load_tool('webdemo').WebResults\n"
-        'from mmdet_srn.inference import images\n'
+        'from mmdet_srn.detector import images\n'
         'class Detector: read = staticmethod(images.read_image)\n'
         'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
         'before = peak()\n'

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from mmdet_srn.inference.onnx_backend import OnnxBackend, _provider, _resize
-from tests.test_inference.constant_onnx import SETTINGS, write_onnx
+from mmdet_srn.detector.onnx_backend import OnnxBackend, _provider, _resize
+from tests.test_detector.constant_onnx import SETTINGS, write_onnx
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')

@@ -1,4 +1,4 @@
-"""Inference: FaceDetector, and what tools/detect.py is made of."""
+"""Detection in images and videos: FaceDetector, and what tools/detect.py is made of."""
 
 from .face_detections import FaceDetections
 from .face_detector import FaceDetector

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmdet_srn.inference import ImageError, heif
-from mmdet_srn.inference.images import read_image
+from mmdet_srn.detector import ImageError, heif
+from mmdet_srn.detector.images import read_image
 
 HEIC = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(40)
 

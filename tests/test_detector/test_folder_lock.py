@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_srn.inference.folder_lock import lock_folder
+from mmdet_srn.detector.folder_lock import lock_folder
 
 
 def test_another_process_is_named_and_kept_out(tmp_path, repo_root):
     code = (
         'import pathlib, sys\n'
-        'from mmdet_srn.inference.folder_lock import lock_folder\n'
+        'from mmdet_srn.detector.folder_lock import lock_folder\n'
         'with lock_folder(pathlib.Path(sys.argv[1])):\n'
         '    print("locked", flush=True)\n'
         '    sys.stdin.read()\n'

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet_srn.inference import FaceDetections
-from mmdet_srn.inference.drawn_files import GREEN, DrawnFiles, draw_faces
-from mmdet_srn.inference.sources import Frame, Source
-from tests.test_inference.videos import read_video
+from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.drawn_files import GREEN, DrawnFiles, draw_faces
+from mmdet_srn.detector.sources import Frame, Source
+from tests.test_detector.videos import read_video
 
 
 def faces_of(image: np.ndarray, *boxes: tuple[float, ...]) -> FaceDetections:
@@ -137,9 +137,9 @@ def test_a_video_can_be_played_after_a_kill(tmp_path, repo_root):
 import os, signal
 from pathlib import Path, PurePath
 import numpy as np
-from mmdet_srn.inference import FaceDetections
-from mmdet_srn.inference.drawn_files import DrawnFiles
-from mmdet_srn.inference.sources import Frame, Source
+from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.drawn_files import DrawnFiles
+from mmdet_srn.detector.sources import Frame, Source
 
 drawn = DrawnFiles(Path({str(tmp_path)!r}))
 rng = np.random.default_rng(0)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.inference import ImageError
-from mmdet_srn.inference.drawn_files import draw_faces
-from mmdet_srn.inference.web_results import WebResults, at_least
+from mmdet_srn.detector import ImageError
+from mmdet_srn.detector.drawn_files import draw_faces
+from mmdet_srn.detector.web_results import WebResults, at_least
 
 
 @pytest.fixture(scope='module')
@@ -87,7 +87,7 @@ def test_network_runs_once_a_picture(results, photo, monkeypatch):
 
 
 def test_multi_scale(tmp_path, photo):
-    from tests.test_inference.tiny_model import make_tiny_model
+    from tests.test_detector.tiny_model import make_tiny_model
 
     more = "tta_model = dict(type='SRNMultiScaleTest', max_size=90)\n"
     model = make_tiny_model(tmp_path / 'model', more)

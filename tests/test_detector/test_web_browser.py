@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.inference.drawn_files import draw_faces
-from mmdet_srn.inference.web_results import at_least
-from tests.test_inference.tiny_model import make_tiny_model
-from tests.test_inference.web_client import WatchedDetector, served
+from mmdet_srn.detector.drawn_files import draw_faces
+from mmdet_srn.detector.web_results import at_least
+from tests.test_detector.tiny_model import make_tiny_model
+from tests.test_detector.web_client import WatchedDetector, served
 
 WAIT = 60  # seconds, on a busy machine
 CHROMIUM = ('chromium', 'chromium-browser', 'google-chrome')

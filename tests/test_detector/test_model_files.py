@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_srn.inference.model_files import find_model
+from mmdet_srn.detector.model_files import find_model
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mmdet_srn.inference.images import ImageError, as_bgr, fit, read_image
+from mmdet_srn.detector.images import ImageError, as_bgr, fit, read_image
 
 
 @pytest.fixture

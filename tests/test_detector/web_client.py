@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.inference.web_page import WebPage
-from mmdet_srn.inference.web_results import WebResults
+from mmdet_srn.detector.web_page import WebPage
+from mmdet_srn.detector.web_results import WebResults
 
 
 class WatchedDetector:

@@ -6,10 +6,10 @@ from pathlib import Path, PurePath
 import numpy as np
 import pytest
 
+from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.result_files import CSV_HEADER, Csv, JsonLines, WIDERText
+from mmdet_srn.detector.sources import Frame, Source
 from mmdet_srn.evaluation import read_results
-from mmdet_srn.inference import FaceDetections
-from mmdet_srn.inference.result_files import CSV_HEADER, Csv, JsonLines, WIDERText
-from mmdet_srn.inference.sources import Frame, Source
 
 PIXELS = np.zeros((64, 96, 3), np.uint8)
 

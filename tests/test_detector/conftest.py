@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Config and checkpoint of a tiny detector."""
-    from tests.test_inference.tiny_model import make_tiny_model
+    from tests.test_detector.tiny_model import make_tiny_model
 
     return make_tiny_model(tmp_path_factory.mktemp('tiny'))
 

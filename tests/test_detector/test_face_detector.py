@@ -23,8 +23,8 @@ from torch import nn
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.deploy.parity import compare_detections
-from mmdet_srn.inference import FaceDetections, ImageError
-from tests.test_inference.tiny_model import build, make_tiny_model, write_checkpoint
+from mmdet_srn.detector import FaceDetections, ImageError
+from tests.test_detector.tiny_model import build, make_tiny_model, write_checkpoint
 
 # What torch may change between one image and a batch.
 CLOSE = dict(rtol=1e-4, atol=1e-3)
@@ -783,5 +783,5 @@ def test_import_in_a_fresh_process(repo_root):
         text=True,
         timeout=300,
     )
-    assert done.stdout.split()[-1] == 'mmdet_srn.inference.face_detector', done.stderr
+    assert done.stdout.split()[-1] == 'mmdet_srn.detector.face_detector', done.stderr
     assert done.returncode == 0, done.stderr

@@ -7,15 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from mmdet_srn.inference.images import read_image
-from mmdet_srn.inference.output_names import OutputNames
-from mmdet_srn.inference.sources import (
+from mmdet_srn.detector.images import read_image
+from mmdet_srn.detector.output_names import OutputNames
+from mmdet_srn.detector.sources import (
     NotSearched,
     count_frames,
     find_sources,
     frames,
 )
-from tests.test_inference.videos import (
+from tests.test_detector.videos import (
     matroska_duration,
     matroska_second_frame,
     turn_video,

@@ -13,9 +13,9 @@ import cv2
 import pytest
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.inference.web_page import WebPage, load_gradio
-from mmdet_srn.inference.web_results import WebResults
-from tests.test_inference.web_client import Client, WatchedDetector, free_port, served
+from mmdet_srn.detector.web_page import WebPage, load_gradio
+from mmdet_srn.detector.web_results import WebResults
+from tests.test_detector.web_client import Client, WatchedDetector, free_port, served
 
 
 def test_missing_gradio(monkeypatch):
