@@ -75,7 +75,7 @@ def take_own_options(loaders: Sequence[str]) -> None:
     Args:
         loaders: Names of the loaders in the config.
     """
-    from .checkpoint_file import add_trust_option
+    from .trust import add_trust_option
 
     parser = argparse.ArgumentParser(
         add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS

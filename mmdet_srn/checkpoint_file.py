@@ -5,7 +5,6 @@ puts :func:`torch_load` there in the place of mmengine's own, which loads what
 ``weights_only=True`` refuses without it.
 """
 
-import argparse
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,35 +22,11 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ._stack import release
-
-#: torch's own switch, for those who trust a file.
-TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+from .trust import SAFE, TRUST, is_trusted
 
 
 class UnfitError(ValueError):
     """Weights that are not the model's; the message says how they differ."""
-
-
-class _Trust(argparse.Action):
-    def __call__(self, *args: Any) -> None:
-        os.environ.pop(_SAFE, None)  # torch refuses to have both
-        os.environ[TRUST] = '1'
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Gives a command the option ``--trust-checkpoint``.
-
-    Args:
-        parser: Of the command.
-    """
-    parser.add_argument(
-        '--trust-checkpoint',
-        action=_Trust,
-        nargs=0,
-        help='load a checkpoint even if it can run code; only for files from someone '
-        'you trust. Without it, any checkpoint and .onnx file is safe to load',
-    )
 
 
 def torch_load(
@@ -79,7 +54,7 @@ def torch_load(
         raise FileNotFoundError(f'{path} can not be found.')
     with _errors_of(path), _safe_globals():
         loaded = torch.load(
-            path, map_location=map_location, weights_only=not _trusted(), mmap=mmap
+            path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap
         )
     return _without_config(loaded)
 
@@ -168,7 +143,7 @@ def _is_counter(name: str) -> bool:
 def _without_config(checkpoint: Any) -> Any:
     """Drop a config that mmdet 2 wrote as text; ``--resume`` would run it as Python."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    if isinstance(meta, dict) and not _trusted():
+    if isinstance(meta, dict) and not is_trusted():
         meta.pop('config', None)
     return checkpoint
 
@@ -182,10 +157,6 @@ def _weights(checkpoint: Any) -> Mapping[str, Any] | None:
         isinstance(value, Tensor) for value in state.values()
     )
     return state if is_state else None
-
-
-def _trusted() -> bool:
-    return os.environ.get(TRUST, '0').lower() in ('1', 'y', 'yes', 'true')
 
 
 @contextmanager
@@ -246,18 +217,18 @@ def _safely(loader: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(loader)
     def load(filename: str, map_location: Any = None) -> Any:
-        if _trusted():
+        if is_trusted():
             return loader(filename, map_location)
-        before = os.environ.get(_SAFE)
-        os.environ[_SAFE] = '1'  # it goes over an argument weights_only=False
+        before = os.environ.get(SAFE)
+        os.environ[SAFE] = '1'  # it goes over an argument weights_only=False
         try:
             with _errors_of(filename), _safe_globals():
                 return _without_config(loader(filename, map_location))
         finally:
             if before is None:
-                del os.environ[_SAFE]
+                del os.environ[SAFE]
             else:
-                os.environ[_SAFE] = before
+                os.environ[SAFE] = before
 
     return load
 

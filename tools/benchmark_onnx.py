@@ -20,10 +20,10 @@ import torch
 
 from mmdet_srn.analysis.arguments import read_size
 from mmdet_srn.analysis.turns import take_turns
-from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
-from mmdet_srn.deploy.torch_detector import load_detector, run_detector
 from mmdet_srn.detector.images import read_image
+from mmdet_srn.model_loader import load_detector, run_detector
+from mmdet_srn.trust import add_trust_option
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -20,12 +20,9 @@ exit status, the lowest of those that hold:
 
 import argparse
 import hashlib
-import importlib
-import importlib.util
 import json
 import os
 import sys
-import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,31 +30,10 @@ from typing import Any
 from terminaltables import AsciiTable
 from tqdm import tqdm
 
+os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone, not installed
 
-def import_datasets(module: str) -> types.ModuleType:
-    """Imports a module of mmdet_srn.datasets without importing mmdet_srn.
-
-    mmdet_srn itself needs PyTorch and the OpenMMLab stack, which take seconds to
-    import. So the folder is made a package of its own, under another name.
-
-    Args:
-        module: Name of the module, such as 'dataset_check'.
-
-    Returns:
-        The module.
-    """
-    name = 'mmdet_srn_datasets'
-    if name not in sys.modules:
-        folder = Path(__file__).resolve().parents[1] / 'mmdet_srn' / 'datasets'
-        if not folder.is_dir():  # this script comes from a wheel
-            spec = importlib.util.find_spec('mmdet_srn')
-            if spec is None or not spec.submodule_search_locations:
-                raise ImportError('mmdet_srn is not installed')
-            folder = Path(spec.submodule_search_locations[0]) / 'datasets'
-        package = types.ModuleType(name)
-        package.__path__ = [str(folder)]
-        sys.modules[name] = package
-    return importlib.import_module(f'{name}.{module}')
+from mmdet_srn.datasets import dataset_check, image_cache, image_scan
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -69,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     Returns:
         What they say.
     """
-    check = import_datasets('dataset_check')
+    check = dataset_check
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -194,7 +170,7 @@ def check_dataset(args: argparse.Namespace) -> int:
         RuntimeError: If a process dies.
         KeyboardInterrupt: On Ctrl-C.
     """
-    check = import_datasets('dataset_check')
+    check = dataset_check
     custom = args.custom or args.ann_file is not None
     if args.ann_file is not None:
         annotation, images = args.root / args.ann_file, args.root / args.images
@@ -248,9 +224,7 @@ def scan(args: argparse.Namespace, reports: Sequence[Any]) -> dict[str, Any]:
     interval = 0.5 if sys.stderr.isatty() else 30
     try:
         with tqdm(total=len(paths), unit='image', mininterval=interval) as bar:
-            return import_datasets('image_scan').scan_images(
-                paths, cache, args.workers, bar.update
-            )
+            return image_scan.scan_images(paths, cache, args.workers, bar.update)
     finally:
         cache.close()
 
@@ -264,7 +238,7 @@ def open_cache(args: argparse.Namespace) -> Any:
     Returns:
         The cache; one that keeps nothing if it cannot be written.
     """
-    cache_type = import_datasets('image_cache').ImageCache
+    cache_type = image_cache.ImageCache
     if args.no_cache:
         return cache_type()
     path = args.cache or default_cache(args.root)

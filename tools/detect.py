@@ -44,20 +44,19 @@ from types import FrameType
 from tqdm import tqdm
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.detector import FaceDetections, ImageError
-from mmdet_srn.detector.drawn_files import DrawnFiles
 from mmdet_srn.detector.folder_lock import lock_folder
 from mmdet_srn.detector.model_files import find_model
-from mmdet_srn.detector.result_files import FORMATS, ResultFile
 from mmdet_srn.detector.sources import (
     Frame,
-    NotSearched,
+    Skipped,
     Source,
     count_frames,
     find_sources,
     frames,
 )
+from mmdet_srn.detector.writers import FORMATS, DrawnFiles, Writer
+from mmdet_srn.trust import add_trust_option
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -182,7 +181,7 @@ class Run:
     def __init__(
         self,
         detector: FaceDetector,
-        writers: Sequence[DrawnFiles | ResultFile],
+        writers: Sequence[Writer],
         args: argparse.Namespace,
         bar: tqdm,
     ) -> None:
@@ -252,13 +251,13 @@ class Run:
 
 
 def set_up(
-    args: argparse.Namespace, not_searched: NotSearched
+    args: argparse.Namespace, skipped: Skipped
 ) -> tuple[FaceDetector, list[Source]]:
     """Find and load what the command line names.
 
     Args:
         args: The command line.
-        not_searched: Gets what is passed over in folders.
+        skipped: Gets what is skipped in folders.
 
     Returns:
         The detector, and what to run it on.
@@ -269,7 +268,7 @@ def set_up(
         ValueError: If an argument cannot be used.
         ImportError: If onnxruntime is needed and missing.
     """
-    sources = find_sources(args.inputs, args.out, not_searched)
+    sources = find_sources(args.inputs, args.out, skipped)
     config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
     detector = FaceDetector(
         config,
@@ -288,7 +287,7 @@ def set_up(
 def run(
     detector: FaceDetector,
     sources: Sequence[Source],
-    not_searched: NotSearched,
+    skipped: Skipped,
     args: argparse.Namespace,
 ) -> int:
     """Detect on all sources.
@@ -296,7 +295,7 @@ def run(
     Args:
         detector: The detector.
         sources: The sources.
-        not_searched: What was passed over in folders.
+        skipped: What was skipped in folders.
         args: The command line.
 
     Returns:
@@ -309,7 +308,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(lock_folder(args.out))
         stop = stack.enter_context(Stop())
-        writers: list[DrawnFiles | ResultFile] = [
+        writers: list[Writer] = [
             stack.enter_context(closing(FORMATS[name](args.out, inputs)))
             for name in args.formats
         ]
@@ -318,7 +317,7 @@ def run(
         # Silent where nobody looks: None is for "if stderr is a terminal".
         bar = tqdm(total=count_frames(sources), unit='image', disable=None)
         work = Run(detector, writers, args, stack.enter_context(closing(bar)))
-        for message in not_searched.unreadable:
+        for message in skipped.unreadable:
             work.leave_out(None, message)
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = work.warn
@@ -327,8 +326,8 @@ def run(
         while not stop.signal and work(list(islice(images, args.batch_size))):
             pass
     print(f'{work.images} images, {work.faces} faces: {args.out}')
-    if not_searched.files:
-        print(f'passed over in folders: {not_searched}', file=sys.stderr)
+    if skipped.files:
+        print(f'skipped in folders: {skipped}', file=sys.stderr)
     if work.crowded:
         print(
             f'{work.crowded} images with as many faces as --max-faces allows: there '
@@ -356,14 +355,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parse_args(argv)
     sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
-    not_searched = NotSearched()
+    skipped = Skipped()
     try:
-        detector, sources = set_up(args, not_searched)
+        detector, sources = set_up(args, skipped)
     except (OSError, ValueError, ImportError) as error:
         print(f'detect: {error}', file=sys.stderr)
         return 1
     try:
-        return run(detector, sources, not_searched, args)
+        return run(detector, sources, skipped, args)
     except OSError as error:
         print(f'detect: {error}', file=sys.stderr)
         return 1

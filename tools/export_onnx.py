@@ -27,13 +27,17 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.onnx_export import OPSET, export_onnx
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
-from mmdet_srn.deploy.parity import BOX_TOLERANCE, SCORE_TOLERANCE, compare_detections
 from mmdet_srn.deploy.srn_graph import FORMS
-from mmdet_srn.deploy.torch_detector import load_detector, run_detector
 from mmdet_srn.detector.images import read_image
+from mmdet_srn.evaluation.parity import (
+    BOX_TOLERANCE,
+    SCORE_TOLERANCE,
+    compare_detections,
+)
+from mmdet_srn.model_loader import load_detector, run_detector
+from mmdet_srn.trust import add_trust_option
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -28,15 +28,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-# Before cv2 is imported; WebResults.MAX_PIXELS, which is what Pillow's reading of a
-# picture's head is compared with.
+# Before cv2 is imported; the same as MAX_PIXELS of the page.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', '100000000')
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.detector.model_files import find_model
 from mmdet_srn.detector.web_page import WebPage, load_gradio
-from mmdet_srn.detector.web_results import WebResults
+from mmdet_srn.trust import add_trust_option
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where the slider of the least score begins, our choice: below it SRN's boxes are
@@ -110,8 +108,13 @@ def serve(args: argparse.Namespace) -> None:
         config, checkpoint, device=args.device, score_thr=LEAST_SCORE
     )
     with tempfile.TemporaryDirectory(prefix='mmdet_srn_web_') as folder:
-        results = WebResults(detector, Path(folder), args.max_size or None)
-        page = WebPage(results, _name(config, checkpoint), args.score_thr)
+        page = WebPage(
+            detector,
+            Path(folder),
+            _name(config, checkpoint),
+            args.score_thr,
+            args.max_size or None,
+        )
         with page.serve(args.host, args.port, args.max_upload) as address:
             print(f'{address} (stop with Ctrl-C)', flush=True)
             try:

@@ -4,22 +4,58 @@ import io
 import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 import numpy as np
-from mmengine.config import Config
 
-from .face_detections import FaceDetections
-from .images import ChannelOrder, as_bgr, fit, take_back
-from .mmdet_backend import MMDetBackend
+from .images import ChannelOrder, as_bgr, limit_size, rescale_boxes
 from .onnx_backend import OnnxBackend
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from .mmdet_backend import MMDetBackend
+
+    Backend: TypeAlias = MMDetBackend | OnnxBackend
 
 ImageInput: TypeAlias = np.ndarray | str | PathLike[str]
 _Image = TypeVar('_Image', bound=ImageInput)
+_NOT_AN_IMAGE = (
+    'an image is a path or a NumPy array, not {}; of a Pillow image take '
+    "np.asarray(image.convert('RGB')) and channel_order='rgb'"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceDetections:
+    """The faces of one image, best first.
+
+    Attributes:
+        bboxes: float32 (N, 4): x1, y1, x2, y2 in pixels of the image as given (of a
+            file: with its EXIF orientation applied), clipped to it unless the detector
+            has ``clip=False``.
+        scores: float32 (N,), from 0 to 1.
+        width: Width of that image in pixels.
+        height: Height of that image in pixels.
+        path: The file, or None if an array was given.
+        limit_reached: Whether there are ``max_faces`` of them: the image may have more.
+    """
+
+    bboxes: np.ndarray
+    scores: np.ndarray
+    width: int
+    height: int
+    path: Path | None = None
+    limit_reached: bool = False
+
+    def __len__(self) -> int:
+        """Return the number of faces."""
+        return len(self.scores)
 
 
 class FaceDetector:
@@ -31,39 +67,35 @@ class FaceDetector:
         faces = detector.detect('photo.jpg')
         faces.bboxes, faces.scores  # (N, 4) xyxy in pixels, (N,); best first
 
-    What runs is the config's own test pipeline, including its ``Resize``, and its
-    model in evaluation mode, through mmdet's ``DetInferencer``. Its methods are not
-    meant to be called from several threads at once. In a process forked from that of a
+    It runs the config's own test pipeline, including its ``Resize``, and its model in
+    evaluation mode. Its methods are not thread-safe. In a process forked from that of a
     detector, PyTorch computes in one thread on a CPU, and not on a GPU: start processes
     with multiprocessing's 'spawn', and make the detector in each.
 
     Args:
-        config: Config or its file; or an exported ``.onnx`` file, alone. Defaults to
-            None.
+        config: Config or its file; or an exported ``.onnx`` file, alone.
         checkpoint: File of the weights, all of which must fit the config; or an
-            exported ``.onnx`` file, alone. Both are safe to load: what could run code
-            is refused. Defaults to None.
+            exported ``.onnx`` file, alone. Both are safe to load: a file that could run
+            code is refused.
         device: Where to run, such as 'cpu' or 'cuda:0'. Defaults to None: a GPU if
             there is one.
-        score_thr: Faces of a lower score are left out; None: only those which the
-            config or the exported file leaves out. Defaults to 0.5 (our choice).
-        max_faces: How many faces an image may have, the best; a warning tells where
-            they are so many. Defaults to None: as the config (SRN: 750) or the
-            exported file has it. An exported file cannot give more than that.
-        clip: Whether boxes are cut off at the image's edges; those of which less than
-            a pixel is left in width or height are left out, so that no crop is empty.
-            False keeps boxes as the model gives them. Defaults to True.
+        score_thr: Drop faces with a lower score; None: only those that the config or
+            the exported file drops. Defaults to 0.5 (our choice).
+        max_faces: Largest number of faces of an image, the best; a warning tells where
+            it is reached. Defaults to None: as the config (SRN: 750) or the exported
+            file has it. An exported file cannot give more than that.
+        clip: Clip boxes at the image's edges and drop those with less than a pixel left
+            in width or height, so that no crop is empty. Defaults to True.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ImportError: If onnxruntime is needed and missing.
-        ValueError: If config and checkpoint are not a pair, or an argument is none of
-            its choices.
+        ImportError: If onnxruntime or the OpenMMLab stack is needed and missing.
+        ValueError: If config and checkpoint do not fit, or an argument is invalid.
     """
 
     def __init__(
         self,
-        config: str | PathLike[str] | Config | None = None,
+        config: 'str | PathLike[str] | Config | None' = None,
         checkpoint: str | PathLike[str] | None = None,
         *,
         device: str | None = None,
@@ -80,15 +112,19 @@ class FaceDetector:
         self.clip = clip
         given = [source for source in (config, checkpoint) if source is not None]
         exported = [source for source in given if _is_onnx(source)]
-        self._backend: MMDetBackend | OnnxBackend
         if exported and len(given) == 1:
-            self._backend = OnnxBackend(exported[0], device, max_faces)
+            self._backend: Backend = OnnxBackend(exported[0], device, max_faces)
         elif config is None or checkpoint is None or exported:
             raise ValueError(
                 'FaceDetector needs a config and a checkpoint, or an .onnx file alone; '
                 f'got config {config!r}, checkpoint {checkpoint!r}'
             )
         else:
+            from .. import register
+
+            register()
+            from .mmdet_backend import MMDetBackend
+
             self._backend = MMDetBackend(config, checkpoint, device, max_faces)
 
     @property
@@ -138,43 +174,40 @@ class FaceDetector:
         multi_scale: bool = False,
         channel_order: ChannelOrder = 'bgr',
     ) -> FaceDetections | list[FaceDetections] | Iterator[FaceDetections]:
-        """Finds the faces of one image or of many.
+        """Find the faces of one image or of many.
 
         An image is a file, or an array (H, W, 3) of uint8 in OpenCV's channel order,
         BGR. Files are read with their EXIF orientation applied. Grey images, RGBA and
-        16 bits are taken as well; see :func:`.read_image` and :func:`.as_bgr`.
+        16 bits work as well; see :func:`.read_image` and :func:`.as_bgr`.
 
-        Images of different sizes are never put into one batch, so no image is padded
-        to another's size, and what is found on it does not depend on the others
-        (apart from the last bits: torch may compute a batch in another way than a
-        single image).
+        Only images of one size form a batch, so none is padded, and its detections do
+        not depend on the others (but for the last bits, which torch may compute
+        differently for a batch).
 
         Args:
             images: One image; a list or tuple of them; or any other iterable, such as
                 a generator of video frames.
-            batch_size: How many images are read ahead; those of one size among them
+            batch_size: Number of images to read ahead; those of one size among them
                 are run together. Defaults to 1.
-            max_size: An image whose longer side has more pixels is made smaller first.
-                Boxes are in pixels of the image as given nevertheless. Defaults to
-                None: the image goes into the test pipeline as it is.
+            max_size: Shrink an image whose longer side has more pixels. Boxes are still
+                in pixels of the image as given. Defaults to None: no limit.
             multi_scale: Run the config's ``tta_model`` (SRN's multi-scale test, in
                 ``srn_r50_fpn_widerface_ms1400.py``) instead of a single pass. Defaults
                 to False.
-            channel_order: Order of the colours in arrays: 'bgr', or 'rgb' as Pillow,
-                scikit-image and matplotlib have it. Files are not concerned. Defaults
-                to 'bgr'.
+            channel_order: Order of the colours in arrays: 'bgr', or 'rgb' as in Pillow,
+                scikit-image and matplotlib. Does not affect files. Defaults to 'bgr'.
 
         Returns:
-            One result an image, in order: for one image that result, for a list or
-            tuple a list, for any other iterable a generator, which never holds more
+            One result per image, in order: the result itself for one image, a list for
+            a list or tuple, a generator for any other iterable, which never holds more
             than ``batch_size`` images.
 
         Raises:
             OSError: If a file cannot be read.
-            ImageError: If a file or array is no image (it is a ``ValueError``).
+            ImageError: If a file or array is not an image (it is a ``ValueError``).
             TypeError: If it is neither a file nor an array, or a number is no integer.
-            ValueError: If an argument is none of its choices, or ``multi_scale`` is
-                asked for and the config has no ``tta_model``.
+            ValueError: If an argument is invalid, or ``multi_scale`` is asked for and
+                the config has no ``tta_model``.
         """
         for name, number in (('batch_size', batch_size), ('max_size', max_size)):
             if number is not None and not isinstance(number, Integral):
@@ -209,17 +242,14 @@ class FaceDetector:
         raise TypeError(_NOT_AN_IMAGE.format(type(images).__name__))
 
     def read(self, path: str | PathLike[str]) -> np.ndarray:
-        """Reads an image file as ``detect`` does.
-
-        Args:
-            path: The file.
+        """Read an image file as ``detect`` does.
 
         Returns:
-            Uint8 (H, W, 3), BGR, with its EXIF orientation applied.
+            uint8 (H, W, 3), BGR, with its EXIF orientation applied.
 
         Raises:
             OSError: If it cannot be read.
-            ImageError: If it is no image.
+            ImageError: If it is not an image.
         """
         return self._backend.read(Path(path))
 
@@ -230,13 +260,13 @@ class FaceDetector:
         multi_scale: bool,
         channel_order: ChannelOrder,
     ) -> list[FaceDetections]:
-        """Detects on a few images, those of one size together."""
+        """Detect on a few images, those of one size together."""
         images, shapes = [], []
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, source in enumerate(inputs):
             image = self._load(source, channel_order)
             shapes.append(image.shape[:2])
-            images.append(fit(image, max_size))
+            images.append(limit_size(image, max_size))
             by_shape.setdefault(images[i].shape, []).append(i)
         results: dict[int, FaceDetections] = {}
         for indices in by_shape.values():
@@ -244,7 +274,7 @@ class FaceDetector:
             for i, (bboxes, scores) in zip(indices, found, strict=True):
                 source = inputs[i]
                 path = None if isinstance(source, np.ndarray) else Path(source)
-                bboxes = take_back(bboxes, images[i].shape, shapes[i])
+                bboxes = rescale_boxes(bboxes, images[i].shape, shapes[i])
                 limits = (self.max_faces, self._backend.max_faces(multi_scale))
                 limit = min((each for each in limits if each), default=None)
                 results[i] = self._result(bboxes, scores, shapes[i], path, limit)
@@ -286,14 +316,8 @@ class FaceDetector:
         return FaceDetections(bboxes, scores, width, height, path, limit_reached)
 
 
-_NOT_AN_IMAGE = (
-    'an image is a path or a NumPy array, not {}; of a Pillow image take '
-    "np.asarray(image.convert('RGB')) and channel_order='rgb'"
-)
-
-
 def _is_data(images: Iterable) -> bool:
-    """Whether an iterable is no series of images: a tensor, a file, bytes, a dict."""
+    """Whether an iterable is not a series of images: a tensor, file, bytes, dict."""
     kinds = (bytes, bytearray, memoryview, Mapping, io.IOBase)
     return isinstance(images, kinds) or hasattr(images, '__array__')
 

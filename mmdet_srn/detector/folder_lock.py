@@ -11,17 +11,14 @@ from pathlib import Path
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keeps other processes out that ask for the same folder.
+    """Keep out other processes that ask for the same folder.
 
-    The lock goes with the process, however that ends. Its file, ``.lock``, holds who
-    has it, and is removed at the end.
-
-    Args:
-        folder: The folder.
+    The lock ends with the process. Its file, ``.lock``, says who has it, which
+    ``filelock`` would not.
 
     Raises:
         BlockingIOError: If another process has it; the message says which.
-        OSError: If no file can be made in it.
+        OSError: If no file can be made in the folder.
     """
     path = folder / '.lock'
     while True:
@@ -40,8 +37,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
                     'process write there',
                     stacklevel=3,
                 )
-            # Removed by its holder between opening and locking: not the folder's any
-            # more.
+            # Its holder may have removed it between our opening and locking it.
             if not path.exists() or not os.path.samestat(
                 os.fstat(file.fileno()), path.stat()
             ):

@@ -1,30 +1,24 @@
-"""Images as the detector takes them: uint8, (H, W, 3), BGR.
-
-No OpenMMLab is needed to import this file: ``tools/detect_onnx.py`` has none.
-"""
+"""Images as the detector takes them: uint8, (H, W, 3), BGR."""
 
 import io
 import os
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
-from .heif import decode_heif, is_heif
-
-if TYPE_CHECKING:
-    from mmengine.dataset import Compose
-
 ChannelOrder = Literal['bgr', 'rgb']
 
-# JPEG, PNG and TIFF, whose EXIF orientation OpenCV applies. With the other formats
-# that have one, WebP and AVIF, it depends on OpenCV's version: we do it ourselves.
+# JPEG, PNG and TIFF, whose EXIF orientation OpenCV applies. For WebP and AVIF that
+# depends on its version, so it is applied here.
 _TURNED_BY_OPENCV = (b'\xff\xd8', b'\x89PNG', b'II', b'MM')
+_HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'mif1', b'msf1')
 # Too many pixels; Pillow: no image, or too many pixels; pillow-heif is missing.
 _UNDECODABLE = (cv2.error, OSError, Image.DecompressionBombError, ImportError)
 
@@ -36,13 +30,11 @@ class ImageError(ValueError):
 def read_image(
     path: str | PathLike[str], flag: str = 'color', backend: str | None = None
 ) -> np.ndarray:
-    """Reads an image file.
+    """Read an image file as :func:`as_bgr` returns it, upright.
 
-    The EXIF orientation is applied, so the image stands as viewers show it. Grey is
-    repeated in three channels, alpha is dropped, of 16 bits the upper 8 are taken; see
-    :func:`as_bgr`. Of an animation or of several pages the first picture is read, with
-    a warning. OpenCV's limit on pixels holds (OPENCV_IO_MAX_IMAGE_PIXELS); mmdet_srn
-    sets it to 2**28 if it is imported before cv2.
+    The EXIF orientation is applied. Of an animation or of several pages the first
+    picture is read, with a warning. OpenCV's limit on pixels applies
+    (OPENCV_IO_MAX_IMAGE_PIXELS; mmdet_srn sets it).
 
     Args:
         path: The file.
@@ -50,18 +42,18 @@ def read_image(
         backend: Decoder for ``mmcv.imfrombytes``. Defaults to None: OpenCV.
 
     Returns:
-        Uint8 (H, W, 3), BGR.
+        uint8 (H, W, 3), BGR.
 
     Raises:
         OSError: If there is no such file or it may not be read.
-        ImageError: If it is no image, or one that is damaged or cut off.
+        ImageError: If it is not an image, damaged or truncated.
     """
     content = read_bytes(path)
     if not content:
         raise ImageError(f'{path} is empty')
     try:
-        if is_heif(content):
-            image = decode_heif(content)
+        if _is_heif(content):
+            image = _decode_heif(content)
         elif flag == 'color' and backend in (None, 'cv2'):
             image = _decode(content, str(path))
         else:
@@ -76,43 +68,37 @@ def read_image(
 
 
 def read_bytes(path: str | PathLike[str]) -> bytes:
-    """Reads a file, unless reading it could last for ever.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What it holds.
+    """Read a regular file; a pipe would never end.
 
     Raises:
         OSError: If there is no such file or it may not be read.
-        ImageError: If it is a pipe or a device, or the name is none of a file.
+        ImageError: If it is a pipe or a device, or the name is invalid.
     """
     if '\0' in os.fspath(path):
         raise ImageError(f'{os.fspath(path)!r} is no file name')
-    with open(path, 'rb', opener=_open_at_once) as file:
+    with open(path, 'rb', opener=_open_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ImageError(f'{path} is a pipe or a device, not a regular file')
         return file.read()
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Opens a pipe, too, without waiting for one who writes to it."""
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe, too, without waiting for its writer."""
     return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
 
 
 def _decode(content: bytes, name: str) -> np.ndarray | None:
-    """Decodes an image with all its bits, upright; None if OpenCV cannot."""
+    """Decode an image with all its bits, upright; None if OpenCV cannot."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     turned = content.startswith(_TURNED_BY_OPENCV)
     if not turned:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    # A JPEG file's further pictures are previews. What OpenCV has decoded is within
-    # its limit: only then Pillow may look at it.
+    # A JPEG file's further pictures are previews. Pillow may only look at what OpenCV
+    # has decoded, which is within its limit.
     if image is None or content.startswith(b'\xff\xd8'):
         return image
-    orientation, animated = _header(content)
+    orientation, animated = _read_header(content)
     if animated:
         warnings.warn(
             f'{name} holds several pictures (an animation, or pages): only the first '
@@ -122,21 +108,21 @@ def _decode(content: bytes, name: str) -> np.ndarray | None:
     return image if turned else _turn(image, orientation)
 
 
-def _header(content: bytes) -> tuple[int, bool]:
-    """EXIF orientation, and whether there are several pictures, as Pillow has it."""
+def _read_header(content: bytes) -> tuple[int, bool]:
+    """Return the EXIF orientation, and whether there are several pictures."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of broken EXIF data, and many pixels
+        warnings.simplefilter('ignore')  # about broken EXIF data, and many pixels
         try:
             with Image.open(io.BytesIO(content)) as image:
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
                 return orientation, getattr(image, 'is_animated', False)
-        # It raises all sorts of errors; OpenCV has read the file.
+        # Pillow raises all sorts of errors; OpenCV has read the file.
         except Exception:
             return 1, False
 
 
 def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Applies an EXIF orientation, 1 to 8."""
+    """Apply an EXIF orientation, 1 to 8."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -146,23 +132,41 @@ def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
     return image
 
 
+def _is_heif(content: bytes) -> bool:
+    """Whether a file is HEIC; AVIF, which OpenCV reads, is not."""
+    box = content[: min(int.from_bytes(content[:4], 'big'), 256)]
+    is_heif = box[4:8] == b'ftyp' and box[8:12] in _HEIF_BRANDS
+    return is_heif and b'avif' not in box
+
+
+def _decode_heif(content: bytes) -> np.ndarray:
+    """Decode a HEIC image, as phones take them, upright."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImportError('HEIC needs pillow-heif: pip install pillow-heif') from error
+    register_heif_opener()
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert('RGB'))[..., ::-1]
+
+
 def as_bgr(
     image: np.ndarray, channel_order: ChannelOrder = 'bgr', name: str = 'image'
 ) -> np.ndarray:
-    """Brings an array into the form that the detector takes.
+    """Convert an array to the form that the detector takes.
 
     Args:
-        image: Uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). Of uint16
-            the upper 8 bits are taken; if it uses no more than 12 bits, the upper 8 of
-            these, with a warning. A fourth channel, alpha, is dropped.
+        image: uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). The upper 8
+            bits of uint16 are used; if only 12 bits are set, the upper 8 of these, with
+            a warning. A fourth channel, alpha, is dropped.
         channel_order: Order of the colours in ``image``. Defaults to 'bgr'.
         name: What to call the image in an error.
 
     Returns:
-        Uint8 (H, W, 3), BGR, in contiguous memory; not copied if ``image`` is so.
+        uint8 (H, W, 3), BGR, contiguous; not copied if ``image`` is so.
 
     Raises:
-        ImageError: If it is an array of another kind.
+        ImageError: If the array has another type or shape.
     """
     if image.dtype == np.uint16:
         colours = image[..., :3] if image.ndim == 3 else image
@@ -190,16 +194,11 @@ def as_bgr(
     return np.ascontiguousarray(image if channel_order == 'bgr' else image[..., ::-1])
 
 
-def fit(image: np.ndarray, max_size: int | None) -> np.ndarray:
-    """Makes an image smaller if its longer side is above a limit.
+def limit_size(image: np.ndarray, max_size: int | None) -> np.ndarray:
+    """Shrink an image (H, W, C) whose longer side exceeds a limit in pixels.
 
-    Args:
-        image: (H, W, C).
-        max_size: Longest side allowed, in pixels; None: any.
-
-    Returns:
-        The image resized (cv2.INTER_AREA, our choice: it averages what it leaves
-        out), with sides rounded and at least 1; or ``image`` itself.
+    cv2.INTER_AREA (our choice) averages the pixels that it merges. Sides are rounded,
+    at least 1.
     """
     height, width = image.shape[:2]
     if max_size is None or max(height, width) <= max_size:
@@ -209,43 +208,26 @@ def fit(image: np.ndarray, max_size: int | None) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def take_back(
+def rescale_boxes(
     bboxes: np.ndarray, shape: Sequence[int], given: Sequence[int]
 ) -> np.ndarray:
-    """Brings boxes from a resized image to the image that was given.
-
-    Args:
-        bboxes: (N, 4), xyxy in pixels of the resized image.
-        shape: Height and width of the resized image, and what may follow.
-        given: The same of the image that was given.
-
-    Returns:
-        (N, 4), xyxy in pixels of the image that was given.
-    """
+    """Map boxes (N, 4), xyxy, from an image of a shape (H, W, ..) to one of another."""
     if tuple(shape[:2]) == tuple(given[:2]):
         return bboxes
     height, width = given[0] / shape[0], given[1] / shape[1]
     return bboxes * np.array([width, height, width, height])
 
 
-def run_pipeline(pipeline: 'Compose', data: dict[str, Any]) -> dict[str, Any]:
-    """Runs transforms on an image.
+@contextmanager
+def report_as_image_error(image: np.ndarray) -> Iterator[None]:
+    """Raise an :class:`ImageError` where OpenCV cannot transform an image.
 
-    Args:
-        pipeline: The transforms.
-        data: With the image as ``img``.
-
-    Returns:
-        What they make of ``data``.
-
-    Raises:
-        ImageError: If OpenCV cannot do with the image what they ask for, such as to
-            resize a strip whose short side would then be no pixel.
+    An example is a strip whose shorter side would be resized to 0 pixels.
     """
-    height, width = data['img'].shape[:2]
     try:
-        return pipeline(data)
+        yield
     except cv2.error as error:
+        height, width = image.shape[:2]
         raise ImageError(
             f'the test pipeline cannot take an image of {width}x{height} pixels '
             f'({error})'

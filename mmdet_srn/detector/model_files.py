@@ -9,12 +9,11 @@ QUICKSTART = Path('work_dirs', 'quickstart')
 def find_model(
     config: str | None, checkpoint: str | None, root: Path
 ) -> tuple[str | None, str]:
-    """Finds the files of the model.
+    """Find the files of the model that a command line names.
 
     Args:
-        config: From the command line: a file, or the name of one below
-            ``root/configs``.
-        checkpoint: From the command line; None for the quickstart's.
+        config: A file, or the name of one below ``root/configs``.
+        checkpoint: A file; None for the quickstart's.
         root: The clone, or where ``configs`` and ``tools`` are installed.
 
     Returns:

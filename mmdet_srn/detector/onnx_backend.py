@@ -1,4 +1,4 @@
-"""An exported detector, run by onnxruntime."""
+"""An exported detector, run by onnxruntime; needs neither PyTorch nor mmdet."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,13 +7,20 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+import cv2
 import numpy as np
-from mmdet.datasets.transforms import Resize
-from mmengine.dataset import Compose
+from PIL import Image
 
-from mmdet_srn.deploy.onnx_runner import OnnxRunner
+from ..deploy.onnx_runner import OnnxRunner
+from .images import read_image, report_as_image_error, rescale_boxes
 
-from .images import read_image, run_pipeline, take_back
+INTERPOLATIONS = {
+    'nearest': cv2.INTER_NEAREST,
+    'bilinear': cv2.INTER_LINEAR,
+    'bicubic': cv2.INTER_CUBIC,
+    'area': cv2.INTER_AREA,
+    'lanczos': cv2.INTER_LANCZOS4,
+}
 
 
 class OnnxBackend:
@@ -21,15 +28,16 @@ class OnnxBackend:
 
     Args:
         path: The ``.onnx`` file; see ``tools/export_onnx.py``.
-        device: 'cpu', 'cuda' (or 'gpu'), 'cuda:1', or what else onnxruntime has an
-            execution provider for; None: a GPU if onnxruntime has one.
-        max_faces: How many faces the file must be able to give. Defaults to None: any.
+        device: 'cpu', 'cuda' (or 'gpu'), 'cuda:1', or anything else for which
+            onnxruntime has an execution provider; None: a GPU if onnxruntime has one.
+        max_faces: Number of faces that the file must be able to return. Defaults to
+            None: any.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If onnxruntime is not installed.
         ValueError: If onnxruntime cannot use the file or the device, the file asks for
-            other steps than ``Resize``, or it gives fewer than ``max_faces``.
+            other steps than ``Resize``, or it returns fewer than ``max_faces``.
     """
 
     has_multi_scale = False
@@ -41,55 +49,55 @@ class OnnxBackend:
         max_faces: int | None = None,
     ) -> None:
         self.name = str(path)
-        self._runner = OnnxRunner(path, providers=[_provider(device)])
+        self._runner = OnnxRunner(path, providers=[find_provider(device)])
+        settings = self._runner.settings
         # The file holds the network; what its config does before is in the metadata.
-        self._resize = Compose(
-            [_resize(path, step) for step in self._runner.settings.resize]
-        )
-
-        exported = self._runner.settings.max_per_img
+        self._steps = [read_resize(path, step) for step in settings.resize]
+        exported = settings.max_per_img
         if max_faces is not None and max_faces > exported:
             raise ValueError(
                 f'max_faces={max_faces}: {path} gives {exported} faces at most; export '
                 f'it with --cfg-options model.test_cfg.max_per_img={max_faces}'
             )
-        self._max_faces = exported
 
     def max_faces(self, multi_scale: bool = False) -> int | None:
-        """How many faces an image may have; None if the file does not say."""
-        return self._max_faces
+        """Return how many faces the file gives at most."""
+        return self._runner.settings.max_per_img
 
     def read(self, path: Path) -> np.ndarray:
-        """Reads an image file."""
+        """Read an image file."""
         return read_image(path)
 
     def __call__(
         self, images: Sequence[np.ndarray], multi_scale: bool = False
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Detects on images of one size, as one batch.
+        """Detect on images of one size, as one batch.
 
         Args:
-            images: Uint8 (H, W, 3), BGR.
+            images: uint8 (H, W, 3), BGR.
             multi_scale: Must be False.
 
         Returns:
             For each image boxes (N, 4), xyxy in its pixels, and scores (N,).
 
         Raises:
-            ImageError: If the resizing cannot take an image of that size.
+            ImageError: If an image of that size cannot be resized.
         """
         assert not multi_scale
-        resized = [run_pipeline(self._resize, dict(img=i))['img'] for i in images]
+        resized = list(images)
+        for step in self._steps:
+            with report_as_image_error(images[0]):
+                resized = [resize(image, **step) for image in resized]
         return [
-            (take_back(bboxes, small.shape, image.shape), scores)
+            (rescale_boxes(bboxes, small.shape, image.shape), scores)
             for image, small, (bboxes, scores) in zip(
                 images, resized, self._runner(resized), strict=True
             )
         ]
 
 
-def _provider(device: str | None) -> str | tuple[str, dict[str, int]]:
-    """The execution provider for a device."""
+def find_provider(device: str | None) -> str | tuple[str, dict[str, int]]:
+    """Return onnxruntime's execution provider for a device."""
     try:
         from onnxruntime import get_available_providers
     except ImportError:  # the runner says what to install
@@ -99,14 +107,51 @@ def _provider(device: str | None) -> str | tuple[str, dict[str, int]]:
         device = 'cuda' if 'CUDAExecutionProvider' in usable else 'cpu'
     match = re.fullmatch(r'(\w+?)(?::(\d+))?', str(device))
     if match is None:
-        raise ValueError(f"device {device!r} is none such as 'cpu', 'cuda' or 'cuda:0'")
+        raise ValueError(f"device {device!r} is not of the form 'cpu' or 'cuda:0'")
     kind = 'cuda' if match[1] == 'gpu' else match[1]
-    wanted = f'{kind}ExecutionProvider'
     names = {name.lower(): name for name in usable}
-    name = names.get(wanted.lower(), f'{kind.upper()}ExecutionProvider')
+    wanted = f'{kind}ExecutionProvider'.lower()
+    name = names.get(wanted, f'{kind.upper()}ExecutionProvider')
     if match[2] is None or name == 'CPUExecutionProvider':
         return name
     return name, {'device_id': int(match[2])}
+
+
+def resize(
+    image: np.ndarray,
+    scale: tuple[int, int] | None = None,
+    scale_factor: float | tuple[float, float] | None = None,
+    keep_ratio: bool = False,
+    clip_object_border: bool = True,
+    backend: str = 'cv2',
+    interpolation: str = 'bilinear',
+) -> np.ndarray:
+    """Resize an image as mmdet's ``Resize`` does, to the bit.
+
+    Args:
+        image: uint8 (H, W, 3).
+        scale: Width and height; with ``keep_ratio`` the box to fit into, in either
+            orientation.
+        scale_factor: Of width and height, used where there is no ``scale``.
+        keep_ratio: Whether to keep the aspect ratio. Defaults to False.
+        clip_object_border: Not used; it concerns annotations.
+        backend: 'cv2' or 'pillow'. Defaults to 'cv2'.
+        interpolation: Of :data:`INTERPOLATIONS`. Defaults to 'bilinear'.
+    """
+    height, width = image.shape[:2]
+    if scale is None:
+        factors = (
+            scale_factor if isinstance(scale_factor, tuple) else [scale_factor] * 2
+        )
+        scale = (int(width * factors[0] + 0.5), int(height * factors[1] + 0.5))
+    if keep_ratio:
+        long, short = max(scale), min(scale)
+        factor = min(long / max(height, width), short / min(height, width))
+        scale = (int(width * factor + 0.5), int(height * factor + 0.5))
+    if backend == 'pillow':
+        method = Image.Resampling[interpolation.upper()]
+        return np.array(Image.fromarray(image).resize(scale, method))
+    return cv2.resize(image, scale, interpolation=INTERPOLATIONS[interpolation])
 
 
 def _is_pair(value: Any, kinds: type | UnionType) -> bool:
@@ -117,7 +162,7 @@ def _is_pair(value: Any, kinds: type | UnionType) -> bool:
     )
 
 
-# What Resize takes; the values are those of a config, as a file may hold anything.
+# A file may hold anything: only these arguments, with such values, are accepted.
 _ARGUMENTS: dict[str, Callable[[Any], bool]] = {
     'scale': lambda v: v is None or _is_pair(v, int),
     'scale_factor': lambda v: (
@@ -126,18 +171,20 @@ _ARGUMENTS: dict[str, Callable[[Any], bool]] = {
     'keep_ratio': lambda v: isinstance(v, bool),
     'clip_object_border': lambda v: isinstance(v, bool),
     'backend': lambda v: v in ('cv2', 'pillow'),
-    'interpolation': lambda v: (
-        v in ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
-    ),
+    'interpolation': lambda v: isinstance(v, str) and v in INTERPOLATIONS,
 }
 
 
-def _resize(path: str | PathLike[str], step: Mapping[str, Any]) -> Resize:
-    """The step of a file's metadata. It is data from anywhere: no name is looked up."""
-    # JSON makes lists of tuples
+def read_resize(path: str | PathLike[str], step: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a step of a file's metadata; return the arguments of :func:`resize`."""
+    # JSON makes lists of tuples.
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in step.items()}
     kind = values.pop('type', None)
-    wrong = [f'{k}={v!r:.60}' for k, v in values.items() if not _is_argument(k, v)]
+    wrong = [
+        f'{name}={value!r:.60}'
+        for name, value in values.items()
+        if name not in _ARGUMENTS or not _ARGUMENTS[name](value)
+    ]
     if kind not in ('Resize', 'mmdet.Resize') or wrong:
         what = f'a step {kind!r:.60}' + (f' with {wrong[0]}' if wrong else '')
         raise ValueError(
@@ -146,8 +193,6 @@ def _resize(path: str | PathLike[str], step: Mapping[str, Any]) -> Resize:
         )
     if values.get('scale') is None and values.get('scale_factor') is None:
         raise ValueError(f'{path} asks for a Resize without scale and scale_factor')
-    return Resize(**values)
-
-
-def _is_argument(name: str, value: Any) -> bool:
-    return name in _ARGUMENTS and _ARGUMENTS[name](value)
+    if (values.get('backend'), values.get('interpolation')) == ('pillow', 'area'):
+        raise ValueError(f'{path} asks for interpolation=area, which Pillow lacks')
+    return values

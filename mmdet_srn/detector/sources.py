@@ -1,4 +1,4 @@
-"""What to look for faces in: files, folders, patterns, videos, webcams."""
+"""Inputs of tools/detect.py: files, folders, patterns, videos, webcams."""
 
 import errno
 import glob
@@ -13,21 +13,20 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from .images import ImageError
 from .video_file import inspect_video
 
-#: By their suffix files are told apart, and found in folders.
+#: Suffixes by which files are recognised, also in folders.
 VIDEO_SUFFIXES = (
     *('.3g2', '.3gp', '.asf', '.avi', '.f4v', '.flv', '.m2ts', '.m4v', '.mkv', '.mov'),
     *('.mp4', '.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
 )
-#: The same of images; HEIC needs pillow-heif, and says so without it.
+#: Likewise; HEIC needs pillow-heif, and says so without it.
 IMAGE_SUFFIXES = (
-    *IMG_EXTENSIONS,
-    *('.avif', '.dib', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe', '.pam'),
-    *('.pbm', '.pnm', '.ras', '.sr'),
+    *('.avif', '.bmp', '.dib', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe'),
+    *('.jpeg', '.jpg', '.pam', '.pbm', '.pgm', '.png', '.pnm', '.ppm', '.ras', '.sr'),
+    *('.tif', '.tiff', '.webp'),
 )
 
 
@@ -38,8 +37,8 @@ class Source:
     Attributes:
         kind: Which of them.
         location: The file, as the user wrote it; of a webcam its number.
-        name: For outputs: path without suffix, relative to the folder or to the fixed
-            part of the pattern that it was found through.
+        name: For outputs: path without suffix, relative to the folder, or the fixed
+            part of the pattern, that it was found through.
     """
 
     kind: Literal['image', 'video', 'webcam']
@@ -47,7 +46,7 @@ class Source:
     name: PurePath
 
     def __str__(self) -> str:
-        """For messages."""
+        """Name it in messages."""
         return f'webcam {self.location}' if self.kind == 'webcam' else self.location
 
 
@@ -57,9 +56,9 @@ class Frame:
 
     Attributes:
         source: Where it comes from.
-        image: Uint8 (H, W, 3), BGR.
-        index: Its number in a video or of a webcam, from 0; None of an image.
-        fps: Frames a second of a video, 0 where that is not known.
+        image: uint8 (H, W, 3), BGR.
+        index: Its number in a video or of a webcam, from 0; None for an image.
+        fps: Frames per second of a video, 0 if unknown.
     """
 
     source: Source
@@ -69,63 +68,63 @@ class Frame:
 
 
 @dataclass
-class NotSearched:
-    """What a search passes over.
+class Skipped:
+    """What a search skips.
 
     Attributes:
         unreadable: A message for each folder that cannot be read.
-        files: How many files of a suffix that is none of an image or video, and how
-            many links to folders.
+        files: Number of files of each suffix that is not an image's or a video's, and
+            of links to folders.
     """
 
     unreadable: list[str] = field(default_factory=list)
     files: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """The files, the most frequent first."""
+        """List the files, the most frequent suffix first."""
         parts = [f'{number} {kind}' for kind, number in self.files.most_common(8)]
         rest = self.files.total() - sum(n for _, n in self.files.most_common(8))
         return ', '.join(parts + ([f'{rest} others'] if rest else []))
 
     def add_folder(self, error: OSError) -> None:
-        """Notes a folder that cannot be read."""
+        """Note a folder that cannot be read."""
         self.unreadable.append(f'{error.filename}: {error.strerror}')
 
     def add_file(self, path: str | Path) -> None:
-        """Counts a file."""
+        """Count a file."""
         self.files[PurePath(path).suffix.lower() or 'without suffix'] += 1
 
 
 def find_sources(
-    inputs: Sequence[str], outputs: Path, not_searched: NotSearched | None = None
+    inputs: Sequence[str], outputs: Path, skipped: Skipped | None = None
 ) -> list[Source]:
-    """Finds the images, videos and webcams that a user names.
+    """Find the images, videos and webcams that a user names.
 
-    Folders are searched with all below them, and so are those that a pattern matches.
-    Hidden files, links to folders and what lies in ``outputs`` are passed over there.
+    Folders are searched recursively, and so are those that a pattern matches. Hidden
+    files, links to folders and anything in ``outputs`` are skipped there.
 
     Args:
         inputs: Each a file, a folder, a pattern (``**`` for any folders) or the number
-            of a webcam. A file is taken for an image if its suffix is none of a video.
-        outputs: Folder of the results, from earlier runs too.
-        not_searched: Gets what is passed over in folders and patterns, but for hidden
-            files and ``outputs``. Defaults to None.
+            of a webcam. Any file without a video suffix is treated as an image.
+        outputs: Folder of the results, also of earlier runs.
+        skipped: Gets what is skipped in folders and patterns, except hidden files and
+            ``outputs``.
 
     Returns:
         The sources in the order of ``inputs``, in a folder or pattern by name; each
         file once.
 
     Raises:
-        FileNotFoundError: If there is nothing for one of ``inputs``.
+        FileNotFoundError: If nothing is found for one of ``inputs``.
     """
     found: dict[str, Source] = {}
-    not_searched = NotSearched() if not_searched is None else not_searched
+    skipped = Skipped() if skipped is None else skipped
     for text in inputs:
         path = Path(text)
         if not text:  # such as "$UNSET", which is not meant to be the working folder
             raise FileNotFoundError('no image or video found for an empty name')
         if path.is_dir():
-            files = list(_walk(path, outputs, not_searched))
+            files = list(_walk(path, outputs, skipped))
             root = path
         elif path.exists():
             files, root = [path], path.parent
@@ -134,13 +133,13 @@ def find_sources(
             found.setdefault(str(source), source)
             continue
         else:
-            files, root = list(_match(text, outputs, not_searched)), _fixed_part(text)
+            files, root = list(_match(text, outputs, skipped)), _fixed_part(text)
         if not files:
             raise FileNotFoundError(
                 f'no image or video found for {text!r}'
-                + (' (what lies in --out is passed over)' if path.is_dir() else '')
-                + (f'; passed over: {not_searched}' if not_searched.files else '')
-                + ''.join(f'; {message}' for message in not_searched.unreadable)
+                + (' (what lies in --out is skipped)' if path.is_dir() else '')
+                + (f'; skipped: {skipped}' if skipped.files else '')
+                + ''.join(f'; {message}' for message in skipped.unreadable)
             )
         for file in files:
             name = PurePath(os.path.relpath(file, root)).with_suffix('')
@@ -154,16 +153,16 @@ def frames(
     read_image: Callable[[str], np.ndarray],
     report: Callable[[Source, str], None],
 ) -> Iterator[Frame]:
-    """Reads the images of all sources one after the other, none ahead.
+    """Read the images of all sources one after the other, none ahead.
 
     Args:
         sources: The sources.
-        read_image: Reads an image file, as :meth:`.FaceDetector.read`.
+        read_image: Reads an image file, such as :meth:`.FaceDetector.read`.
         report: Called with a source that cannot be read, or not to its end, and a
             message that names it.
 
     Yields:
-        Frame: Of each source that can be read one or more.
+        At least one frame of each source that can be read.
     """
     for source in sources:
         if source.kind != 'image':
@@ -176,7 +175,7 @@ def frames(
 
 
 def count_frames(sources: Sequence[Source]) -> int | None:
-    """How many images there will be, or None if that is not known."""
+    """Count the images that there will be; None if that is unknown."""
     total = 0
     for source in sources:
         number = 1
@@ -196,10 +195,10 @@ class _Capture:
 
     Attributes:
         is_open: Whether it can be read.
-        problem: Why not, where that is known.
-        fps: Frames a second, 0 where that is not known.
-        number: About how many frames a video has, if its container says.
-        seconds: When the last frame that was read ends, 0 if that is not known.
+        problem: Why not, if known.
+        fps: Frames per second, 0 if unknown.
+        number: Approximate number of frames of a video, if its container says.
+        seconds: When the last frame that was read ends, 0 if unknown.
     """
 
     def __init__(self, source: Source) -> None:
@@ -209,7 +208,7 @@ class _Capture:
         elif self.problem is not None:
             self._capture = cv2.VideoCapture()
         else:
-            # Absolute: no name is taken for that of a protocol.
+            # Absolute, so that no name is mistaken for a protocol's.
             self._capture = cv2.VideoCapture(os.path.abspath(source.location))
             # OpenCV 4.11 does not turn portrait videos by itself.
             self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
@@ -234,13 +233,13 @@ class _Capture:
 
 
 def _no_video(source: Source) -> str | None:
-    """Why OpenCV must not see a file: it would crash, or wait for ever."""
+    """Say why OpenCV must not open a file: it would crash, or wait for ever."""
     if source.kind == 'webcam':
         return None
     if not is_utf8(source.location):
         return 'has a name that is not UTF-8, which OpenCV cannot open: rename it'
     if not os.path.isfile(source.location):
-        return 'is no file'
+        return 'is not a file'
     return None
 
 
@@ -273,7 +272,7 @@ def _video_frames(
 def _check_end(
     source: Source, capture: _Capture, read: int, report: Callable[[Source, str], None]
 ) -> None:
-    """Tells a video that was cut off or is damaged from one read to its end."""
+    """Report a video that is truncated or damaged."""
     try:
         missing, counted = inspect_video(source.location)
     except OSError as error:
@@ -301,54 +300,54 @@ def _next_frame(source: Source, capture: _Capture, index: int) -> Frame | None:
     return None if image is None else Frame(source, image, index, capture.fps)
 
 
-def _walk(folder: Path, outputs: Path, not_searched: NotSearched) -> Iterator[Path]:
+def _walk(folder: Path, outputs: Path, skipped: Skipped) -> Iterator[Path]:
     ignored = os.path.realpath(outputs)
-    for place, folders, files in os.walk(folder, onerror=not_searched.add_folder):
+    for place, folders, files in os.walk(folder, onerror=skipped.add_folder):
         if _lies_in(place, ignored):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         links = sum(os.path.islink(os.path.join(place, name)) for name in folders)
-        not_searched.files += Counter({'links to folders': links})
+        skipped.files += Counter({'links to folders': links})
         for name in sorted(files):
             if name.startswith('.'):
                 continue
             if _is_known(name):
                 yield Path(place, name)
             else:
-                not_searched.add_file(name)
+                skipped.add_file(name)
 
 
-def _match(pattern: str, outputs: Path, not_searched: NotSearched) -> Iterator[Path]:
+def _match(pattern: str, outputs: Path, skipped: Skipped) -> Iterator[Path]:
     ignored = os.path.realpath(outputs)
     suffix = PurePath(pattern).suffix
     any_suffix = suffix and not glob.has_magic(suffix)  # *.raw: the user knows
     for text in sorted(glob.iglob(pattern, recursive=True)):
         path = Path(text)
         if path.is_dir():
-            yield from _walk(path, outputs, not_searched)
+            yield from _walk(path, outputs, skipped)
         elif _lies_in(path, ignored):
             continue
         elif any_suffix or _is_known(text):
             yield path
         else:
-            not_searched.add_file(path)
-    # glob passes over them without a word.
+            skipped.add_file(path)
+    # glob skips unreadable folders silently.
     while glob.has_magic(pattern):
         pattern = os.path.dirname(pattern)
         for folder in glob.glob(os.path.join(pattern, ''), recursive=True):
             if not os.access(folder, os.R_OK | os.X_OK):
                 error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
-                not_searched.add_folder(error)
+                skipped.add_folder(error)
 
 
 def _lies_in(path: str | Path, folder: str) -> bool:
-    """Whether a path is a folder, given without links, or below it."""
+    """Whether a path is a folder, given without links, or lies in it."""
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
 def _fixed_part(pattern: str) -> Path:
-    """The folders of a pattern before its first wildcard."""
+    """Return the folders of a pattern before its first wildcard."""
     parts = PurePath(pattern).parts
     fixed = 0
     while fixed < len(parts) - 1 and not glob.has_magic(parts[fixed]):

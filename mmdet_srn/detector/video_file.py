@@ -1,4 +1,4 @@
-"""Whether a video file is all there, by what its container says of itself."""
+"""Detect truncated video files by what their containers say."""
 
 import os
 from os import PathLike
@@ -14,20 +14,17 @@ _BOXES = (
 
 
 def inspect_video(path: str | PathLike[str]) -> tuple[int, bool]:
-    """Goes from part to part of a container to its end; nothing is decoded.
+    """Walk through the parts of a container; nothing is decoded.
 
     AVI, MP4 (and its relatives), Matroska, WebM, Windows Media and Flash say how long
-    their parts are. MPEG streams and Ogg do not: nothing is known to be missing there.
-
-    Args:
-        path: The file.
+    their parts are. MPEG streams and Ogg do not: they are taken to be complete.
 
     Returns:
-        How many bytes are missing at its end, and whether the container counts its
-        frames (AVI, MP4 without fragments); OpenCV estimates their number elsewhere.
+        Number of bytes missing at the end, and whether the container counts its frames
+        (AVI, MP4 without fragments); OpenCV estimates their number elsewhere.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
     """
     kinds = set()
     with open(path, 'rb') as file:
@@ -38,7 +35,7 @@ def inspect_video(path: str | PathLike[str]) -> tuple[int, bool]:
             header = file.read(24)
             kinds |= {header[:4], header[4:8]}
             length = _length(header)
-            if length is None:  # not said, or what follows is none of its parts
+            if length is None:  # unknown, or what follows is not a part
                 position = size
             else:
                 position += length
@@ -47,7 +44,7 @@ def inspect_video(path: str | PathLike[str]) -> tuple[int, bool]:
 
 
 def _length(header: bytes) -> int | None:
-    """Bytes of a part, from its first 24; None if it does not say."""
+    """Return the bytes of a part, from its first 24; None if it does not say."""
     if header[:4] == b'RIFF':
         length = int.from_bytes(header[4:8], 'little')
         return 8 + length if length else None  # an interrupted recording
@@ -69,7 +66,7 @@ def _length(header: bytes) -> int | None:
 
 
 def _ebml_length(text: bytes) -> int | None:
-    """Bytes of an element and its identifier of four, from what follows that."""
+    """Return the bytes of an element, from what follows its identifier of four."""
     width = 9 - text[0].bit_length() if text and text[0] else 9
     if width > 8 or len(text) < width:
         return None

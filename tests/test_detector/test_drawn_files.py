@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmdet_srn.detector import FaceDetections
-from mmdet_srn.detector.drawn_files import GREEN, DrawnFiles, draw_faces
 from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.writers import GREEN, DrawnFiles, draw_faces
 from tests.test_detector.videos import read_video
 
 
@@ -138,7 +138,7 @@ import os, signal
 from pathlib import Path, PurePath
 import numpy as np
 from mmdet_srn.detector import FaceDetections
-from mmdet_srn.detector.drawn_files import DrawnFiles
+from mmdet_srn.detector.writers import DrawnFiles
 from mmdet_srn.detector.sources import Frame, Source
 
 drawn = DrawnFiles(Path({str(tmp_path)!r}))

@@ -22,8 +22,8 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.detector import FaceDetections, ImageError
+from mmdet_srn.evaluation.parity import compare_detections
 from tests.test_detector.tiny_model import build, make_tiny_model, write_checkpoint
 
 # What torch may change between one image and a batch.
@@ -140,7 +140,7 @@ def test_more_faces_take_more_candidates(tiny):
     config = Config.fromfile(tiny[0])
     before = config.model.test_cfg.max_before_nms
     detector = FaceDetector(config, tiny[1], device='cpu', max_faces=400)
-    assert detector._backend._config.model.test_cfg.max_before_nms == 10 * before
+    assert detector._backend.config.model.test_cfg.max_before_nms == 10 * before
     assert config.model.test_cfg.max_per_img == 40  # the caller's stays
     del config.model.test_cfg['max_per_img']
     with pytest.raises(ValueError, match='no test_cfg.max_per_img'):
@@ -206,7 +206,7 @@ def test_content_of_neighbours_does_not_matter_to_the_bit(detector, make_image):
 
 
 def test_only_images_of_one_size_are_batched(detector, files, monkeypatch):
-    model = detector._backend._inferencer.model
+    model = detector._backend.model
     shapes = []
     predict = model.test_step
 
@@ -274,7 +274,7 @@ def test_a_suspended_stream_leaves_gradients_on(detector, make_image):
     stream = detector.detect(iter([make_image(), make_image()]))
     next(stream)
     assert torch.is_grad_enabled()
-    assert not detector._backend._inferencer.model.training
+    assert not detector._backend.model.training
 
 
 # ------------------------------------------------------------------ kinds of image
@@ -540,7 +540,7 @@ def test_missing_files_and_arguments(tiny, tmp_path, repo_root):
 
 
 def test_norms_of_the_backbone_are_folded(tiny):
-    model = FaceDetector(*tiny)._backend._inferencer.model
+    model = FaceDetector(*tiny)._backend.model
     assert any('bn' in name for name in torch.load(tiny[1])['state_dict'])
     kinds = {type(module) for module in model.backbone.modules()}
     assert nn.BatchNorm2d not in kinds and nn.Conv2d in kinds
@@ -548,7 +548,7 @@ def test_norms_of_the_backbone_are_folded(tiny):
 
 def test_weights_are_channels_last(tiny):
     """As torch would lay them out on a CPU, in each call."""
-    model = FaceDetector(*tiny, device='cpu')._backend._inferencer.model
+    model = FaceDetector(*tiny, device='cpu')._backend.model
     for name, weight in model.named_parameters():
         if weight.dim() == 4:
             assert weight.is_contiguous(memory_format=torch.channels_last), name
@@ -593,9 +593,9 @@ def test_device(tiny):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"device 'cuda:0' cannot be used \(.+\)"):
             FaceDetector(*tiny, device='cuda:0')
-    assert next(
-        FaceDetector(*tiny)._backend._inferencer.model.parameters()
-    ).is_cuda == (torch.cuda.is_available())
+    assert next(FaceDetector(*tiny)._backend.model.parameters()).is_cuda == (
+        torch.cuda.is_available()
+    )
 
 
 def test_detector_of_other_things_is_refused(tiny, tmp_path):

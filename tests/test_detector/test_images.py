@@ -2,7 +2,9 @@
 
 import io
 import os
+import sys
 import warnings
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mmdet_srn.detector.images import ImageError, as_bgr, fit, read_image
+from mmdet_srn.detector import images
+from mmdet_srn.detector.images import ImageError, as_bgr, limit_size, read_image
 
 
 @pytest.fixture
@@ -183,9 +186,9 @@ def test_channel_order(make_image):
 
 @given(st.integers(1, 400), st.integers(1, 400), st.none() | st.integers(1, 300))
 @settings(max_examples=60, deadline=None)
-def test_fit(height, width, max_size):
+def test_limit_size(height, width, max_size):
     image = np.zeros((height, width, 3), np.uint8)
-    found = fit(image, max_size)
+    found = limit_size(image, max_size)
     if max_size is None or max(height, width) <= max_size:
         assert found is image
         return
@@ -193,3 +196,28 @@ def test_fit(height, width, max_size):
     scale = max_size / max(height, width)
     for side, before in zip(found.shape[:2], (height, width), strict=True):
         assert abs(side - before * scale) <= 0.5 or side == 1
+
+
+HEIC = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(40)
+
+
+def test_heic_needs_pillow_heif(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    (tmp_path / 'x.heic').write_bytes(HEIC)
+    with pytest.raises(ImageError, match='x.heic .*pip install pillow-heif'):
+        read_image(tmp_path / 'x.heic')
+    # AVIF, which may have the same brand, is OpenCV's.
+    (tmp_path / 'x.avif').write_bytes(HEIC.replace(b'mif1heic', b'mif1avif'))
+    with pytest.raises(ImageError, match='no image that OpenCV'):
+        read_image(tmp_path / 'x.avif')
+
+
+def test_heic_is_read_by_pillow(tmp_path, monkeypatch):
+    """With a stand-in for pillow-heif, which gives one red picture."""
+    opener = SimpleNamespace(register_heif_opener=lambda: None)
+    monkeypatch.setitem(sys.modules, 'pillow_heif', opener)
+    red = Image.new('RGB', (3, 2), (255, 0, 0))
+    monkeypatch.setattr(images.Image, 'open', lambda file: red)
+    (tmp_path / 'x.heic').write_bytes(HEIC)
+    image = read_image(tmp_path / 'x.heic')
+    np.testing.assert_array_equal(image, np.full((2, 3, 3), (0, 0, 255), np.uint8))

@@ -1,9 +1,19 @@
 import json
 import sys
 
+import cv2
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mmdet_srn.detector.onnx_backend import OnnxBackend, _provider, _resize
+from mmdet_srn.detector.onnx_backend import (
+    INTERPOLATIONS,
+    OnnxBackend,
+    find_provider,
+    read_resize,
+    resize,
+)
 from tests.test_detector.constant_onnx import SETTINGS, write_onnx
 
 onnx = pytest.importorskip('onnx')
@@ -42,9 +52,36 @@ def test_metadata_is_data(tmp_path, monkeypatch, changes, message):
     assert not (tmp_path / 'the_file_ran').exists()
 
 
-def test_resize_of_a_config():
-    step = _resize('x', dict(type='Resize', scale=[120, 60], keep_ratio=True))
-    assert (step.scale, step.keep_ratio) == ((120, 60), True)
+SIDES = st.integers(1, 90)
+FACTORS = st.floats(0.3, 3)
+
+
+@given(
+    size=st.tuples(SIDES, SIDES),
+    scale=st.none() | st.tuples(SIDES, SIDES),
+    scale_factor=FACTORS | st.tuples(FACTORS, FACTORS),
+    keep_ratio=st.booleans(),
+    method=st.sampled_from(
+        [('cv2', each) for each in INTERPOLATIONS]
+        + [('pillow', 'bilinear'), ('pillow', 'lanczos')]
+    ),
+)
+@settings(max_examples=100, deadline=None)
+def test_resizes_as_mmdet_to_the_bit(size, scale, scale_factor, keep_ratio, method):
+    from mmdet.datasets.transforms import Resize
+
+    options = dict(scale=scale, scale_factor=scale_factor, keep_ratio=keep_ratio)
+    options |= dict(backend=method[0], interpolation=method[1])
+    step = json.loads(json.dumps(dict(type='Resize', **options)))
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    try:
+        wanted = Resize(**options)(dict(img=image))['img']
+    except (cv2.error, ValueError) as error:  # no pixel would be left
+        with pytest.raises(type(error)):
+            resize(image, **read_resize('x', step))
+    else:
+        found = resize(image, **read_resize('x', step))
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +99,6 @@ def test_device_names(monkeypatch, device, wanted):
     monkeypatch.setattr(
         sys.modules['onnxruntime'], 'get_available_providers', lambda: usable
     )
-    assert _provider(device) == wanted
+    assert find_provider(device) == wanted
     usable.pop(0)
-    assert _provider(None) == 'CPUExecutionProvider'
+    assert find_provider(None) == 'CPUExecutionProvider'

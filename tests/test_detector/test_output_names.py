@@ -3,7 +3,7 @@ from pathlib import Path, PurePath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdet_srn.detector.output_names import OutputNames
+from mmdet_srn.detector.writers import OutputNames
 
 
 def test_names(tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmdet_srn.detector import FaceDetections
-from mmdet_srn.detector.result_files import CSV_HEADER, Csv, JsonLines, WIDERText
 from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.writers import CSV_HEADER, Csv, JsonLines, WIDERText
 from mmdet_srn.evaluation import read_results
 
 PIXELS = np.zeros((64, 96, 3), np.uint8)

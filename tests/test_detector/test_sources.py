@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mmdet_srn.detector.images import read_image
-from mmdet_srn.detector.output_names import OutputNames
 from mmdet_srn.detector.sources import (
-    NotSearched,
+    Skipped,
     count_frames,
     find_sources,
     frames,
 )
+from mmdet_srn.detector.writers import OutputNames
 from tests.test_detector.videos import (
     matroska_duration,
     matroska_second_frame,
@@ -104,9 +104,9 @@ def test_webcams(tree):
 
 def test_links_to_folders_are_not_followed(tree):
     os.symlink('..', 'in/loop')
-    not_searched = NotSearched()
-    assert len(find_sources(['in'], Path('out'), not_searched)) == len(IN)
-    assert not_searched.files['links to folders'] == 1
+    skipped = Skipped()
+    assert len(find_sources(['in'], Path('out'), skipped)) == len(IN)
+    assert skipped.files['links to folders'] == 1
 
 
 def test_a_link_that_leads_to_itself(tree):
@@ -124,13 +124,13 @@ def test_a_link_that_leads_to_itself(tree):
 def test_what_is_passed_over_is_counted(tree, text):
     for name in ('a.TXT', 'b.xmp', 'README'):
         Path('in', name).touch()
-    not_searched = NotSearched()
-    find_sources([text], Path('out'), not_searched)
+    skipped = Skipped()
+    find_sources([text], Path('out'), skipped)
     counts = {'.txt': 2, '.xmp': 1, '.raw': 1, 'without suffix': 1}
     if text.endswith('.*'):
         del counts['without suffix']
-    assert not_searched.files == counts
-    assert str(not_searched).startswith('2 .txt, 1 ')
+    assert skipped.files == counts
+    assert str(skipped).startswith('2 .txt, 1 ')
 
 
 def test_nothing_but_other_files_is_said_with_their_number(tree):
@@ -155,14 +155,14 @@ def test_folders_that_cannot_be_read_are_named(tree, monkeypatch, text):
 
     monkeypatch.setattr(os, 'scandir', scan)
     monkeypatch.setattr(os, 'access', lambda p, m: not refused(p) and access(p, m))
-    not_searched = NotSearched()
-    find_sources(['b.jpg', 'in/a.png'], Path('out'), not_searched)
-    assert not_searched.unreadable == []
+    skipped = Skipped()
+    find_sources(['b.jpg', 'in/a.png'], Path('out'), skipped)
+    assert skipped.unreadable == []
     try:
-        find_sources([text], Path('out'), not_searched)
+        find_sources([text], Path('out'), skipped)
     except FileNotFoundError as error:
         assert 'Permission denied' in str(error)
-    (message,) = not_searched.unreadable
+    (message,) = skipped.unreadable
     assert 'in/deep' in message and 'Permission denied' in message
 
 
@@ -193,7 +193,7 @@ def test_nothing_found(tree, text):
 
 
 def test_folder_of_results_alone(tree):
-    with pytest.raises(FileNotFoundError, match='what lies in --out is passed over'):
+    with pytest.raises(FileNotFoundError, match='what lies in --out is skipped'):
         find_sources(['out'], Path('out'))
     with pytest.raises(FileNotFoundError, match="found for 'in/deep'"):
         find_sources(['in/deep'], Path('in'))

@@ -1,7 +1,6 @@
 """The page in a headless Chromium, as a visitor uses it."""
 
 import base64
-import csv
 import json
 import os
 import shutil
@@ -14,8 +13,8 @@ import numpy as np
 import pytest
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.detector.drawn_files import draw_faces
-from mmdet_srn.detector.web_results import at_least
+from mmdet_srn.detector.web_page import at_least
+from mmdet_srn.detector.writers import draw_faces
 from tests.test_detector.tiny_model import make_tiny_model
 from tests.test_detector.web_client import WatchedDetector, served
 
@@ -166,7 +165,7 @@ def photo(tmp_path, detector, make_image) -> SimpleNamespace:
     return SimpleNamespace(path=path, image=image, found=found)
 
 
-def test_boxes_are_on_the_picture(page, photo):
+def test_picture_boxes_and_downloads(page, photo, detector, address, driver):
     page.drop(photo.path)
     faces = at_least(photo.found, 0.5)
     assert 0 < len(faces) < len(photo.found)
@@ -181,6 +180,28 @@ def test_boxes_are_on_the_picture(page, photo):
     np.testing.assert_allclose(
         np.array(rows)[:, 1:], wanted[: len(rows)], atol=0.051, rtol=0
     )
+    links = page.wait(lambda: page.all('#downloads a[download]'), 'downloads')
+    files = {link.get_attribute('download'): link for link in links}
+    for name in ('my photo_faces.jpg', 'faces.jsonl', 'faces.csv'):
+        files[name].click()
+        got = driver.downloads / name
+        page.wait(got.is_file, name)
+    record = json.loads((driver.downloads / 'faces.jsonl').read_text())
+    assert record['image'] == 'my photo.png'
+    np.testing.assert_array_equal(np.float32(record['bboxes']), faces.bboxes)
+    page.one('#multi-scale input').click()
+    page.status('multi-scale test')
+    assert [multi_scale for multi_scale, _ in detector.calls] == [False, True]
+    # Nothing is fetched from elsewhere.
+    messages = [json.loads(row['message']) for row in driver.get_log('performance')]
+    asked = {
+        message['message']['params']['request']['url']
+        for message in messages
+        if message['message']['method'] == 'Network.requestWillBeSent'
+    }
+    assert sum(url.startswith(f'{address}/') for url in asked) > 10
+    others = [url for url in asked if not url.startswith((address, 'data:', 'blob:'))]
+    assert others == []
 
 
 def test_slider_filters_without_the_network(page, photo, detector):
@@ -201,34 +222,6 @@ def test_slider_filters_without_the_network(page, photo, detector):
     assert len(detector.calls) == calls
 
 
-def test_multi_scale_switch(page, photo, detector):
-    page.drop(photo.path)
-    page.status('detected in')
-    page.one('#multi-scale input').click()
-    page.status('multi-scale test')
-    assert detector.calls[-2:] == [False, True]
-
-
-def test_downloads(page, photo, driver):
-    page.drop(photo.path)
-    page.status('detected in')
-    faces = at_least(photo.found, 0.5)
-    for name in ('picture', 'json', 'csv'):
-        page.wait(lambda name=name: page.one(f'#download-{name}').is_enabled(), name)
-        page.one(f'#download-{name}').click()
-    names = ('my photo_faces.jpg', 'faces.jsonl', 'faces.csv')
-    files = [driver.downloads / name for name in names]
-    page.wait(lambda: all(file.is_file() for file in files), 'downloads')
-    drawn = cv2.imread(str(files[0]))
-    np.testing.assert_array_equal(drawn, as_jpeg(draw_faces(photo.image, faces)))
-    record = json.loads(files[1].read_text())
-    assert record['image'] == 'my photo.png'
-    np.testing.assert_array_equal(np.float32(record['bboxes']), faces.bboxes)
-    with files[2].open(newline='') as file:
-        scores = [np.float32(row['score']) for row in csv.DictReader(file)]
-    assert scores == faces.scores.tolist()
-
-
 def test_no_picture(page, photo, tmp_path):
     """An error, nothing of the picture before, and the next one works."""
     notes = tmp_path / 'notes.txt'
@@ -239,31 +232,7 @@ def test_no_picture(page, photo, tmp_path):
     page.status('notes.txt is no picture, or a damaged one')
     assert page.one('#status .error').is_displayed()
     assert not page.all('#drawn img') and not page.table()
-    assert not page.one('#download-json').is_enabled()
+    assert not page.all('#downloads a[download]')
     page.drop(photo.path)
     page.status('detected in')
     page.wait(lambda: page.all('#drawn img'), 'picture')
-
-
-def test_too_large_a_file(page, detector, tmp_path):
-    calls = len(detector.calls)
-    path = tmp_path / 'large.png'
-    path.write_bytes(bytes(1_100_000))
-    page.drop(path)
-    page.wait(lambda: 'exceed' in page.text('body').lower(), 'message')
-    assert len(detector.calls) == calls
-
-
-def test_nothing_is_fetched_from_elsewhere(page, photo, address, driver):
-    page.drop(photo.path)
-    page.status('detected in')
-    messages = [json.loads(row['message']) for row in driver.get_log('performance')]
-    asked = {
-        message['message']['params']['request']['url']
-        for message in messages
-        if message['message']['method'] == 'Network.requestWillBeSent'
-    }
-    assert sum(url.startswith(f'{address}/') for url in asked) > 10
-    # Of all tests so far: the log is not emptied between them.
-    others = [url for url in asked if not url.startswith((address, 'data:', 'blob:'))]
-    assert others == []

@@ -13,7 +13,6 @@ from typing import Any
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.detector.web_page import WebPage
-from mmdet_srn.detector.web_results import WebResults
 
 
 class WatchedDetector:
@@ -27,14 +26,14 @@ class WatchedDetector:
     def __init__(self, detector: FaceDetector, pause: float = 0.0) -> None:
         self.detector = detector
         self.pause = pause
-        self.calls: list[bool] = []  # multi_scale
+        self.calls: list[tuple[bool, int | None]] = []  # multi_scale, max_size
         self.running = self.most = 0
         self.score_thr = detector.score_thr
         self.has_multi_scale = detector.has_multi_scale
         self.read = detector.read
 
     def detect(self, image, *, max_size, multi_scale):
-        self.calls.append(multi_scale)
+        self.calls.append((multi_scale, max_size))
         self.running += 1
         self.most = max(self.most, self.running)
         time.sleep(self.pause)
@@ -54,7 +53,7 @@ def served(
     detector: Any, folder: Path, kept: int = 3600, host: str | None = None
 ) -> Iterator[str]:
     """The address of a page, without the slash at its end."""
-    page = WebPage(WebResults(detector, folder), 'a <tiny> model', kept=kept)
+    page = WebPage(detector, folder, 'a <tiny> model', kept=kept)
     with page.serve(host, free_port(), max_upload=1) as address:
         yield address.rstrip('/')
 
@@ -115,7 +114,7 @@ class Client:
             dependency['id']
             for dependency in self.config['dependencies']
             for part, name in dependency['targets']
-            if f'{names[part]}.{name}' == event
+            if f'{names.get(part)}.{name}' == event
         )
         message = dict(data=values, fn_index=number, session_hash=self.session)
         request = urllib.request.Request(

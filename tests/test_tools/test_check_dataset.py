@@ -46,7 +46,7 @@ def root(tmp_path):
 @pytest.fixture
 def official(tool, monkeypatch):
     """What the small data set holds is made the official numbers."""
-    check = tool.import_datasets('dataset_check')
+    check = tool.dataset_check
     numbers = dict(train=(2, 3), val=(1, 1), test=(5, None))
     for name, (images, boxes) in numbers.items():
         entry = check.OFFICIAL[name]._replace(num_images=images, num_boxes=boxes)
@@ -180,7 +180,7 @@ def test_coco_json(tool, root, capsys):
 def test_without_linux(tool, root, monkeypatch):
     """macOS does not tell a process's cores, Windows cannot fork either."""
     monkeypatch.delattr(os, 'sched_getaffinity')
-    scan = tool.import_datasets('image_scan').multiprocessing
+    scan = tool.image_scan.multiprocessing
     monkeypatch.setattr(scan, 'get_all_start_methods', lambda: ['spawn'])
     assert tool.main([str(root), '--custom']) == 0
 
@@ -214,7 +214,7 @@ def test_help_tells_the_exit_statuses(tool, capsys):
     with pytest.raises(SystemExit):
         tool.main(['-h'])
     printed = capsys.readouterr().out
-    check = tool.import_datasets('dataset_check')
+    check = tool.dataset_check
     for status in (check.LAYOUT, check.IMAGES, check.COUNTS, check.BOXES, 130):
         assert f'\n  {status}  ' in printed
 

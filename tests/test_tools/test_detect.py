@@ -401,15 +401,15 @@ def test_what_folders_hide_is_said(run, folder, tool, monkeypatch, capsys):
     Path('photos/notes.txt').touch()
     find = tool.find_sources
 
-    def find_sources(inputs, outputs, not_searched):
-        not_searched.add_folder(PermissionError(13, 'Permission denied', 'photos/no'))
-        return find(inputs, outputs, not_searched)
+    def find_sources(inputs, outputs, skipped):
+        skipped.add_folder(PermissionError(13, 'Permission denied', 'photos/no'))
+        return find(inputs, outputs, skipped)
 
     monkeypatch.setattr(tool, 'find_sources', find_sources)
     assert run('photos') == 3
     error = capsys.readouterr().err
     assert 'left out: photos/no: Permission denied' in error
-    assert 'passed over in folders: 1 .txt' in error
+    assert 'skipped in folders: 1 .txt' in error
 
 
 def test_two_processes_with_one_out(run, folder, capsys):

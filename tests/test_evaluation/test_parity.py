@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdet_srn.deploy.parity import compare_detections
+from mmdet_srn.evaluation.parity import compare_detections
 
 
 def detections(number, seed=0):
