@@ -14,7 +14,7 @@ BASE = {'_lazy', '_stack', 'trust', 'version'}  # import nothing of mmdet_srn
 #: Which part of the package may import which, beside itself and BASE.
 ALLOWED = {
     '__init__': {'datasets', 'detector', 'engine', 'evaluation', 'models'},
-    '_mmdet_tools': set(),
+    '_mmdet_tools': {'__init__'},
     'checkpoint_file': set(),
     'datasets': set(),
     'evaluation': set(),

@@ -9,7 +9,7 @@ from itertools import islice
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -133,36 +133,16 @@ class FaceDetector:
         return self._backend.has_multi_scale
 
     @overload
-    def detect(
-        self,
-        images: ImageInput,
-        *,
-        batch_size: int = ...,
-        max_size: int | None = ...,
-        multi_scale: bool = ...,
-        channel_order: ChannelOrder = ...,
-    ) -> FaceDetections: ...
+    def detect(self, images: ImageInput, **options: Any) -> FaceDetections: ...
 
     @overload
     def detect(
-        self,
-        images: list[_Image] | tuple[_Image, ...],
-        *,
-        batch_size: int = ...,
-        max_size: int | None = ...,
-        multi_scale: bool = ...,
-        channel_order: ChannelOrder = ...,
+        self, images: list[_Image] | tuple[_Image, ...], **options: Any
     ) -> list[FaceDetections]: ...
 
     @overload
     def detect(
-        self,
-        images: Iterator[ImageInput],
-        *,
-        batch_size: int = ...,
-        max_size: int | None = ...,
-        multi_scale: bool = ...,
-        channel_order: ChannelOrder = ...,
+        self, images: Iterator[ImageInput], **options: Any
     ) -> Iterator[FaceDetections]: ...
 
     def detect(
@@ -264,10 +244,16 @@ class FaceDetector:
         images, shapes = [], []
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, source in enumerate(inputs):
-            image = self._load(source, channel_order)
+            if isinstance(source, np.ndarray):
+                image = as_bgr(source, channel_order)
+            elif isinstance(source, str | PathLike):
+                image = self.read(source)
+            else:
+                raise TypeError(_NOT_AN_IMAGE.format(type(source).__name__))
             shapes.append(image.shape[:2])
             images.append(limit_size(image, max_size))
             by_shape.setdefault(images[i].shape, []).append(i)
+            del image
         results: dict[int, FaceDetections] = {}
         for indices in by_shape.values():
             found = self._backend([images[i] for i in indices], multi_scale)
@@ -279,13 +265,6 @@ class FaceDetector:
                 limit = min((each for each in limits if each), default=None)
                 results[i] = self._result(bboxes, scores, shapes[i], path, limit)
         return [results[i] for i in range(len(inputs))]
-
-    def _load(self, source: ImageInput, channel_order: ChannelOrder) -> np.ndarray:
-        if isinstance(source, np.ndarray):
-            return as_bgr(source, channel_order)
-        if isinstance(source, str | PathLike):
-            return self.read(source)
-        raise TypeError(_NOT_AN_IMAGE.format(type(source).__name__))
 
     def _result(
         self,

@@ -53,7 +53,7 @@ class OnnxBackend:
         settings = self._runner.settings
         # The file holds the network; what its config does before is in the metadata.
         self._steps = [read_resize(path, step) for step in settings.resize]
-        exported = settings.max_per_img
+        self._max_faces = exported = settings.max_per_img
         if max_faces is not None and max_faces > exported:
             raise ValueError(
                 f'max_faces={max_faces}: {path} gives {exported} faces at most; export '
@@ -62,7 +62,7 @@ class OnnxBackend:
 
     def max_faces(self, multi_scale: bool = False) -> int | None:
         """Return how many faces the file gives at most."""
-        return self._runner.settings.max_per_img
+        return self._max_faces
 
     def read(self, path: Path) -> np.ndarray:
         """Read an image file."""

@@ -187,13 +187,16 @@ class WebPage:
                         interactive=detector.has_multi_scale,
                         elem_id='multi-scale',
                     )
-                    files = gr.Files(label='Downloads', elem_id='downloads')
+                    files = gr.Files(
+                        label='Downloads', interactive=False, elem_id='downloads'
+                    )
                 with gr.Column(scale=3):
                     status = gr.HTML(elem_id='status')
                     drawn = gr.Image(
                         label='Faces',
                         type='filepath',
                         interactive=False,
+                        height=540,
                         elem_id='drawn',
                     )
                     table = gr.Dataframe(
@@ -256,9 +259,10 @@ class WebPage:
                 file.write(frame, faces)
         paths = [str(path) for path in sorted(folder.iterdir())]
         (drawn,) = (path for path in paths if path.endswith('_faces.jpg'))
+        scores, boxes = (x.astype(float) for x in (faces.scores, faces.bboxes))
         rows = np.column_stack(
-            (np.arange(len(faces)) + 1, faces.scores.round(3), faces.bboxes.round(1))
-        ).astype(float)
+            (np.arange(len(faces)) + 1, scores.round(3), boxes.round(1))
+        )
         status = f'<b>{len(faces)} faces</b> with a score of {threshold:.2f} or more '
         limit = ', the most that are looked for' if faces.limit_reached else ''
         state = replace(found, folder=folder)

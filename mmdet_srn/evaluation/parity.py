@@ -1,28 +1,25 @@
-"""Whether two runtimes find the same boxes."""
+"""Compare the detections of two runtimes."""
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+#: Boxes (K, 4), xyxy in pixels, and scores (K,).
 Detections = tuple[np.ndarray, np.ndarray]
-"""Boxes (K, 4), xyxy in pixels, and scores (K, )."""
-
-BOX_TOLERANCE = 0.05
-"""Pixels that a corner may differ by (our choice)."""
-SCORE_TOLERANCE = 1e-4
-"""What a score may differ by (our choice)."""
+#: Largest differences of a corner in pixels, and of a score (our choice).
+BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 1e-4
 
 
 class Parity(NamedTuple):
-    """How alike two lists of detections are.
+    """How well two lists of detections agree.
 
     Attributes:
-        numbers (tuple[int, int]): How many detections each has.
-        pairs (int): How many have one partner in the other list, within both
+        numbers: Number of detections of each.
+        pairs: Number of those that have a partner in the other list, within both
             tolerances.
-        box_diff (float): Largest difference of a coordinate in these pairs, pixels.
-        score_diff (float): Largest difference of the scores in these pairs.
+        box_diff: Largest difference of a coordinate in these pairs, in pixels.
+        score_diff: Largest difference of the scores in these pairs.
     """
 
     numbers: tuple[int, int]
@@ -42,17 +39,7 @@ def compare_detections(
     box_tolerance: float = BOX_TOLERANCE,
     score_tolerance: float = SCORE_TOLERANCE,
 ) -> Parity:
-    """Pairs the detections of one image, whatever their order.
-
-    Args:
-        first (Detections): Of one runtime.
-        second (Detections): Of another.
-        box_tolerance (float): In pixels. Defaults to 0.05.
-        score_tolerance (float): Defaults to 1e-4.
-
-    Returns:
-        Parity: The result.
-    """
+    """Pair the detections of one image, whatever their order."""
     numbers = (len(first[1]), len(second[1]))
     box_diff = np.abs(first[0][:, None] - second[0][None]).max(axis=2, initial=0)
     score_diff = np.abs(first[1][:, None] - second[1][None])

@@ -296,7 +296,7 @@ def test_videos_with_names_that_are_not_utf8(tree):
     assert count_frames(sources) == 8
     images, problems = read(sources)
     assert len(images) == 8
-    assert ['not UTF-8' in m or 'is no file' in m for _, m in problems] == [True] * 2
+    assert ['not UTF-8' in m or 'is not a file' in m for _, m in problems] == [True] * 2
     assert {source.location for source, _ in problems} == {name, 'in/pipe.mp4'}
 
 
