@@ -10,12 +10,17 @@ not yet imported; OPENCV_IO_MAX_IMAGE_PIXELS in the environment takes precedence
 """
 
 import os
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))
 
 from mmdet_srn._lazy import lazy_names
 from mmdet_srn._stack import check_stack, has_mmdet
 from mmdet_srn.version import __version__
+
+if TYPE_CHECKING:
+    from mmdet_srn import datasets, engine, evaluation, models
+    from mmdet_srn.detector import FaceDetector
 
 __all__ = [
     'FaceDetector',
@@ -57,7 +62,7 @@ _import_name = lazy_names(
 )
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in ('engine', 'models'):
         check_stack()  # says what to install
     return _import_name(name)

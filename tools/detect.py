@@ -1,4 +1,4 @@
-"""Find faces in images, folders, videos and webcams; draw them and write them down.
+"""Find faces in images, folders, videos and webcams; draw them and save the results.
 
     python tools/detect.py photo.jpg holiday/ 'scans/*.png' clip.mp4 0
 
@@ -46,7 +46,7 @@ from tqdm import tqdm
 from mmdet_srn import FaceDetector
 from mmdet_srn.detector import FaceDetections, ImageError
 from mmdet_srn.detector.folder_lock import lock_folder
-from mmdet_srn.detector.model_files import find_model
+from mmdet_srn.detector.model_files import add_model_options, find_model
 from mmdet_srn.detector.sources import (
     Frame,
     Skipped,
@@ -56,7 +56,6 @@ from mmdet_srn.detector.sources import (
     frames,
 )
 from mmdet_srn.detector.writers import FORMATS, DrawnFiles, Writer
-from mmdet_srn.trust import add_trust_option
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,14 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='see above')
-    parser.add_argument(
-        '--config',
-        help="the model's config, or the name of one that is shipped (default: the "
-        'one beside the checkpoint)',
-    )
-    parser.add_argument(
-        '--checkpoint', help='its weights, or an exported .onnx file without --config'
-    )
+    add_model_options(parser)
     parser.add_argument(
         '--out',
         type=Path,
@@ -109,13 +101,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='keep boxes as the model gives them, also beyond the image',
     )
     parser.add_argument(
-        '--max-size',
-        type=int,
-        default=2048,
-        help='longest side for the detector in pixels, 0: any (default: %(default)s, '
-        'for which SRN with ResNet-50 takes about 3 GB)',
-    )
-    parser.add_argument(
         '--multi-scale', action='store_true', help="run the config's multi-scale test"
     )
     parser.add_argument(
@@ -124,10 +109,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=1,
         help='images at once, if of one size (default: %(default)s)',
     )
-    parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
-    )
-    add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.batch_size < 1 or args.max_size < 0:
         parser.error('--batch-size must be 1 or more, --max-size 0 or more')
@@ -144,10 +125,10 @@ def _formats(text: str) -> list[str]:
 
 
 class Stop:
-    """The first Ctrl-C (or SIGTERM) is noted, the second raises KeyboardInterrupt.
+    """Note the first Ctrl-C (or SIGTERM), raise KeyboardInterrupt at the second.
 
-    So what is being written gets finished. mim, if it is around, kills its script a
-    quarter of a second after Ctrl-C; the outputs are such that this does no harm.
+    So what is being written gets finished. mim kills its script a quarter of a second
+    after Ctrl-C, which the outputs survive.
     """
 
     def __init__(self) -> None:
@@ -193,13 +174,9 @@ class Run:
         self._crowded: Source | None = None
 
     def __call__(self, window: list[Frame]) -> bool:
-        """Do a few images; no name keeps them while the next ones are read.
+        """Process a few images; return whether there were any.
 
-        Args:
-            window: The images.
-
-        Returns:
-            bool: Whether there was any.
+        No name keeps them while the next ones are read.
         """
         for frame, faces in self._detect(window):
             for writer in self.writers:
@@ -212,11 +189,9 @@ class Run:
         return bool(window)
 
     def leave_out(self, source: Source | None, message: str) -> None:
-        """Count an input that cannot be used, or not to its end, and name it.
+        """Count and name an input that cannot be used, or not to its end.
 
-        Args:
-            source: The input; None for a folder that cannot be read.
-            message: What the matter is.
+        ``source`` is None for a folder that cannot be read.
         """
         self.left_out += 1
         self.bar.update(source is not None and source.kind == 'image')
@@ -253,14 +228,9 @@ class Run:
 def set_up(
     args: argparse.Namespace, skipped: Skipped
 ) -> tuple[FaceDetector, list[Source]]:
-    """Find and load what the command line names.
+    """Load the model and find the inputs that the command line names.
 
-    Args:
-        args: The command line.
-        skipped: Gets what is skipped in folders.
-
-    Returns:
-        The detector, and what to run it on.
+    ``skipped`` gets what is skipped in folders.
 
     Raises:
         OSError: If a file of the model or an input is missing, or the folder cannot
@@ -290,16 +260,7 @@ def run(
     skipped: Skipped,
     args: argparse.Namespace,
 ) -> int:
-    """Detect on all sources.
-
-    Args:
-        detector: The detector.
-        sources: The sources.
-        skipped: What was skipped in folders.
-        args: The command line.
-
-    Returns:
-        int: Exit status.
+    """Detect on all sources; return the exit status.
 
     Raises:
         OSError: If something cannot be written, or another process writes there.
@@ -345,14 +306,7 @@ def run(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        int: Exit status.
-    """
+    """Run the command; return the exit status."""
     args = parse_args(argv)
     sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     skipped = Skipped()

@@ -1,9 +1,35 @@
-"""Which config and checkpoint a command means."""
+"""The model that a command line names."""
 
+import argparse
 from pathlib import Path
+
+from ..trust import add_trust_option
 
 #: Where tools/quickstart.sh leaves its model, below the working folder or the clone.
 QUICKSTART = Path('work_dirs', 'quickstart')
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options that name a model and how to run it."""
+    parser.add_argument(
+        '--config',
+        help="the model's config, or the name of one that is shipped (default: the "
+        'one beside the checkpoint)',
+    )
+    parser.add_argument(
+        '--checkpoint', help='its weights, or an exported .onnx file without --config'
+    )
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
+    )
+    parser.add_argument(
+        '--max-size',
+        type=int,
+        default=2048,
+        help='longest side for the detector in pixels, 0: any (default: %(default)s, '
+        'for which SRN with ResNet-50 takes about 3 GB)',
+    )
+    add_trust_option(parser)
 
 
 def find_model(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: Largest number of pixels of a decoded picture, our choice: 300 MB. A file of a few
 #: kilobytes can hold far more.
 MAX_PIXELS = 100_000_000
+DOWNLOADS = ('Picture', 'JSON', 'CSV')
 STYLE = '.error { color: #dc2626; font-weight: 600 }'
 
 
@@ -176,7 +177,10 @@ class WebPage:
                         label='Picture', type='filepath', elem_id='picture'
                     )
                     threshold = gr.Slider(
-                        *(detector.score_thr or 0.0, 1.0, self.score_thr, 0.01),
+                        detector.score_thr or 0.0,
+                        1.0,
+                        self.score_thr,
+                        step=0.01,
                         label='Least score',
                         elem_id='threshold',
                     )
@@ -187,9 +191,11 @@ class WebPage:
                         interactive=detector.has_multi_scale,
                         elem_id='multi-scale',
                     )
-                    files = gr.Files(
-                        label='Downloads', interactive=False, elem_id='downloads'
-                    )
+                    with gr.Row():
+                        downloads = [
+                            gr.DownloadButton(name, elem_id=name, size='sm')
+                            for name in DOWNLOADS
+                        ]
                 with gr.Column(scale=3):
                     status = gr.HTML(elem_id='status')
                     drawn = gr.Image(
@@ -208,7 +214,7 @@ class WebPage:
                         elem_id='boxes',
                     )
             state = gr.State()
-            outputs = [status, drawn, table, files, state]
+            outputs = [status, drawn, table, *downloads, state]
             once: dict[str, Any] = dict(concurrency_id='page', concurrency_limit=1)
             once |= dict(api_visibility='private', show_progress_on=drawn)
             gr.on(
@@ -233,7 +239,7 @@ class WebPage:
         """Run the detector on an upload; return the values of all outputs."""
         _remove(old)
         if upload is None:
-            return ['', None, [], None, None]
+            return _nothing('')
         try:
             found = self.detect(Path(upload), multi_scale)
         except ImageError as error:
@@ -243,7 +249,7 @@ class WebPage:
     def _show(self, threshold: float, found: Found | None) -> list[Any]:
         """Show the faces above a threshold; the network does not run."""
         if found is None:
-            return [self._gradio.skip()] * 5
+            return [self._gradio.skip()] * 7
         _remove(found)
         faces = at_least(found.faces, threshold)
         try:
@@ -257,8 +263,8 @@ class WebPage:
         for writer in (DrawnFiles, JsonLines, Csv):
             with closing(writer(folder)) as file:
                 file.write(frame, faces)
-        paths = [str(path) for path in sorted(folder.iterdir())]
-        (drawn,) = (path for path in paths if path.endswith('_faces.jpg'))
+        (drawn,) = folder.glob('*_faces.jpg')
+        files = [str(folder / name) for name in (drawn, 'faces.jsonl', 'faces.csv')]
         scores, boxes = (x.astype(float) for x in (faces.scores, faces.bboxes))
         rows = np.column_stack(
             (np.arange(len(faces)) + 1, scores.round(3), boxes.round(1))
@@ -266,7 +272,8 @@ class WebPage:
         status = f'<b>{len(faces)} faces</b> with a score of {threshold:.2f} or more '
         limit = ', the most that are looked for' if faces.limit_reached else ''
         state = replace(found, folder=folder)
-        return [status + found.text + limit, drawn, rows.tolist(), paths, state]
+        status += found.text + limit
+        return [status, files[0], rows.tolist(), *files, state]
 
     def detect(self, picture: Path, multi_scale: bool = False) -> Found:
         """Run the detector on a file.
@@ -333,8 +340,13 @@ def _remove(found: Found | None) -> None:
 
 
 def _error(error: ImageError) -> list[Any]:
-    text = f'<span class="error" role="alert">{html.escape(str(error))}</span>'
-    return [text, None, [], None, None]
+    message = html.escape(str(error))
+    return _nothing(f'<span class="error" role="alert">{message}</span>')
+
+
+def _nothing(status: str) -> list[Any]:
+    """Empty all outputs but the status."""
+    return [status, None, [], *[None] * len(DOWNLOADS), None]
 
 
 def own_pages_only(app: Callable) -> Callable:

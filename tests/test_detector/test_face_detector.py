@@ -380,14 +380,6 @@ def test_multi_scale_is_the_configs_tta_model(tmp_path, make_image):
     assert [len(one) for one in plain] != [len(one) for one in found]
 
 
-def test_multi_scale_where_the_config_has_none(detector, make_image):
-    assert not detector.has_multi_scale
-    with pytest.raises(
-        ValueError, match=r'tiny\.py has no multi-scale test.*tta_model'
-    ):
-        detector.detect(make_image(), multi_scale=True)
-
-
 # ------------------------------------------------------------- config and checkpoint
 
 
@@ -449,12 +441,6 @@ def test_weights_that_do_not_fit(tiny, tmp_path, change, message):
         match=rf'wrong\.pth does not fit .*tiny\.py: of \d+ tensors, {message}',
     ):
         FaceDetector(tiny[0], path, device='cpu')
-
-
-def test_checkpoint_of_another_network(tiny, repo_root):
-    config = repo_root / 'configs/srn_r50_fpn_widerface.py'
-    with pytest.raises(ValueError, match='does not fit .*missing.*unexpected.*shape'):
-        FaceDetector(config, tiny[1], device='cpu')
 
 
 @pytest.mark.parametrize(

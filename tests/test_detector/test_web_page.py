@@ -61,7 +61,7 @@ def test_shows_what_a_detector_of_that_threshold_finds(
     for threshold in (0.5, 1.0):
         said = client.detect(path, threshold)
         assert said['success']
-        status, drawn, table, files, _ = said['output']['data']
+        status, drawn, table, *files, _ = said['output']['data']
         wanted = FaceDetector(*tiny, device='cpu', score_thr=threshold).detect(path)
         assert (threshold == 1.0) == (len(wanted) == 0)
         assert f'<b>{len(wanted)} faces</b>' in status and '96 × 64 pixels' in status
@@ -71,7 +71,7 @@ def test_shows_what_a_detector_of_that_threshold_finds(
         np.testing.assert_allclose(rows[:, 2:], wanted.bboxes, atol=0.051)
 
         paths = {Path(file['path']).name: Path(file['path']) for file in files}
-        assert [*paths] == ['faces.csv', 'faces.jsonl', 'my photo_faces.jpg']
+        assert [*paths] == ['my photo_faces.jpg', 'faces.jsonl', 'faces.csv']
         assert Path(drawn['path']) == paths['my photo_faces.jpg']
         for file in (path, *paths.values()):  # deleted in time, and to be had
             assert folder in Path(file).parents
@@ -168,10 +168,10 @@ def test_broken_upload_clears_what_was_shown_and_is_no_html(address, picture):
     assert b'a <tiny> model' not in client.get('/config')
     assert client.detect(client.upload('a.png', picture))['output']['data'][1]
     said = client.detect(client.upload('<b onload=x>.txt', b'no'))
-    status, drawn, table, files, _ = said['output']['data']
+    status, drawn, table, *files, _ = said['output']['data']
     assert 'is no picture, or a damaged one' in status
     assert 'class="error"' in status and '<b' not in status
-    assert drawn is None and table['data'] == [] and not files
+    assert drawn is None and table['data'] == [] and not any(files)
 
 
 def test_unexpected_error_is_shown(detector, picture, tmp_path, monkeypatch):
