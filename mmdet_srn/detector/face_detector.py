@@ -263,10 +263,10 @@ class FaceDetector:
                 bboxes = rescale_boxes(bboxes, images[i].shape, shapes[i])
                 limits = (self.max_faces, self._backend.max_faces(multi_scale))
                 limit = min((each for each in limits if each), default=None)
-                results[i] = self._result(bboxes, scores, shapes[i], path, limit)
+                results[i] = self._select(bboxes, scores, shapes[i], path, limit)
         return [results[i] for i in range(len(inputs))]
 
-    def _result(
+    def _select(
         self,
         bboxes: np.ndarray,
         scores: np.ndarray,

@@ -31,12 +31,6 @@ class MMDetBackend:
         device: Such as 'cpu' or 'cuda:0'; None: a GPU if there is one.
         max_faces: Number of faces that the model must be able to return. Defaults to
             None: as many as its config says.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the config describes no detector, the checkpoint is damaged or
-            does not fit it, there are more classes than the face, or the device cannot
-            be used.
     """
 
     def __init__(
@@ -95,9 +89,6 @@ class MMDetBackend:
 
         Returns:
             For each image boxes (N, 4), xyxy in its pixels, and scores (N,).
-
-        Raises:
-            ImageError: If the pipeline cannot handle an image of that size.
         """
         model, pipeline = self.model, self._pipeline
         batches = [list(images)]

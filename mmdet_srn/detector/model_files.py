@@ -44,9 +44,6 @@ def find_model(
 
     Returns:
         Config (None for ONNX) and checkpoint.
-
-    Raises:
-        FileNotFoundError: If there is no such model; the message says what to do.
     """
     if checkpoint is None:
         if config is not None:

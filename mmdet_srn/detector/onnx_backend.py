@@ -32,12 +32,6 @@ class OnnxBackend:
             onnxruntime has an execution provider; None: a GPU if onnxruntime has one.
         max_faces: Number of faces that the file must be able to return. Defaults to
             None: any.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ImportError: If onnxruntime is not installed.
-        ValueError: If onnxruntime cannot use the file or the device, the file asks for
-            other steps than ``Resize``, or it returns fewer than ``max_faces``.
     """
 
     has_multi_scale = False
@@ -79,9 +73,6 @@ class OnnxBackend:
 
         Returns:
             For each image boxes (N, 4), xyxy in its pixels, and scores (N,).
-
-        Raises:
-            ImageError: If an image of that size cannot be resized.
         """
         assert not multi_scale
         resized = list(images)

@@ -202,11 +202,18 @@ class _Capture:
     """
 
     def __init__(self, source: Source) -> None:
-        self.problem = _no_video(source)
+        self.problem: str | None = None
         if source.kind == 'webcam':
             self._capture = cv2.VideoCapture(int(source.location))
-        elif self.problem is not None:
+        # OpenCV must not open these: it would crash, or wait for ever.
+        elif not is_utf8(source.location):
             self._capture = cv2.VideoCapture()
+            self.problem = (
+                'has a name that is not UTF-8, which OpenCV cannot open: rename it'
+            )
+        elif not os.path.isfile(source.location):
+            self._capture = cv2.VideoCapture()
+            self.problem = 'is not a file'
         else:
             # Absolute, so that no name is mistaken for a protocol's.
             self._capture = cv2.VideoCapture(os.path.abspath(source.location))
@@ -232,17 +239,6 @@ class _Capture:
         self._capture.release()
 
 
-def _no_video(source: Source) -> str | None:
-    """Say why OpenCV must not open a file: it would crash, or wait for ever."""
-    if source.kind == 'webcam':
-        return None
-    if not is_utf8(source.location):
-        return 'has a name that is not UTF-8, which OpenCV cannot open: rename it'
-    if not os.path.isfile(source.location):
-        return 'is not a file'
-    return None
-
-
 def is_utf8(path: str | Path) -> bool:
     """Whether OpenCV can be given a path; it crashes with others."""
     try:
@@ -257,8 +253,9 @@ def _video_frames(
 ) -> Iterator[Frame]:
     with closing(_Capture(source)) as capture:
         index = 0
-        # No name keeps an image here while the next one is read.
-        while (frame := _next_frame(source, capture, index)) is not None:
+        while capture.is_open and (image := capture.read()) is not None:
+            frame = Frame(source, image, index, capture.fps)
+            del image  # no name keeps an image here while the next one is read
             index += 1
             yield frame
             del frame
@@ -293,11 +290,6 @@ def _check_end(
                 f'{duration:.1f} seconds; either the sound is longer, or it is damaged',
                 stacklevel=2,
             )
-
-
-def _next_frame(source: Source, capture: _Capture, index: int) -> Frame | None:
-    image = capture.read() if capture.is_open else None
-    return None if image is None else Frame(source, image, index, capture.fps)
 
 
 def _walk(folder: Path, outputs: Path, skipped: Skipped) -> Iterator[Path]:

@@ -22,9 +22,6 @@ def inspect_video(path: str | PathLike[str]) -> tuple[int, bool]:
     Returns:
         Number of bytes missing at the end, and whether the container counts its frames
         (AVI, MP4 without fragments); OpenCV estimates their number elsewhere.
-
-    Raises:
-        OSError: If the file cannot be read.
     """
     kinds = set()
     with open(path, 'rb') as file:

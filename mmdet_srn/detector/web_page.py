@@ -146,8 +146,8 @@ class WebPage:
     def _environment(self) -> dict[str, str]:
         """Return what Gradio reads from the environment."""
         # Gradio checks that its page answers, which a proxy could not reach.
-        hosts = [os.environ.get('NO_PROXY', ''), '127.0.0.1', 'localhost']
-        no_proxy = ','.join(filter(None, hosts))
+        before = os.environ.get('NO_PROXY') or os.environ.get('no_proxy')
+        no_proxy = ','.join(filter(None, [before, '127.0.0.1', 'localhost']))
         return dict(
             # Gradio would count starts, and record visits in the visitors' browsers.
             GRADIO_ANALYTICS_ENABLED='False',

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -164,8 +163,6 @@ def test_missing_gradio_is_said_before_the_model_is_loaded(tool, monkeypatch, ca
     ('arguments', 'message'),
     [
         ([], r'bash tools/quickstart\.sh.*--checkpoint FILE'),
-        (['--config', 'some.py'], '--config needs --checkpoint'),
-        (['--config', 'some.py', '--checkpoint', 'absent.pth'], 'no config some.py'),
         (['--checkpoint', 'absent.onnx'], r'absent\.onnx'),
     ],
 )
@@ -191,17 +188,3 @@ def test_wrong_arguments(tool, arguments):
     with pytest.raises(SystemExit) as stopped:
         tool.main(arguments)
     assert stopped.value.code == 2
-
-
-def test_mim_runs_it(needs_gradio, tmp_path):
-    try:
-        metadata.distribution('mmdet_srn')
-    except metadata.PackageNotFoundError:
-        pytest.skip('mmdet_srn is not installed, mim does not see it')
-    command = [sys.executable, '-W', 'ignore', '-m', 'mim', 'run', '-y', 'mmdet_srn']
-    command += ['webdemo', '--checkpoint', 'absent.onnx']
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, cwd=tmp_path
-    )
-    assert done.returncode == 1
-    assert 'webdemo: ' in done.stderr and 'absent.onnx' in done.stderr
