@@ -408,38 +408,22 @@ def test_other_forms_of_checkpoint(tiny, files, detector, tmp_path, kind):
     assert_same(found, detector.detect(files[0]))
 
 
-def _drop(state):
-    del state['bbox_head.conv_reg.bias']
-
-
-def _add(state):
-    state['bbox_head.conv_extra.bias'] = torch.zeros(3)
-
-
-def _reshape(state):
-    state['bbox_head.conv_cls.bias'] = torch.zeros(5)
-
-
 @pytest.mark.parametrize(
-    ('change', 'message'),
+    ('name', 'value', 'message'),
     [
-        (_drop, r'1 missing, such as bbox_head\.conv_reg\.bias$'),
-        (_add, r'1 unexpected, such as bbox_head\.conv_extra\.bias$'),
-        (
-            _reshape,
-            r'1 of another shape, such as \S+conv_cls\.bias \(5,\), not \(2,\)$',
-        ),
+        ('conv_reg.bias', None, r'1 missing, such as bbox_head\.conv_reg\.bias$'),
+        ('extra', torch.zeros(3), r'1 unexpected, such as bbox_head\.extra$'),
+        ('conv_cls.bias', torch.zeros(5), r'of another shape, .* \(5,\), not \(2,\)$'),
     ],
 )
-def test_weights_that_do_not_fit(tiny, tmp_path, change, message):
+def test_weights_that_do_not_fit(tiny, tmp_path, name, value, message):
     state = torch.load(tiny[1], weights_only=True)['state_dict']
-    change(state)
+    state[f'bbox_head.{name}'] = value
+    state = {key: tensor for key, tensor in state.items() if tensor is not None}
     path = tmp_path / 'wrong.pth'
     torch.save(dict(state_dict=state), path)
-    with pytest.raises(
-        ValueError,
-        match=rf'wrong\.pth does not fit .*tiny\.py: of \d+ tensors, {message}',
-    ):
+    wanted = rf'wrong\.pth does not fit .*tiny\.py: of \d+ tensors, .*{message}'
+    with pytest.raises(ValueError, match=wanted):
         FaceDetector(tiny[0], path, device='cpu')
 
 
@@ -480,16 +464,12 @@ def test_missing_files_and_arguments(tiny, tmp_path, repo_root):
             FaceDetector(*tiny, score_thr=score_thr)
 
 
-def test_norms_of_the_backbone_are_folded(tiny):
-    model = FaceDetector(*tiny)._backend.model
+def test_norms_are_folded_and_weights_channels_last(tiny):
+    """As torch would lay them out on a CPU, in each call."""
+    model = FaceDetector(*tiny, device='cpu')._backend.model
     assert any('bn' in name for name in torch.load(tiny[1])['state_dict'])
     kinds = {type(module) for module in model.backbone.modules()}
     assert nn.BatchNorm2d not in kinds and nn.Conv2d in kinds
-
-
-def test_weights_are_channels_last(tiny):
-    """As torch would lay them out on a CPU, in each call."""
-    model = FaceDetector(*tiny, device='cpu')._backend.model
     for name, weight in model.named_parameters():
         if weight.dim() == 4:
             assert weight.is_contiguous(memory_format=torch.channels_last), name
