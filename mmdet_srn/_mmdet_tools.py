@@ -1,7 +1,6 @@
-"""Runs the scripts that mmdet ships, for tools/train.py and tools/test.py.
+"""Run the scripts that mmdet ships, for tools/train.py and tools/test.py.
 
-mim looks for a package's scripts in that package, mmdet's own do what is needed:
-so ours hand over to them.
+mim looks for a package's scripts in that package; ours hand over to mmdet's.
 """
 
 import argparse
@@ -11,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# The loaders that each of mmdet's scripts makes.
+# The data loaders of each of mmdet's scripts.
 _LOADERS = {
     'train': ('train_dataloader', 'val_dataloader'),
     'test': ('test_dataloader',),
@@ -19,13 +18,9 @@ _LOADERS = {
 
 
 def run_mmdet_tool(name: str) -> None:
-    """Runs one of mmdet's scripts as if it had been called itself.
+    """Run one of mmdet's scripts, such as 'train', with ``sys.argv``.
 
-    ``sys.argv`` goes to the script, which so keeps all of its options. Those of
-    :func:`take_own_options` are ours.
-
-    Args:
-        name (str): Name of a script in mmdet's tools folder, such as 'train'.
+    The script keeps all of its options; :func:`take_own_options` adds ours.
 
     Raises:
         FileNotFoundError: If the installed mmdet came without its scripts.
@@ -38,17 +33,14 @@ def run_mmdet_tool(name: str) -> None:
 
 
 def find_mmdet_tool(name: str) -> Path:
-    """Finds a script of the installed mmdet.
-
-    Args:
-        name (str): Name of a script in mmdet's tools folder, such as 'train'.
-
-    Returns:
-        Path: The script.
+    """Find a script of the installed mmdet, such as 'train'.
 
     Raises:
-        FileNotFoundError: If the installed mmdet came without its scripts.
+        FileNotFoundError: If it came without its scripts.
     """
+    from . import register
+
+    register()
     import mmdet
 
     package = Path(mmdet.__file__).parent
@@ -66,16 +58,16 @@ def find_mmdet_tool(name: str) -> Path:
 
 
 def take_own_options(loaders: Sequence[str]) -> None:
-    """Takes the options from the command line that mmdet's scripts do not know.
+    """Take the options that mmdet's scripts do not know from the command line.
 
-    ``--trust-checkpoint``, and ``--num-workers N`` for scripts that make loaders: it
-    becomes settings of theirs. With 0 a loader reads in the process itself, which
-    PyTorch refuses together with ``persistent_workers=True``.
+    ``--trust-checkpoint``, and ``--num-workers N`` for scripts with loaders, which
+    becomes settings of theirs. With 0 a loader reads in the process itself; PyTorch
+    then refuses ``persistent_workers=True``.
 
     Args:
         loaders: Names of the loaders in the config.
     """
-    from .checkpoint_file import add_trust_option
+    from .trust import add_trust_option
 
     parser = argparse.ArgumentParser(
         add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS
@@ -105,13 +97,11 @@ def take_own_options(loaders: Sequence[str]) -> None:
 
 
 def join_processes_without_gpu() -> None:
-    """Lets ``--launcher pytorch`` work on a machine without a GPU, over gloo.
+    """Make ``--launcher pytorch`` work on a machine without a GPU, over gloo.
 
-    mmengine can train in several processes on CPUs, but calls
-    ``torch.cuda.set_device`` before it joins them and then gives
-    ``DistributedDataParallel`` a device number, which stop it where there is no GPU.
-    So the processes are joined here, which mmengine notices, and the wrapper gets no
-    device. With a GPU nothing is done.
+    mmengine calls ``torch.cuda.set_device`` before it joins the processes, and gives
+    ``DistributedDataParallel`` a device number; both fail without a GPU. So the
+    processes are joined here, which mmengine notices, and the wrapper gets no device.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument('--launcher')
@@ -131,10 +121,10 @@ def join_processes_without_gpu() -> None:
 
 
 def leave_processes() -> None:
-    """Leaves the joined processes, all of them together.
+    """Leave the joined processes together, which mmengine does not do.
 
-    mmengine does not. gloo's threads may then release tensors while the interpreter
-    ends, which aborts a process whose training has succeeded.
+    Otherwise gloo's threads may release tensors at interpreter exit, which aborts a
+    process whose training has succeeded.
     """
     from torch import distributed
 

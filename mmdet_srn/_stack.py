@@ -1,12 +1,12 @@
-"""The packages below mmdet_srn: are they there, and complete?
+"""Check the packages that mmdet_srn is built on.
 
-MMDetection comes in two lines that share their import names (``mmcv``,
-``mmengine``, ``mmdet``): ``onedl-*``, which is maintained, and open-mmlab's own.
-Neither can be a hard dependency of ours, and pip is content with an mmcv that
-has no compiled operators, so the check is made here, at import.
+MMDetection comes in two lines that share their import names (``mmcv``, ``mmengine``,
+``mmdet``): ``onedl-*``, which is maintained, and open-mmlab's own. So neither can be a
+hard dependency, and pip accepts an mmcv without compiled operators.
 """
 
 import importlib
+import importlib.util
 import re
 from importlib import metadata
 
@@ -18,15 +18,21 @@ _ONEDL = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection')
 _OPENMMLAB = ('mmengine', 'mmcv', 'mmcv-lite', 'mmdet')
 
 
-def check_stack() -> None:
-    """Checks that mmengine, mmcv with its operators, and mmdet can be used.
+def has_mmdet() -> bool:
+    """Whether mmdet is installed, working or not."""
+    try:
+        return importlib.util.find_spec('mmdet') is not None
+    except ImportError:  # of a finder that hides it
+        return False
 
-    It imports nothing that mmdet_srn would not import anyway.
+
+def check_stack() -> None:
+    """Check that mmengine, mmcv with its operators, and mmdet can be used.
 
     Raises:
-        ImportError: If one of them is missing, cannot be imported or is older
-            than :data:`MINIMUM_VERSIONS`, or if mmcv has no compiled operators.
-            The message names what is wrong and the commands that mend it.
+        ImportError: If one of them is missing, broken or older than
+            :data:`MINIMUM_VERSIONS`, or mmcv has no compiled operators. The message
+            names the problem and the commands that fix it.
     """
     for name in ('mmengine', 'mmcv', 'mmcv._ext', 'mmdet'):
         try:
@@ -47,19 +53,12 @@ def check_stack() -> None:
 
 
 def uses_openmmlab() -> bool:
-    """Whether the stack is open-mmlab's own, by the names of what is installed."""
+    """Whether the installed stack is open-mmlab's own."""
     return not _any_installed(_ONEDL) and _any_installed(_OPENMMLAB)
 
 
 def release(version: str) -> tuple[int, ...]:
-    """The numbers a version begins with.
-
-    Args:
-        version (str): A version, such as '2.13.0+cpu' or '2.0.0rc4'.
-
-    Returns:
-        tuple[int, ...]: Here (2, 13, 0) and (2, 0, 0).
-    """
+    """Return the numbers a version begins with: '2.0.0rc4' gives (2, 0, 0)."""
     match = re.match(r'\d+(\.\d+)*', version)
     return tuple(map(int, match[0].split('.'))) if match else ()
 

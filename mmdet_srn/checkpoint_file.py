@@ -1,11 +1,9 @@
-"""Checkpoints are read without running code, and fit their model or raise an error.
+"""Read checkpoints without running code from them, and check that they fit a model.
 
-All of mmengine's ways to a checkpoint pass ``CheckpointLoader``. Importing this module
-puts :func:`torch_load` there in the place of mmengine's own, which loads what
-``weights_only=True`` refuses without it.
+mmengine reads every checkpoint through ``CheckpointLoader``. Importing this module
+replaces its loader, which falls back to unsafe loading, by :func:`torch_load`.
 """
 
-import argparse
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,52 +21,20 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ._stack import release
-
-#: torch's own switch, for those who trust a file.
-TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+from .trust import SAFE, TRUST, is_trusted
 
 
 class UnfitError(ValueError):
-    """Weights that are not the model's; the message says how they differ."""
-
-
-class _Trust(argparse.Action):
-    def __call__(self, *args: Any) -> None:
-        os.environ.pop(_SAFE, None)  # torch refuses to have both
-        os.environ[TRUST] = '1'
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Gives a command the option ``--trust-checkpoint``.
-
-    Args:
-        parser: Of the command.
-    """
-    parser.add_argument(
-        '--trust-checkpoint',
-        action=_Trust,
-        nargs=0,
-        help='load a checkpoint even if it can run code; only for files from someone '
-        'you trust. Without it, any checkpoint and .onnx file is safe to load',
-    )
+    """Weights that do not fit a model; the message says how they differ."""
 
 
 def torch_load(
     path: str | PathLike[str], map_location: Any = None, mmap: bool | None = None
 ) -> Any:
-    """Reads a file that ``torch.save`` wrote, without running code from it.
+    """Read a file that ``torch.save`` wrote, without running code from it.
 
-    Tensors, plain data, and what mmengine's message hub holds are read. More only if
-    :data:`TRUST` is set, see ``torch.load``.
-
-    Args:
-        path: The file.
-        map_location: As in ``torch.load``. Defaults to None.
-        mmap: As in ``torch.load``. Defaults to None.
-
-    Returns:
-        Its content.
+    It may hold tensors, plain data and what mmengine's message hub holds; anything else
+    needs ``--trust-checkpoint``. The arguments are those of ``torch.load``.
 
     Raises:
         OSError: If it cannot be read.
@@ -79,19 +45,13 @@ def torch_load(
         raise FileNotFoundError(f'{path} can not be found.')
     with _errors_of(path), _safe_globals():
         loaded = torch.load(
-            path, map_location=map_location, weights_only=not _trusted(), mmap=mmap
+            path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap
         )
     return _without_config(loaded)
 
 
 def load_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU, as mmengine does.
-
-    Args:
-        path: What ``torch.save`` wrote.
-
-    Returns:
-        Its content, with the weights as ``state_dict``.
+    """Read a checkpoint onto the CPU; its weights are its ``state_dict``.
 
     Raises:
         OSError: If it cannot be read.
@@ -107,14 +67,14 @@ def load_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def find_misfits(model: nn.Module, checkpoint: Any) -> dict[str, list[str]]:
-    """Finds the weights in which a checkpoint and a model differ.
+    """Find the weights in which a checkpoint and a model (or what it wraps) differ.
 
     Args:
-        model: The model; the one inside, if it is a wrapper.
-        checkpoint: With or without ``state_dict``; a prefix ``module.`` is passed over.
+        model: The model.
+        checkpoint: With or without ``state_dict``; a prefix ``module.`` is ignored.
 
     Returns:
-        Names by kind: missing, unexpected, of another shape; only kinds that occur.
+        Names by kind, where there are any: missing, unexpected, of another shape.
 
     Raises:
         UnfitError: If the checkpoint holds no weights.
@@ -140,15 +100,7 @@ def find_misfits(model: nn.Module, checkpoint: Any) -> dict[str, list[str]]:
 
 
 def check_fit(model: nn.Module, checkpoint: Any) -> None:
-    """Raises if a checkpoint's weights are not the model's, all of them.
-
-    Args:
-        model: The model.
-        checkpoint: As in :func:`find_misfits`.
-
-    Raises:
-        UnfitError: If weights are missing, unexpected or of another shape.
-    """
+    """Raise an UnfitError unless all of a checkpoint's weights are the model's."""
     if problems := find_misfits(model, checkpoint):
         lines = [
             f'{len(names)} {kind}, such as {names[0]}'
@@ -158,9 +110,9 @@ def check_fit(model: nn.Module, checkpoint: Any) -> None:
 
 
 def _is_counter(name: str) -> bool:
-    """Whether it is no weight: BatchNorm's, which old checkpoints lack, or SRNHead's.
+    """Whether it is a counter of BatchNorm (old checkpoints lack it) or of SRNHead.
 
-    A head has ``AvgFactors`` with averages only where its training config says so.
+    A head has ``AvgFactors`` only if its training config asks for them.
     """
     return name.endswith('num_batches_tracked') or '.avg_factors.' in name
 
@@ -168,13 +120,13 @@ def _is_counter(name: str) -> bool:
 def _without_config(checkpoint: Any) -> Any:
     """Drop a config that mmdet 2 wrote as text; ``--resume`` would run it as Python."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    if isinstance(meta, dict) and not _trusted():
+    if isinstance(meta, dict) and not is_trusted():
         meta.pop('config', None)
     return checkpoint
 
 
 def _weights(checkpoint: Any) -> Mapping[str, Any] | None:
-    """The weights of a checkpoint, which may be nothing else; None if it has none."""
+    """Return the weights of a checkpoint, which may be a bare state; None if none."""
     state = checkpoint
     if isinstance(checkpoint, Mapping):
         state = checkpoint.get('state_dict', checkpoint)
@@ -184,13 +136,9 @@ def _weights(checkpoint: Any) -> Mapping[str, Any] | None:
     return state if is_state else None
 
 
-def _trusted() -> bool:
-    return os.environ.get(TRUST, '0').lower() in ('1', 'y', 'yes', 'true')
-
-
 @contextmanager
 def _errors_of(path: str) -> Iterator[None]:
-    """Names the file in what goes wrong, and says what to do."""
+    """Name the file in an error, and say what to do."""
     try:
         yield
     except OSError:
@@ -210,7 +158,7 @@ def _errors_of(path: str) -> Iterator[None]:
 
 
 def _method_of_buffer(owner: Any, name: str) -> Any:
-    """``getattr`` as the pickle of a HistoryBuffer needs it, and nothing more."""
+    """Provide ``getattr`` as the pickle of a HistoryBuffer needs it, nothing more."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(owner, name)
     raise UnpicklingError(f'GLOBAL getattr({owner!r},{name!r})')
@@ -218,11 +166,10 @@ def _method_of_buffer(owner: Any, name: str) -> Any:
 
 @contextmanager
 def _safe_globals() -> Iterator[None]:
-    """What mmengine's own checkpoints need beside tensors: its message hub.
+    """Allow what mmengine's checkpoints hold beside tensors: its message hub.
 
-    These are the names of onedl-mmengine's ``get_torch_safe_globals``, which
-    open-mmlab's has not, with all of NumPy's number types, and ``getattr`` for the one
-    class alone: by it any function could be had.
+    As onedl-mmengine's ``get_torch_safe_globals``, which open-mmlab lacks, with all of
+    NumPy's number types, but ``getattr`` only for that class: it could reach anything.
     """
     if release(torch.__version__) < (2, 6):  # weights alone, without a training state
         yield
@@ -242,22 +189,22 @@ def _safe_globals() -> Iterator[None]:
 
 
 def _safely(loader: Callable[..., Any]) -> Callable[..., Any]:
-    """A loader of mmengine's for addresses, with ``weights_only=True``."""
+    """Wrap one of mmengine's loaders of addresses, with ``weights_only=True``."""
 
     @wraps(loader)
     def load(filename: str, map_location: Any = None) -> Any:
-        if _trusted():
+        if is_trusted():
             return loader(filename, map_location)
-        before = os.environ.get(_SAFE)
-        os.environ[_SAFE] = '1'  # it goes over an argument weights_only=False
+        before = os.environ.get(SAFE)
+        os.environ[SAFE] = '1'  # it goes over an argument weights_only=False
         try:
             with _errors_of(filename), _safe_globals():
                 return _without_config(loader(filename, map_location))
         finally:
             if before is None:
-                del os.environ[_SAFE]
+                del os.environ[SAFE]
             else:
-                os.environ[_SAFE] = before
+                os.environ[SAFE] = before
 
     return load
 

@@ -33,10 +33,10 @@ from mmengine.logging import HistoryBuffer
 from mmdet_srn.checkpoint_file import load_checkpoint
 from mmdet_srn.datasets.coco_json_reader import parse_coco_json
 from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from mmdet_srn.detector.images import read_image
 from mmdet_srn.evaluation.mat_file import load_mat
 from mmdet_srn.evaluation.wider_face_results import read_results
-from mmdet_srn.inference.images import read_image
-from tests.test_inference.constant_onnx import SETTINGS, write_onnx
+from tests.test_detector.constant_onnx import SETTINGS, write_onnx
 
 MARK = 'the_file_ran_code'
 SECONDS = 10
@@ -137,7 +137,7 @@ def _onnx_metadata() -> list[bytes]:
 
 def _read_onnx(path: Path) -> None:
     """A file with this metadata: one line of JSON, or else one text for all."""
-    from mmdet_srn.inference.onnx_backend import OnnxBackend
+    from mmdet_srn.detector.onnx_backend import OnnxBackend
 
     data = path.read_bytes().decode(errors='replace')
     try:

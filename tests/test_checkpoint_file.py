@@ -11,12 +11,11 @@ from mmengine.runner import CheckpointLoader
 
 import mmdet_srn  # noqa: F401
 from mmdet_srn.checkpoint_file import (
-    TRUST,
-    add_trust_option,
     find_misfits,
     load_checkpoint,
     torch_load,
 )
+from mmdet_srn.trust import TRUST, add_trust_option
 
 
 class RunsCode:

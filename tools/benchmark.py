@@ -65,15 +65,15 @@ from mmengine.registry import init_default_scope
 from mmdet_srn.analysis.arguments import percent, read_size, whole
 from mmdet_srn.analysis.detection_timing import Batch, Measured, Way, above, measure
 from mmdet_srn.analysis.detector_parts import PARTS
-from mmdet_srn.analysis.machine import check_device, describe_machine
+from mmdet_srn.analysis.machine import describe_machine
 from mmdet_srn.analysis.made_photographs import write_photograph
 from mmdet_srn.analysis.step_modes import MODES
 from mmdet_srn.analysis.variants import FORMATS, NORMS, VARIANTS, make_variant
-from mmdet_srn.checkpoint_file import add_trust_option
-from mmdet_srn.deploy.parity import compare_detections
-from mmdet_srn.deploy.torch_detector import load_detector
+from mmdet_srn.evaluation.parity import compare_detections
+from mmdet_srn.model_loader import check_device, load_detector
 from mmdet_srn.models.cpu.weight_layout import images_are_channels_last
 from mmdet_srn.models.dense_heads import SRNHead
+from mmdet_srn.trust import add_trust_option
 
 EXACT, NEAR = (1e-3, 1e-5), (1.0, 0.01)  # pixels, score
 SEED = 0

@@ -7,6 +7,7 @@ beside it, and both must agree.
 
 import argparse
 import importlib.util
+import os
 import sys
 import tempfile
 import time
@@ -16,7 +17,17 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from eval_widerface import import_evaluation
+
+os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone, not installed
+
+from mmdet_srn.evaluation import (
+    WIDERFaceDetections,
+    evaluate_wider_face,
+    read_ground_truth,
+    read_results,
+    write_results,
+)
 
 #: Goals in CPU seconds on one core.
 GOALS = {'39k': 0.5, '1.7M': 2.0, 'read': 5.0}
@@ -127,18 +138,14 @@ def main() -> int:
     )
     parser.add_argument('--seed', type=int, default=0, help='(default: %(default)s)')
     args = parser.parse_args()
-    evaluation = import_evaluation('wider_face_eval')
-    results = import_evaluation('wider_face_results')
-    ground_truth, seconds = timed(
-        import_evaluation('wider_face_ground_truth').read_ground_truth, args.gt_dir
-    )
+    ground_truth, seconds = timed(read_ground_truth, args.gt_dir)
     print(f'{"":44}  CPU s   goal')
     print(f'{"ground truth read":44}{seconds:7.2f}')
     tables = {}
     for name, count in (('39k', 39_000), ('1.7M', 1_700_000)):
         tables[name] = make_detections(ground_truth, count, args.seed)
-        detections = evaluation.WIDERFaceDetections.from_images(tables[name])
-        got, seconds = timed(evaluation.evaluate_wider_face, detections, ground_truth)
+        detections = WIDERFaceDetections.from_images(tables[name])
+        got, seconds = timed(evaluate_wider_face, detections, ground_truth)
         text = f'evaluation of {len(detections.rows):,} detections'
         print(f'{text:44}{seconds:7.2f}{GOALS[name]:7.1f}')
         if name == '39k':
@@ -146,8 +153,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         files = zip(ground_truth.names, ground_truth.names, tables['1.7M'], strict=True)
         print('writing the result files ...', flush=True)
-        results.write_results(folder, files)
-        (read, _), seconds = timed(results.read_results, folder, ground_truth.names)
+        write_results(folder, files)
+        (read, _), seconds = timed(read_results, folder, ground_truth.names)
     text = f'reading {len(read.rows):,} rows of text'
     print(f'{text:44}{seconds:7.2f}{GOALS["read"]:7.1f}')
     reference = None if args.no_literal else load_reference()

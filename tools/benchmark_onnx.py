@@ -1,10 +1,10 @@
-"""Time an exported SRN beside the model in PyTorch, on the CPU.
+"""Compare the speed of an exported SRN with that of its model in PyTorch, on the CPU.
 
     python tools/benchmark_onnx.py CONFIG CHECKPOINT MODEL.onnx
 
-Both get arrays of bytes and give boxes: preparing the image, the network, decoding
-and NMS. They take turns, so that what else the machine does hits both; the medians
-and their ratio are printed. MODEL.onnx must be an export of this checkpoint.
+Both turn arrays of bytes into boxes: preprocessing, network, decoding and NMS. Their
+runs are interleaved, so that other load affects both; medians and their ratio are
+printed. MODEL.onnx must be an export of this checkpoint.
 """
 
 import argparse
@@ -20,21 +20,14 @@ import torch
 
 from mmdet_srn.analysis.arguments import read_size
 from mmdet_srn.analysis.turns import take_turns
-from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
-from mmdet_srn.deploy.torch_detector import load_detector, run_detector
-from mmdet_srn.inference.images import read_image
+from mmdet_srn.detector.images import read_image
+from mmdet_srn.model_loader import load_detector, run_detector
+from mmdet_srn.trust import add_trust_option
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line.
-
-    Args:
-        argv (Sequence[str], optional): Defaults to None, the process's own.
-
-    Returns:
-        argparse.Namespace: What it says.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,14 +57,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures and prints a table.
-
-    Args:
-        argv (Sequence[str], optional): Defaults to None, the process's own.
-
-    Returns:
-        int: Exit status.
-    """
+    """Measure and print a table; return the exit status."""
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     try:

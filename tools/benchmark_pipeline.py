@@ -24,7 +24,7 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 
 import mmdet_srn  # noqa: F401
-from mmdet_srn.inference.images import read_image
+from mmdet_srn.detector.images import read_image
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: Pictures of scikit-image's data folder that are photographs in colour.

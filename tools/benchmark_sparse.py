@@ -49,7 +49,7 @@ from torch import nn
 
 from mmdet_srn.analysis.arguments import percent, read_size, whole
 from mmdet_srn.analysis.device_clock import device_clock
-from mmdet_srn.analysis.machine import check_device, describe_machine
+from mmdet_srn.analysis.machine import describe_machine
 from mmdet_srn.analysis.sparse_and_dense import SparseAndDense
 from mmdet_srn.analysis.sparse_cost import SparseComparison, SparseCost
 from mmdet_srn.analysis.sparse_cost_choices import judge, lost
@@ -57,6 +57,7 @@ from mmdet_srn.analysis.sparse_cost_fit import fit_sparse_cost
 from mmdet_srn.analysis.surviving_share import clustered_cells
 from mmdet_srn.analysis.turns import take_turns
 from mmdet_srn.analysis.variants import FORMATS, PRECISIONS, precision_context
+from mmdet_srn.model_loader import check_device
 from mmdet_srn.models.dense_heads import SRNHead
 from mmdet_srn.models.sparse.deferred_map import Added
 from mmdet_srn.models.sparse.partial_map import SPARSE_COST

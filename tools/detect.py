@@ -1,4 +1,4 @@
-"""Find faces in images, folders, videos and webcams; draw them and write them down.
+"""Find faces in images, folders, videos and webcams; draw them and save the results.
 
     python tools/detect.py photo.jpg holiday/ 'scans/*.png' clip.mp4 0
 
@@ -44,20 +44,18 @@ from types import FrameType
 from tqdm import tqdm
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.checkpoint_file import add_trust_option
-from mmdet_srn.inference import FaceDetections, ImageError
-from mmdet_srn.inference.drawn_files import DrawnFiles
-from mmdet_srn.inference.folder_lock import lock_folder
-from mmdet_srn.inference.model_files import find_model
-from mmdet_srn.inference.result_files import FORMATS, ResultFile
-from mmdet_srn.inference.sources import (
+from mmdet_srn.detector import FaceDetections, ImageError
+from mmdet_srn.detector.folder_lock import lock_folder
+from mmdet_srn.detector.model_files import add_model_options, find_model
+from mmdet_srn.detector.sources import (
     Frame,
-    NotSearched,
+    Skipped,
     Source,
     count_frames,
     find_sources,
     frames,
 )
+from mmdet_srn.detector.writers import FORMATS, DrawnFiles, Writer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,14 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='see above')
-    parser.add_argument(
-        '--config',
-        help="the model's config, or the name of one that is shipped (default: the "
-        'one beside the checkpoint)',
-    )
-    parser.add_argument(
-        '--checkpoint', help='its weights, or an exported .onnx file without --config'
-    )
+    add_model_options(parser)
     parser.add_argument(
         '--out',
         type=Path,
@@ -110,13 +101,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='keep boxes as the model gives them, also beyond the image',
     )
     parser.add_argument(
-        '--max-size',
-        type=int,
-        default=2048,
-        help='longest side for the detector in pixels, 0: any (default: %(default)s, '
-        'for which SRN with ResNet-50 takes about 3 GB)',
-    )
-    parser.add_argument(
         '--multi-scale', action='store_true', help="run the config's multi-scale test"
     )
     parser.add_argument(
@@ -125,10 +109,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=1,
         help='images at once, if of one size (default: %(default)s)',
     )
-    parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
-    )
-    add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.batch_size < 1 or args.max_size < 0:
         parser.error('--batch-size must be 1 or more, --max-size 0 or more')
@@ -145,10 +125,10 @@ def _formats(text: str) -> list[str]:
 
 
 class Stop:
-    """The first Ctrl-C (or SIGTERM) is noted, the second raises KeyboardInterrupt.
+    """Note the first Ctrl-C (or SIGTERM), raise KeyboardInterrupt at the second.
 
-    So what is being written gets finished. mim, if it is around, kills its script a
-    quarter of a second after Ctrl-C; the outputs are such that this does no harm.
+    So what is being written gets finished. mim kills its script a quarter of a second
+    after Ctrl-C, which the outputs survive.
     """
 
     def __init__(self) -> None:
@@ -182,7 +162,7 @@ class Run:
     def __init__(
         self,
         detector: FaceDetector,
-        writers: Sequence[DrawnFiles | ResultFile],
+        writers: Sequence[Writer],
         args: argparse.Namespace,
         bar: tqdm,
     ) -> None:
@@ -194,13 +174,9 @@ class Run:
         self._crowded: Source | None = None
 
     def __call__(self, window: list[Frame]) -> bool:
-        """Do a few images; no name keeps them while the next ones are read.
+        """Process a few images; return whether there were any.
 
-        Args:
-            window: The images.
-
-        Returns:
-            bool: Whether there was any.
+        No name keeps them while the next ones are read.
         """
         for frame, faces in self._detect(window):
             for writer in self.writers:
@@ -213,11 +189,9 @@ class Run:
         return bool(window)
 
     def leave_out(self, source: Source | None, message: str) -> None:
-        """Count an input that cannot be used, or not to its end, and name it.
+        """Count and name an input that cannot be used, or not to its end.
 
-        Args:
-            source: The input; None for a folder that cannot be read.
-            message: What the matter is.
+        ``source`` is None for a folder that cannot be read.
         """
         self.left_out += 1
         self.bar.update(source is not None and source.kind == 'image')
@@ -252,16 +226,11 @@ class Run:
 
 
 def set_up(
-    args: argparse.Namespace, not_searched: NotSearched
+    args: argparse.Namespace, skipped: Skipped
 ) -> tuple[FaceDetector, list[Source]]:
-    """Find and load what the command line names.
+    """Load the model and find the inputs that the command line names.
 
-    Args:
-        args: The command line.
-        not_searched: Gets what is passed over in folders.
-
-    Returns:
-        The detector, and what to run it on.
+    ``skipped`` gets what is skipped in folders.
 
     Raises:
         OSError: If a file of the model or an input is missing, or the folder cannot
@@ -269,7 +238,7 @@ def set_up(
         ValueError: If an argument cannot be used.
         ImportError: If onnxruntime is needed and missing.
     """
-    sources = find_sources(args.inputs, args.out, not_searched)
+    sources = find_sources(args.inputs, args.out, skipped)
     config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
     detector = FaceDetector(
         config,
@@ -288,19 +257,10 @@ def set_up(
 def run(
     detector: FaceDetector,
     sources: Sequence[Source],
-    not_searched: NotSearched,
+    skipped: Skipped,
     args: argparse.Namespace,
 ) -> int:
-    """Detect on all sources.
-
-    Args:
-        detector: The detector.
-        sources: The sources.
-        not_searched: What was passed over in folders.
-        args: The command line.
-
-    Returns:
-        int: Exit status.
+    """Detect on all sources; return the exit status.
 
     Raises:
         OSError: If something cannot be written, or another process writes there.
@@ -309,7 +269,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(lock_folder(args.out))
         stop = stack.enter_context(Stop())
-        writers: list[DrawnFiles | ResultFile] = [
+        writers: list[Writer] = [
             stack.enter_context(closing(FORMATS[name](args.out, inputs)))
             for name in args.formats
         ]
@@ -318,7 +278,7 @@ def run(
         # Silent where nobody looks: None is for "if stderr is a terminal".
         bar = tqdm(total=count_frames(sources), unit='image', disable=None)
         work = Run(detector, writers, args, stack.enter_context(closing(bar)))
-        for message in not_searched.unreadable:
+        for message in skipped.unreadable:
             work.leave_out(None, message)
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = work.warn
@@ -327,8 +287,8 @@ def run(
         while not stop.signal and work(list(islice(images, args.batch_size))):
             pass
     print(f'{work.images} images, {work.faces} faces: {args.out}')
-    if not_searched.files:
-        print(f'passed over in folders: {not_searched}', file=sys.stderr)
+    if skipped.files:
+        print(f'skipped in folders: {skipped}', file=sys.stderr)
     if work.crowded:
         print(
             f'{work.crowded} images with as many faces as --max-faces allows: there '
@@ -346,24 +306,17 @@ def run(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        int: Exit status.
-    """
+    """Run the command; return the exit status."""
     args = parse_args(argv)
     sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
-    not_searched = NotSearched()
+    skipped = Skipped()
     try:
-        detector, sources = set_up(args, not_searched)
+        detector, sources = set_up(args, skipped)
     except (OSError, ValueError, ImportError) as error:
         print(f'detect: {error}', file=sys.stderr)
         return 1
     try:
-        return run(detector, sources, not_searched, args)
+        return run(detector, sources, skipped, args)
     except OSError as error:
         print(f'detect: {error}', file=sys.stderr)
         return 1

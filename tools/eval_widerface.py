@@ -6,40 +6,25 @@ It needs NumPy, SciPy, h5py and, for --plot, matplotlib; neither PyTorch nor mmd
 """
 
 import argparse
-import importlib
-import importlib.util
 import json
 import math
+import os
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone, not installed
 
-def import_evaluation(module: str) -> types.ModuleType:
-    """Imports a module of mmdet_srn.evaluation without importing mmdet_srn.
-
-    mmdet_srn itself, and the metric in mmdet_srn.evaluation, need the OpenMMLab
-    stack. So the folder is made a package of its own, under another name.
-
-    Args:
-        module: Name of the module, such as 'wider_face_eval'.
-
-    Returns:
-        The module.
-    """
-    name = 'mmdet_srn_evaluation'
-    if name not in sys.modules:
-        folder = Path(__file__).resolve().parents[1] / 'mmdet_srn' / 'evaluation'
-        if not folder.is_dir():  # this script comes from a wheel
-            spec = importlib.util.find_spec('mmdet_srn')
-            if spec is None or not spec.submodule_search_locations:
-                raise ImportError('mmdet_srn is not installed')
-            folder = Path(spec.submodule_search_locations[0]) / 'evaluation'
-        package = types.ModuleType(name)
-        package.__path__ = [str(folder)]
-        sys.modules[name] = package
-    return importlib.import_module(f'{name}.{module}')
+from mmdet_srn.evaluation import (
+    protocols,
+    wider_face_analysis,
+    wider_face_columns,
+    wider_face_curves,
+    wider_face_eval,
+    wider_face_ground_truth,
+    wider_face_results,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -51,7 +36,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     Returns:
         What they say.
     """
-    protocols = import_evaluation('protocols')
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'pred_dir',
@@ -126,11 +110,10 @@ def evaluate(args: argparse.Namespace) -> None:
             or the columns are not x, y, w, h, score.
         ImportError: If h5py or matplotlib is needed and missing.
     """
-    curves = import_evaluation('wider_face_curves')
-    ground_truth = import_evaluation('wider_face_ground_truth').read_ground_truth(
-        args.gt_dir
+    ground_truth = wider_face_ground_truth.read_ground_truth(args.gt_dir)
+    published = (
+        wider_face_curves.read_published_curves(args.compare) if args.compare else {}
     )
-    published = curves.read_published_curves(args.compare) if args.compare else {}
     if args.only_present:
         present = {
             path.relative_to(args.pred_dir).with_suffix('').as_posix()
@@ -139,16 +122,12 @@ def evaluate(args: argparse.Namespace) -> None:
         # Without any, all are looked for, and the error below says so.
         names = present.intersection(ground_truth.names) or ground_truth.names
         ground_truth = ground_truth.restrict(names)
-    detections, report = import_evaluation('wider_face_results').read_results(
+    detections, report = wider_face_results.read_results(
         args.pred_dir, ground_truth.names
     )
     check_usable(args, report, ground_truth)
-    results = import_evaluation('wider_face_eval').evaluate_wider_face(
-        detections, ground_truth
-    )
-    columns = import_evaluation('wider_face_columns').guess_columns(
-        detections, ground_truth, results
-    )
+    results = wider_face_eval.evaluate_wider_face(detections, ground_truth)
+    columns = wider_face_columns.guess_columns(detections, ground_truth, results)
     if columns:
         raise ValueError(
             f'the columns in {args.pred_dir} seem to be {columns}: next to nothing is '
@@ -159,8 +138,7 @@ def evaluate(args: argparse.Namespace) -> None:
     print_results(name, results, published)
     stored = summarize(args, name, report, results, published)
     if args.analysis:
-        module = import_evaluation('wider_face_analysis')
-        analysis = module.analyze_wider_face(detections, ground_truth)
+        analysis = wider_face_analysis.analyze_wider_face(detections, ground_truth)
         print_analysis(analysis)
         stored['analysis_not_official'] = _jsonable(analysis)
     if args.json:
@@ -173,7 +151,9 @@ def evaluate(args: argparse.Namespace) -> None:
         note = part_note(report)
         title = f'WIDER FACE val, {name}: protocol {args.protocol}'
         title = f'{title} ({note})' if note else title
-        curves.plot_curves(name, results, published, title).savefig(path, dpi=150)
+        wider_face_curves.plot_curves(name, results, published, title).savefig(
+            path, dpi=150
+        )
         print(f'wrote {path}')
 
 
@@ -217,7 +197,7 @@ def part_note(report: Any) -> str:
     Returns:
         One line; '' if it is the whole.
     """
-    whole = import_evaluation('wider_face_ground_truth').NUM_VAL_IMAGES
+    whole = wider_face_ground_truth.NUM_VAL_IMAGES
     lacking = sum(len(report.odd[kind]) for kind in ('missing', 'malformed', 'short'))
     usable = report.num_images - lacking
     return f'only {usable} of {whole} val images, NOT COMPARABLE' * (usable < whole)
@@ -231,8 +211,7 @@ def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
         name: The detector's name.
         report: From the reader of the results.
     """
-    describe = import_evaluation('protocols').describe_protocol
-    results = import_evaluation('wider_face_results')
+    describe = protocols.describe_protocol
     print('WIDER FACE val, the official evaluation')
     if note := part_note(report):
         print(f'WARNING     {note} with any published figure')
@@ -244,8 +223,9 @@ def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
     if not odd:
         print('odd files   none')
     for kind, found in odd.items():
-        title = 'WARNING' if kind in results.ODD_VALUES else 'odd files'
-        print(f'{title:12}{len(found)} {kind} ({results.ODDITIES[kind]}), such as')
+        title = 'WARNING' if kind in wider_face_results.ODD_VALUES else 'odd files'
+        what = wider_face_results.ODDITIES[kind]
+        print(f'{title:12}{len(found)} {kind} ({what}), such as')
         for message in found[:3]:
             print(f'            {message}')
     if not report.num_rows:
@@ -260,7 +240,7 @@ def print_results(name: str, results: dict, published: dict) -> None:
         results: Its results.
         published: Published curves.
     """
-    truncate = import_evaluation('wider_face_curves').truncate
+    truncate = wider_face_curves.truncate
     width = max(map(len, [name, 'truncated', *published]))
     subsets = list(results)
     print(f'\n{"AP":{width}}  ' + '  '.join(f'{subset:>6}' for subset in subsets))

@@ -27,24 +27,21 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmdet_srn.checkpoint_file import add_trust_option
 from mmdet_srn.deploy.onnx_export import OPSET, export_onnx
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
-from mmdet_srn.deploy.parity import BOX_TOLERANCE, SCORE_TOLERANCE, compare_detections
 from mmdet_srn.deploy.srn_graph import FORMS
-from mmdet_srn.deploy.torch_detector import load_detector, run_detector
-from mmdet_srn.inference.images import read_image
+from mmdet_srn.detector.images import read_image
+from mmdet_srn.evaluation.parity import (
+    BOX_TOLERANCE,
+    SCORE_TOLERANCE,
+    compare_detections,
+)
+from mmdet_srn.model_loader import load_detector, run_detector
+from mmdet_srn.trust import add_trust_option
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        argv (Sequence[str], optional): Defaults to None, the process's own.
-
-    Returns:
-        argparse.Namespace: What it says.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -77,14 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Export, and compare if asked to.
-
-    Args:
-        argv (Sequence[str], optional): Defaults to None, the process's own.
-
-    Returns:
-        int: Exit status: 1 if it failed, or if the file finds other boxes.
-    """
+    """Export, and compare if asked to; return the exit status."""
     args = parse_args(argv)
     sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     try:
@@ -101,11 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_resize(metadata: dict) -> None:
-    """Say so where the config's test resizes, as the file does not.
-
-    Args:
-        metadata (dict): The file's.
-    """
+    """Say that the config's test resizes the image, which the file does not do."""
     steps = [step for step in metadata['resize'] if step.get('scale_factor') != 1]
     if steps:
         print(
@@ -115,17 +101,7 @@ def print_resize(metadata: dict) -> None:
 
 
 def verify(args: argparse.Namespace) -> bool:
-    """Compare the file with the model, and print a table.
-
-    Args:
-        args (argparse.Namespace): The command line.
-
-    Returns:
-        bool: Whether they find the same boxes on all images.
-
-    Raises:
-        OSError: If an image cannot be read.
-    """
+    """Print a table of the file's and the model's boxes; return whether they agree."""
     detector = load_detector(args.config, args.checkpoint, args.cfg_options)[1]
     runner = OnnxRunner(args.out)
     print(f'{"faces of model":>14} {"of file":>8} {"pixels":>8} {"score":>8}  image')

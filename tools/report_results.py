@@ -17,10 +17,10 @@ import cv2
 import matplotlib
 import numpy as np
 
+from mmdet_srn.detector.images import ImageError, read_image
 from mmdet_srn.evaluation import FaceAP, ImageFaces, evaluate_face_ap
 from mmdet_srn.evaluation.prediction_file import read_predictions
 from mmdet_srn.evaluation.protocols import UNKNOWN_PROTOCOL, describe_protocol
-from mmdet_srn.inference.images import ImageError, read_image
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402

@@ -28,15 +28,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-# Before cv2 is imported; WebResults.MAX_PIXELS, which is what Pillow's reading of a
-# picture's head is compared with.
+# Before cv2 is imported; the same as MAX_PIXELS of the page.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', '100000000')
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.checkpoint_file import add_trust_option
-from mmdet_srn.inference.model_files import find_model
-from mmdet_srn.inference.web_page import WebPage, load_gradio
-from mmdet_srn.inference.web_results import WebResults
+from mmdet_srn.detector.model_files import add_model_options, find_model
+from mmdet_srn.detector.web_page import WebPage, load_gradio
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where the slider of the least score begins, our choice: below it SRN's boxes are
@@ -49,28 +46,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        '--config',
-        help="the model's config, or the name of one that is shipped (default: the "
-        'one beside the checkpoint)',
-    )
-    parser.add_argument(
-        '--checkpoint', help='its weights, or an exported .onnx file without --config'
-    )
-    parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
-    )
+    add_model_options(parser)
     parser.add_argument(
         '--score-thr',
         type=float,
         default=0.5,
         help='least score of a face at first (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--max-size',
-        type=int,
-        default=2048,
-        help='longest side for the detector in pixels, 0: any (default: %(default)s)',
     )
     parser.add_argument(
         '--max-upload',
@@ -84,7 +65,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "requests of other sites' pages are refused)",
     )
     parser.add_argument('--port', type=int, help='(default: a free one from 7860)')
-    add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.max_size < 0 or args.max_upload < 1:
         parser.error('--max-size must be 0 or more, --max-upload 1 or more')
@@ -96,12 +76,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def serve(args: argparse.Namespace) -> None:
     """Load the model and serve the page until a signal comes.
 
-    Args:
-        args: The command line.
-
     Raises:
         OSError: If a file of the model is missing, or the port is taken.
-        ValueError: If config and checkpoint are not a pair.
+        ValueError: If config and checkpoint do not fit.
         ImportError: If Gradio, or onnxruntime if needed, is missing.
     """
     load_gradio()  # before the seconds that the model takes
@@ -110,8 +87,13 @@ def serve(args: argparse.Namespace) -> None:
         config, checkpoint, device=args.device, score_thr=LEAST_SCORE
     )
     with tempfile.TemporaryDirectory(prefix='mmdet_srn_web_') as folder:
-        results = WebResults(detector, Path(folder), args.max_size or None)
-        page = WebPage(results, _name(config, checkpoint), args.score_thr)
+        page = WebPage(
+            detector,
+            Path(folder),
+            _name(config, checkpoint),
+            args.score_thr,
+            args.max_size or None,
+        )
         with page.serve(args.host, args.port, args.max_upload) as address:
             print(f'{address} (stop with Ctrl-C)', flush=True)
             try:
@@ -131,14 +113,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        int: Exit status.
-    """
+    """Run the command; return the exit status."""
     args = parse_args(argv)
     signal.signal(signal.SIGTERM, _terminate)  # so that the folder goes then, too
     try:

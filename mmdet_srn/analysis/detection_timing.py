@@ -13,7 +13,7 @@ from mmdet.models import SingleStageDetector
 from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..deploy.parity import Detections
+from ..evaluation.parity import Detections
 from .detector_parts import metered_parts
 from .device_clock import device_clock
 from .part_meter import PartMeter

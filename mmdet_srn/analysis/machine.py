@@ -26,15 +26,6 @@ def describe_machine(device: str) -> str:
     return f'{text}, torch {torch.__version__}'
 
 
-def check_device(device: str | None) -> None:
-    """Raise a ValueError if torch has not such a device; None is its default."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'device {device!r} cannot be used ({reason})') from error
-
-
 def _processor() -> str:
     try:
         known = dict(

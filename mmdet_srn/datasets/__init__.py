@@ -1,13 +1,10 @@
-"""WIDER FACE's text layout, COCO's JSON, and transforms to train on them."""
+"""WIDER FACE's text layout, COCO's JSON, and transforms to train on them.
 
-from .face_coco import FaceCocoDataset
-from .transforms import (
-    LoadDataAnchorCrop,
-    LoadSquareCrop,
-    PlaceInSquare,
-    RandomSquareCrop,
-)
-from .wider_face_txt import WIDERFaceTxtDataset
+The names below are imported when they are asked for: the checks of a data set need no
+mmdet.
+"""
+
+from .._lazy import lazy_names
 
 __all__ = [
     'FaceCocoDataset',
@@ -17,3 +14,12 @@ __all__ = [
     'RandomSquareCrop',
     'WIDERFaceTxtDataset',
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        'FaceCocoDataset': '.face_coco',
+        **dict.fromkeys(__all__[1:5], '.transforms'),
+        'WIDERFaceTxtDataset': '.wider_face_txt',
+    },
+)

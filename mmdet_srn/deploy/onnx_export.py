@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from ..engine.atomic_backend import AtomicLocalBackend
+from ..model_loader import load_detector
 from ..version import __version__
 from .onnx_metadata import make_metadata
 from .onnx_runner import PREFIX
 from .srn_graph import SRNGraph
-from .torch_detector import load_detector
 
 OPSET = 18
 """Version of ONNX's operators: the one that torch's exporter is written in."""

@@ -1,4 +1,4 @@
-"""What an exported file says about itself."""
+"""Metadata of an exported file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,32 +19,21 @@ def make_metadata(
     classes: Sequence[str] = ('face',),
     checkpoint: str | None = None,
 ) -> dict[str, Any]:
-    """Collects what a user of the file has to know, as plain data.
+    """Collect what a user of the file has to know, as plain data for JSON.
 
     - ``format``: version of what follows; ``version``: of mmdet_srn.
     - ``form``: 'raw', 'boxes' or 'detections'; see ``SRNGraph``.
     - ``classes``: their names; ``config``, ``checkpoint``: names of the files.
-    - ``input``: of ``images``: ``dtype``, ``layout``, ``channel_order``. What follows
-      is inside the graph and nothing to be done again: ``network_channel_order``,
-      ``mean``, ``std`` (in that order; None: not normalised), ``pad_size_divisor``,
-      ``pad_value``.
+    - ``input``: ``dtype``, ``layout``, ``channel_order`` of ``images``. The graph
+      applies ``network_channel_order``, ``mean``, ``std`` (in that order; None: not
+      normalised), ``pad_size_divisor``, ``pad_value``.
     - ``protocol``, ``resize``: name of the config's test protocol, and the ``Resize``
       steps of its test pipeline, which are not inside the graph.
-    - ``strides`` (w, h), ``base_anchors`` (xyxy of the cell at the origin) of each
-      level, ``stc_levels``, ``str_levels``, ``theta``, ``delta_means``,
-      ``delta_stds``: what decoding the maps of form 'raw' needs.
+    - To decode the maps of form 'raw': ``strides`` (w, h), ``base_anchors`` (xyxy of
+      the cell at the origin) of each level, ``stc_levels``, ``str_levels``, ``theta``,
+      ``delta_means``, ``delta_stds``.
     - ``test_cfg``: the head's. For 'boxes' and 'detections' also ``score_thr``, above
-      which no score is left out, ``iou_threshold``, ``nms_offset`` and
-      ``max_per_img``.
-
-    Args:
-        graph (SRNGraph): What is exported.
-        cfg (Config): What it was built of.
-        classes (Sequence[str]): Their names. Defaults to ('face', ).
-        checkpoint (str, optional): File of its weights. Defaults to None.
-
-    Returns:
-        dict[str, Any]: Plain data, for JSON.
+      which every score is kept, ``iou_threshold``, ``nms_offset``, ``max_per_img``.
     """
     preprocessor, head = graph.detector.data_preprocessor, graph.detector.bbox_head
     normalised = preprocessor._enable_normalize
@@ -88,7 +77,7 @@ def make_metadata(
 
 
 def _short(values: Tensor) -> list[float]:
-    """float32 as the numbers that it was made of: 123.675, not 123.675003."""
+    """Write float32 as the shortest decimals: 123.675, not 123.675003."""
     return [float(str(value)) for value in values.flatten().numpy()]
 
 
@@ -107,7 +96,7 @@ def _resize_steps(cfg: Config) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings as dicts, tuples as lists, classes by their names."""
+    """Turn mappings into dicts, tuples into lists, classes into their names."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

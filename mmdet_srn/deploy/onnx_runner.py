@@ -1,6 +1,6 @@
-"""Runs an exported SRN with NumPy and onnxruntime alone.
+"""Run an exported SRN with NumPy and onnxruntime alone.
 
-The file needs nothing else of its package: copied beside a model it works without
+This file imports nothing else of its package: a copy beside a model works without
 PyTorch, mmdet and mmdet_srn.
 """
 
@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
+#: Prefix of the names of our metadata; their values are JSON.
 PREFIX = 'mmdet_srn.'
-"""What the names of our metadata begin with; their values are JSON."""
-
+#: Version of metadata and outputs that is read here, and written by the export.
 FORMAT = 1
-"""Version of metadata and outputs that is read here, and written by the export."""
 
 _OUTPUTS = ['boxes', 'scores', 'counts']
 _OUTPUT_TYPES = ['tensor(float)', 'tensor(float)', 'tensor(int64)']
@@ -25,7 +24,7 @@ _OUTPUT_TYPES = ['tensor(float)', 'tensor(float)', 'tensor(int64)']
 
 @dataclass(frozen=True)
 class Settings:
-    """What running a file needs, checked."""
+    """What is needed to run a file, checked."""
 
     form: str
     score_thr: float
@@ -43,33 +42,28 @@ class OnnxRunner:
         runner = OnnxRunner('srn.onnx')
         [(boxes, scores)] = runner([cv2.imread('photo.jpg')], score_thr=0.5)
 
-    Images of one size go through the network as one batch; no image is padded to
-    another's size. So what is found on an image does not depend on the others, and
-    the caller, who chooses how many are given at once, bounds the memory. Calls from
-    several threads at once are allowed.
-
-    An image is taken as it is. ``metadata['resize']`` tells what the config's test
-    pipeline would do to it before.
+    Only images of one size form a batch, so none is padded, and its detections do not
+    depend on the others. Images are not resized; ``metadata['resize']`` is what the
+    config's test pipeline would do. Calls are thread-safe.
 
     Args:
-        path (str | os.PathLike): The file, of form ``detections`` or ``boxes``; of
-            the latter NMS is done here.
-        threads (int, optional): Of onnxruntime, inside an operator. Defaults to
-            None, as many as the process may use CPUs.
-        providers (Sequence, optional): Execution providers, as onnxruntime takes
-            them. Defaults to None, ``['CPUExecutionProvider']``.
+        path: The file, of form ``detections`` or ``boxes`` (then NMS is done here).
+        threads: onnxruntime's threads inside an operator. Defaults to None: one for
+            each CPU that the process may use.
+        providers: Execution providers, as onnxruntime takes them. Defaults to None:
+            ``['CPUExecutionProvider']``.
 
     Attributes:
-        metadata (dict): What the file says about itself, see
+        metadata: What the file says about itself, see
             :func:`mmdet_srn.deploy.onnx_metadata.make_metadata`. It is data: nothing
             is built or imported by a name in it.
-        settings (Settings): Those of it that are used here, checked.
+        settings: The part of it that is used here, checked.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If onnxruntime is not installed.
-        ValueError: If the file is no ONNX model, not ours or of form ``raw``, or if
-            a provider is not to be had.
+        ValueError: If the file is not an ONNX model, not ours or of form ``raw``, or a
+            provider is not available.
     """
 
     def __init__(
@@ -116,22 +110,20 @@ class OnnxRunner:
     def __call__(
         self, images: Sequence[np.ndarray], score_thr: float | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Finds the faces of some images.
+        """Find the faces of some images.
 
         Args:
-            images (Sequence[np.ndarray]): uint8 (H, W, 3) of any sizes, in OpenCV's
-                channel order, BGR.
-            score_thr (float, optional): Faces must score above it. Defaults to None,
-                the file's.
+            images: uint8 (H, W, 3) of any sizes, BGR.
+            score_thr: Keep faces that score above it. Defaults to None: the file's.
 
         Returns:
-            list[tuple[np.ndarray, np.ndarray]]: For each image boxes (K, 4), float32
-            xyxy in its pixels, and scores (K, ), float32, best first.
+            For each image boxes (K, 4), float32 xyxy in its pixels, and scores (K,),
+            float32, best first.
 
         Raises:
-            TypeError: If an image is no array of uint8.
-            ValueError: If an image has another shape or no pixel, or if the file
-                leaves out scores that ``score_thr`` asks for.
+            TypeError: If an image is not an array of uint8.
+            ValueError: If an image has another shape or no pixels, or the file drops
+                scores that ``score_thr`` asks for.
         """
         exported = self.settings.score_thr
         if score_thr is not None and score_thr < exported:
@@ -157,7 +149,7 @@ class OnnxRunner:
         return [found[place] for place in range(len(images))]
 
     def _check_graph(self) -> None:
-        """Raises if the graph is not one of ours."""
+        """Raise if the graph is not one of ours."""
         inputs = [(each.name, each.type) for each in self._session.get_inputs()]
         outputs = {each.name: each.type for each in self._session.get_outputs()}
         types = [outputs.get(name) for name in _OUTPUTS]
@@ -185,13 +177,12 @@ def suppress(boxes: np.ndarray, iou_threshold: float, offset: int = 0) -> np.nda
     """Non-maximum suppression.
 
     Args:
-        boxes (np.ndarray): (K, 4), xyxy, best first.
-        iou_threshold (float): A box goes if its overlap with a better one that stays
-            is above it.
-        offset (int): Added to the sides of boxes. Defaults to 0.
+        boxes: (K, 4), xyxy, best first.
+        iou_threshold: Drop a box whose IoU with a better one that is kept exceeds it.
+        offset: Added to the sides of boxes. Defaults to 0.
 
     Returns:
-        np.ndarray: Indices of what stays, best first.
+        Indices of the boxes that are kept, best first.
     """
     low, high = boxes[:, :2], boxes[:, 2:] + np.float32(offset)
     areas = (high - low).prod(axis=1)

@@ -1,9 +1,10 @@
 """Evaluation of face detectors.
 
-All but :class:`WIDERFaceMetric` needs NumPy, SciPy and, for .mat files of version 7.3,
-h5py only. ``tools/eval_widerface.py`` uses it on machines without PyTorch.
+All but :class:`WIDERFaceMetric`, which is imported when it is asked for, needs only
+NumPy, SciPy and, for .mat files of version 7.3, h5py.
 """
 
+from .._lazy import lazy_names
 from .face_ap import FaceAP, ImageFaces, evaluate_face_ap
 from .wider_face_eval import (
     SubsetResult,
@@ -11,7 +12,6 @@ from .wider_face_eval import (
     evaluate_wider_face,
 )
 from .wider_face_ground_truth import WIDERFaceGroundTruth, read_ground_truth
-from .wider_face_metric import WIDERFaceMetric
 from .wider_face_results import read_results, write_results
 
 __all__ = [
@@ -27,3 +27,5 @@ __all__ = [
     'read_results',
     'write_results',
 ]
+
+__getattr__ = lazy_names(__name__, {'WIDERFaceMetric': '.wider_face_metric'})

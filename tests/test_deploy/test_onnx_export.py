@@ -12,9 +12,9 @@ import torch
 from mmdet_srn.deploy import nms_op
 from mmdet_srn.deploy.onnx_export import EXAMPLE, OPSET, export_onnx
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
-from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.deploy.srn_graph import SRNGraph
-from mmdet_srn.deploy.torch_detector import load_detector, run_detector
+from mmdet_srn.evaluation.parity import compare_detections
+from mmdet_srn.model_loader import load_detector, run_detector
 from mmdet_srn.version import __version__
 from tests.test_deploy import small_srn
 from tests.tool_loader import load_tool

@@ -10,9 +10,9 @@ from mmdet.models.task_modules import TBLRBBoxCoder
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
-from mmdet_srn.deploy.parity import compare_detections
 from mmdet_srn.deploy.srn_graph import NO_SCORE, SRNGraph
-from mmdet_srn.deploy.torch_detector import run_detector
+from mmdet_srn.evaluation.parity import compare_detections
+from mmdet_srn.model_loader import run_detector
 from tests.test_deploy import small_srn
 
 SIZES = [(96, 128), (101, 67), (40, 200)]

@@ -29,6 +29,9 @@ sys.meta_path.insert(0, Hider())
 """
 
 
+CODE = 'import mmdet_srn; from mmdet_srn import models; print("imported")'
+
+
 def _import_mmdet_srn(
     folder: Path, hidden: str = '', **modules: str
 ) -> subprocess.CompletedProcess[str]:
@@ -46,7 +49,7 @@ def _import_mmdet_srn(
     package_root = Path(mmdet_srn.__file__).parent.parent
     path = os.pathsep.join([str(folder), str(package_root)])
     return subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', 'import mmdet_srn; print("imported")'],
+        [sys.executable, '-W', 'ignore', '-c', CODE],
         cwd=folder,
         env={**os.environ, 'PYTHONPATH': path, 'HIDDEN_MODULES': hidden},
         text=True,

@@ -109,7 +109,7 @@ def test_parameter_count(reference):
     assert count(reference.cls_subnet[2]) == 214_016
 
 
-def test_inference_settings():
+def test_detector_settings():
     cfg = Config.fromfile(REPO / 'configs' / 'srn_r50_fpn_widerface_released.py')
     # the rest: dense_heads/test_selection.py
     assert cfg.model.test_cfg.nms == dict(type='nms', iou_threshold=0.4, offset=1)

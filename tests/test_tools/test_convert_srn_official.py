@@ -136,7 +136,7 @@ def network_of_the_package():
     return MODELS.build(dict(cfg.model, _scope_='mmdet'))
 
 
-def test_inference_tools_name_the_class(run, released):
+def test_detector_tools_name_the_class(run, released):
     from mmdet.apis import DetInferencer
 
     config, dst = run(dict(state_dict=released))

@@ -18,7 +18,7 @@ TOOL = small_srn.REPO / 'tools' / 'detect_onnx.py'
 # Runs a script in a process in which these cannot be imported.
 BLOCKED = """
 import runpy, sys
-for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'mmdet_srn', 'onnx'):
+for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'onnx'):
     sys.modules[name] = None
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name='__main__')
@@ -62,13 +62,13 @@ def test_name_that_is_not_utf8_and_pipe(image, tmp_path):
     assert json.loads(result.stdout)['image'] == str(name)
 
 
-def test_passes_over_what_it_cannot_read(image, tmp_path):
+def test_skips_what_it_cannot_read(image, tmp_path):
     broken = tmp_path / 'broken.jpg'
     broken.write_text('no image')
     result = run(small_srn.exported('detections'), broken, image)
     assert result.returncode == 1
     assert f'cannot read {broken}' in result.stderr
-    assert '1 images passed over' in result.stderr
+    assert '1 images skipped' in result.stderr
     assert [json.loads(line)['image'] for line in result.stdout.splitlines()] == [
         str(image)
     ]

@@ -174,7 +174,7 @@ def test_only_present(tool, folders, tmp_path, capsys):
 
 
 def test_the_whole_of_val_has_no_note(tool, folders, monkeypatch, capsys):
-    truth = tool.import_evaluation('wider_face_ground_truth')
+    truth = tool.wider_face_ground_truth
     monkeypatch.setattr(truth, 'NUM_VAL_IMAGES', 1)
     assert tool.main(folders) == 0
     assert 'NOT COMPARABLE' not in capsys.readouterr().out

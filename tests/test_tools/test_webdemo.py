@@ -1,4 +1,4 @@
-"""tools/webdemo.py as it is called; the page: tests/test_inference/test_web_*.py."""
+"""tools/webdemo.py as it is called; the page: tests/test_detector/test_web_*.py."""
 
 import os
 import re
@@ -8,13 +8,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from tests.test_inference.tiny_model import make_tiny_model
-from tests.test_inference.web_client import free_port
+from tests.test_detector.tiny_model import make_tiny_model
+from tests.test_detector.web_client import free_port
 from tests.tool_loader import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'webdemo.py'
@@ -67,7 +66,7 @@ def test_serves_until_a_signal_comes(needs_gradio, checkpoint, tmp_path):
             process.kill()
 
 
-def test_opencv_is_limited(tmp_path):
+def test_opencv_is_limited(needs_gradio, tmp_path):
     """A TIFF file that has its size twice: Pillow reads one, OpenCV the other."""
     sizes = [(256, 12000), (256, 16), (257, 12000), (257, 16)]
     rest = [(258, 8), (259, 1), (262, 1), (273, 150), (277, 1), (278, 12000), (279, 9)]
@@ -78,13 +77,13 @@ def test_opencv_is_limited(tmp_path):
     code = (
         'import sys, pathlib, resource\n'
         'from tests.tool_loader import load_tool\n'
-        "WebResults = load_tool('webdemo').WebResults\n"
-        'from mmdet_srn.inference import images\n'
+        "WebPage = load_tool('webdemo').WebPage\n"
+        'from mmdet_srn.detector import images\n'
         'class Detector: read = staticmethod(images.read_image)\n'
         'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+        "page = WebPage(Detector, None, '')\n"
         'before = peak()\n'
-        'results = WebResults(Detector, None)\n'
-        'try: results.detect(pathlib.Path(sys.argv[1]))\n'
+        'try: page.read(pathlib.Path(sys.argv[1]))\n'
         'except images.ImageError as error: print(error)\n'
         "print('grown by', (peak() - before) >> 10)"
     )
@@ -127,16 +126,15 @@ def start(checkpoint: str, folder: Path) -> tuple[subprocess.Popen, int, Path]:
 
 
 def test_what_the_command_line_says(tool, needs_gradio, checkpoint, monkeypatch):
-    """Gets to the page: an exported file, the sizes, the address."""
     asked = {}
 
     class Stopped(Exception):
         pass
 
     class Page:
-        def __init__(self, results, model, score_thr):
-            asked.update(max_size=results.max_size, model=model, score_thr=score_thr)
-            assert results.detector.score_thr == tool.LEAST_SCORE
+        def __init__(self, detector, folder, *arguments):
+            asked['page'] = arguments
+            assert detector.score_thr == tool.LEAST_SCORE
 
         def serve(self, *arguments):
             asked['serve'] = arguments
@@ -146,22 +144,12 @@ def test_what_the_command_line_says(tool, needs_gradio, checkpoint, monkeypatch)
     arguments = ['--checkpoint', checkpoint, '--device', 'cpu']
     with pytest.raises(Stopped):
         tool.serve(tool.parse_args(arguments))
-    assert asked == dict(
-        max_size=2048,
-        model='tiny, tiny.pth',
-        score_thr=0.5,
-        serve=(None, None, 20),
-    )
+    assert asked == dict(page=('tiny, tiny.pth', 0.5, 2048), serve=(None, None, 20))
     arguments += ['--host', '0.0.0.0', '--port', '9', '--max-upload', '3']
     arguments += ['--max-size', '0', '--score-thr', '0.25']
     with pytest.raises(Stopped):
         tool.serve(tool.parse_args(arguments))
-    assert asked == dict(
-        max_size=None,
-        model='tiny, tiny.pth',
-        score_thr=0.25,
-        serve=('0.0.0.0', 9, 3),
-    )
+    assert asked == dict(page=('tiny, tiny.pth', 0.25, None), serve=('0.0.0.0', 9, 3))
 
 
 def test_missing_gradio_is_said_before_the_model_is_loaded(tool, monkeypatch, capsys):
@@ -175,8 +163,6 @@ def test_missing_gradio_is_said_before_the_model_is_loaded(tool, monkeypatch, ca
     ('arguments', 'message'),
     [
         ([], r'bash tools/quickstart\.sh.*--checkpoint FILE'),
-        (['--config', 'some.py'], '--config needs --checkpoint'),
-        (['--config', 'some.py', '--checkpoint', 'absent.pth'], 'no config some.py'),
         (['--checkpoint', 'absent.onnx'], r'absent\.onnx'),
     ],
 )
@@ -202,17 +188,3 @@ def test_wrong_arguments(tool, arguments):
     with pytest.raises(SystemExit) as stopped:
         tool.main(arguments)
     assert stopped.value.code == 2
-
-
-def test_mim_runs_it(needs_gradio, tmp_path):
-    try:
-        metadata.distribution('mmdet_srn')
-    except metadata.PackageNotFoundError:
-        pytest.skip('mmdet_srn is not installed, mim does not see it')
-    command = [sys.executable, '-W', 'ignore', '-m', 'mim', 'run', '-y', 'mmdet_srn']
-    command += ['webdemo', '--checkpoint', 'absent.onnx']
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, cwd=tmp_path
-    )
-    assert done.returncode == 1
-    assert 'webdemo: ' in done.stderr and 'absent.onnx' in done.stderr

@@ -1,0 +1,6 @@
+"""Detection in images and videos: FaceDetector, and what tools/detect.py is made of."""
+
+from .face_detector import FaceDetections, FaceDetector
+from .images import ImageError
+
+__all__ = ['FaceDetections', 'FaceDetector', 'ImageError']

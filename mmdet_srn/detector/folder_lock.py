@@ -1,0 +1,52 @@
+"""One process at a time in a folder of results."""
+
+import fcntl
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep out other processes that ask for the same folder.
+
+    The lock ends with the process. Its file, ``.lock``, says who has it, which
+    ``filelock`` would not.
+
+    Raises:
+        BlockingIOError: If another process has it; the message says which.
+        OSError: If no file can be made in the folder.
+    """
+    path = folder / '.lock'
+    while True:
+        with path.open('a+', encoding='utf-8') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise BlockingIOError(
+                    f'{folder}: {file.read() or "another process"} writes there; wait '
+                    'for it, or give another folder'
+                ) from None
+            except OSError as error:  # some network file systems
+                warnings.warn(
+                    f'{folder} cannot be locked ({error.strerror}): let no other '
+                    'process write there',
+                    stacklevel=3,
+                )
+            # Its holder may have removed it between our opening and locking it.
+            if not path.exists() or not os.path.samestat(
+                os.fstat(file.fileno()), path.stat()
+            ):
+                continue
+            file.truncate(0)
+            file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return

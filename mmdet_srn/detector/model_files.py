@@ -1,0 +1,75 @@
+"""The model that a command line names."""
+
+import argparse
+from pathlib import Path
+
+from ..trust import add_trust_option
+
+#: Where tools/quickstart.sh leaves its model, below the working folder or the clone.
+QUICKSTART = Path('work_dirs', 'quickstart')
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Give a command the options that name a model and how to run it."""
+    parser.add_argument(
+        '--config',
+        help="the model's config, or the name of one that is shipped (default: the "
+        'one beside the checkpoint)',
+    )
+    parser.add_argument(
+        '--checkpoint', help='its weights, or an exported .onnx file without --config'
+    )
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
+    )
+    parser.add_argument(
+        '--max-size',
+        type=int,
+        default=2048,
+        help='longest side for the detector in pixels, 0: any (default: %(default)s, '
+        'for which SRN with ResNet-50 takes about 3 GB)',
+    )
+    add_trust_option(parser)
+
+
+def find_model(
+    config: str | None, checkpoint: str | None, root: Path
+) -> tuple[str | None, str]:
+    """Find the files of the model that a command line names.
+
+    Args:
+        config: A file, or the name of one below ``root/configs``.
+        checkpoint: A file; None for the quickstart's.
+        root: The clone, or where ``configs`` and ``tools`` are installed.
+
+    Returns:
+        Config (None for ONNX) and checkpoint.
+    """
+    if checkpoint is None:
+        if config is not None:
+            raise FileNotFoundError('--config needs --checkpoint, the weights')
+        checkpoint = str(_quickstart_checkpoint(root))
+    if checkpoint.endswith('.onnx'):
+        return config, checkpoint
+    if config is None:
+        beside = sorted(Path(checkpoint).parent.glob('*.py'))
+        if len(beside) != 1:
+            raise FileNotFoundError(
+                f'{len(beside)} configs beside {checkpoint}: name one with --config'
+            )
+        return str(beside[0]), checkpoint
+    shipped = root / 'configs' / config
+    if not Path(config).is_file() and shipped.is_file():
+        return str(shipped), checkpoint
+    return config, checkpoint
+
+
+def _quickstart_checkpoint(root: Path) -> Path:
+    for place in (Path(), root):
+        last = place / QUICKSTART / 'last_checkpoint'
+        if last.is_file():
+            return last.with_name(Path(last.read_text().strip()).name)
+    raise FileNotFoundError(
+        f'no model: there is no {QUICKSTART}, which "bash tools/quickstart.sh" makes '
+        'in a clone (25 minutes). Or name yours: --config CONFIG --checkpoint FILE'
+    )

@@ -1,7 +1,0 @@
-"""Inference: FaceDetector, and what tools/detect.py is made of."""
-
-from .face_detections import FaceDetections
-from .face_detector import FaceDetector
-from .images import ImageError
-
-__all__ = ['FaceDetections', 'FaceDetector', 'ImageError']

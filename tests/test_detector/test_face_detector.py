@@ -1,0 +1,691 @@
+"""FaceDetector against mmdet's own inferencer, and what it promises beyond that."""
+
+import copy
+import gc
+import io
+import json
+import subprocess
+import sys
+import warnings
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from torch import nn
+
+from mmdet_srn import FaceDetector
+from mmdet_srn.detector import FaceDetections, ImageError
+from mmdet_srn.evaluation.parity import compare_detections
+from tests.test_detector.constant_onnx import SETTINGS, write_onnx
+from tests.test_detector.tiny_model import build, make_tiny_model, write_checkpoint
+
+# What torch may change between one image and a batch.
+CLOSE = dict(rtol=1e-4, atol=1e-3)
+
+
+def assert_same(found: FaceDetections, wanted: FaceDetections, **close: float) -> None:
+    assert len(found) == len(wanted)
+    assert (found.width, found.height) == (wanted.width, wanted.height)
+    np.testing.assert_allclose(found.bboxes, wanted.bboxes, **(close or dict(rtol=0)))
+    np.testing.assert_allclose(found.scores, wanted.scores, **(close or dict(rtol=0)))
+
+
+@pytest.fixture
+def files(make_image, tmp_path) -> list[Path]:
+    """Pictures of three sizes, mixed."""
+    sizes = [(64, 96), (96, 64), (64, 96), (50, 50), (96, 64), (64, 96), (50, 50)]
+    paths = [tmp_path / f'{i}.png' for i in range(len(sizes))]
+    for i, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        cv2.imwrite(str(path), make_image(i, *size))
+    return paths
+
+
+# ------------------------------------------------------------ the same as mmdet's
+
+
+@pytest.mark.parametrize(
+    'resize',
+    [
+        dict(type='Resize', scale_factor=1.0, keep_ratio=True),
+        dict(type='Resize', scale=(120, 120), keep_ratio=True),
+    ],
+)
+def test_finds_what_mmdets_inferencer_finds(tmp_path, files, resize):
+    more = f'test_pipeline = _base_.test_pipeline\ntest_pipeline[1] = {resize}\n'
+    more += 'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
+    config, checkpoint = make_tiny_model(tmp_path / 'model', more)
+    detector = FaceDetector(
+        config, checkpoint, device='cpu', score_thr=None, clip=False
+    )
+    stock = DetInferencer(
+        str(config), str(checkpoint), device='cpu', show_progress=False
+    )
+    for path in files[:4]:
+        sample = stock(str(path), return_datasamples=True)['predictions'][0]
+        wanted = sample.pred_instances
+        assert len(wanted) > 5
+        for image in (path, str(path), cv2.imread(str(path))):
+            found = detector.detect(image)
+            # not to the bit: the inferencer does not fold the backbone's norms
+            for name in ('bboxes', 'scores'):
+                ours, theirs = getattr(found, name), wanted[name].numpy()
+                np.testing.assert_allclose(ours, theirs, **CLOSE)
+            assert (found.height, found.width) == sample.ori_shape
+            assert found.path == (None if isinstance(image, np.ndarray) else path)
+
+
+def test_result(detector, files):
+    found = detector.detect(files[0])
+    assert found.bboxes.dtype == found.scores.dtype == np.float32
+    assert found.bboxes.shape == (len(found), 4) and len(found) > 5
+    assert (np.diff(found.scores) <= 0).all() and found.scores.min() >= 0.5
+    assert (found.bboxes[:, 2:] > found.bboxes[:, :2]).all()
+    assert (found.width, found.height, found.path) == (96, 64, files[0])
+    with pytest.raises(AttributeError):
+        found.scores = found.scores
+
+
+def test_score_thr(tiny, files, detector):
+    all_of_them = FaceDetector(*tiny, device='cpu', score_thr=None).detect(files[0])
+    assert all_of_them.scores.min() < 0.5
+    found = detector.detect(files[0])
+    np.testing.assert_array_equal(found.bboxes, all_of_them.bboxes[: len(found)])
+    assert all_of_them.scores[len(found)] < 0.5
+    nothing = FaceDetector(*tiny, device='cpu', score_thr=1).detect(files[0])
+    assert (nothing.bboxes.shape, nothing.scores.shape) == ((0, 4), (0,))
+
+
+@pytest.mark.parametrize('multi_scale', [False, True])
+def test_max_faces(tmp_path, make_image, multi_scale):
+    more = "tta_model = dict(type='SRNMultiScaleTest', max_size=90)\n"
+    model = make_tiny_model(tmp_path, more)
+    image = make_image()
+
+    def detect(message: str | None, **options) -> FaceDetections:
+        detector = FaceDetector(*model, device='cpu', clip=False, **options)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            found = detector.detect(image, multi_scale=multi_scale)
+        said = [str(each.message) for each in caught if 'max_faces' in str(each)]
+        assert [message in text for text in said] == [True] * found.limit_reached
+        return found
+
+    many = detect('', score_thr=None, max_faces=1000)
+    few = detect('an image has 3 faces', score_thr=None, max_faces=3)
+    assert len(many) > 40 and not many.limit_reached  # the config has 40
+    assert len(few) == 3 and few.limit_reached
+    plain = detect('', score_thr=None)
+    np.testing.assert_array_equal(few.bboxes, plain.bboxes[:3])
+    # Nothing was lost of what was asked for.
+    assert not detect('', score_thr=float(plain.scores[1]), max_faces=3).limit_reached
+
+
+def test_more_faces_take_more_candidates(tiny):
+    config = Config.fromfile(tiny[0])
+    before = config.model.test_cfg.max_before_nms
+    detector = FaceDetector(config, tiny[1], device='cpu', max_faces=400)
+    assert detector._backend.config.model.test_cfg.max_before_nms == 10 * before
+    assert config.model.test_cfg.max_per_img == 40  # the caller's stays
+    del config.model.test_cfg['max_per_img']
+    with pytest.raises(ValueError, match='no test_cfg.max_per_img'):
+        FaceDetector(config, tiny[1], device='cpu', max_faces=400)
+    with pytest.raises(ValueError, match='max_faces must be 1 or more'):
+        FaceDetector(*tiny, max_faces=0)
+
+
+def test_boxes_are_clipped(tiny, make_image):
+    options = dict(device='cpu', score_thr=None)
+    beyond = clipped = 0
+    for seed in range(4):
+        image = make_image(seed)
+        whole = FaceDetector(*tiny, clip=False, **options).detect(image)
+        found = FaceDetector(*tiny, **options).detect(image)
+        inside = np.clip(whole.bboxes, 0, [96, 64, 96, 64])
+        kept = (inside[:, 2:] - inside[:, :2] >= 1).all(axis=1)
+        np.testing.assert_array_equal(found.bboxes, inside[kept])
+        np.testing.assert_array_equal(found.scores, whole.scores[kept])
+        for x1, y1, x2, y2 in found.bboxes.astype(int):
+            assert image[y1:y2, x1:x2].size
+        beyond += (~kept).sum()
+        clipped += (inside != whole.bboxes).sum()
+    assert clipped > 5
+
+
+# --------------------------------------------------------- one, many and streams
+
+
+def test_one_for_each_in_order(detector, files):
+    single = [detector.detect(path) for path in files]
+    assert all(isinstance(found, FaceDetections) for found in single)
+    arrays = tuple(cv2.imread(str(path)) for path in files)
+    for images in (files, arrays, [str(files[0]), *arrays[1:]]):
+        found = detector.detect(images)
+        assert isinstance(found, list)
+        for one, wanted in zip(found, single, strict=True):
+            assert_same(one, wanted)
+    stream = detector.detect(iter(files))
+    assert isinstance(stream, Iterator)
+    assert [found.path for found in stream] == files
+    assert detector.detect([]) == [] and list(detector.detect(iter([]))) == []
+
+
+@pytest.mark.parametrize('batch_size', [2, 3, 7, 20])
+def test_neighbours_do_not_matter(detector, files, batch_size):
+    """Of one size or not: each image gets what it gets alone."""
+    wanted = [detector.detect(path) for path in files]
+    for images in (files, iter(files)):
+        found = list(detector.detect(images, batch_size=batch_size))
+        for one, alone in zip(found, wanted, strict=True):
+            assert_same(one, alone, **CLOSE)
+    backwards = detector.detect(files[::-1], batch_size=batch_size)
+    for one, alone in zip(backwards, wanted[::-1], strict=True):
+        assert_same(one, alone, **CLOSE)
+
+
+def test_content_of_neighbours_does_not_matter_to_the_bit(detector, make_image):
+    image, one, other = make_image(0), make_image(1), np.zeros_like(make_image())
+    first = detector.detect([image, one], batch_size=2)[0]
+    second = detector.detect([image, other], batch_size=2)[0]
+    assert_same(first, second)
+
+
+def test_only_images_of_one_size_are_batched(detector, files, monkeypatch):
+    model = detector._backend.model
+    shapes = []
+    predict = model.test_step
+
+    def spy(data):
+        shapes.append([tuple(image.shape[1:]) for image in data['inputs']])
+        return predict(data)
+
+    monkeypatch.setattr(model, 'test_step', spy)
+    detector.detect(files, batch_size=5)
+    assert shapes == [
+        *([(64, 96)] * 2, [(96, 64)] * 2, [(50, 50)]),
+        *([(64, 96)], [(50, 50)]),
+    ]
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+@pytest.mark.parametrize('max_size', [None, 40])
+def test_streams_hold_no_more_than_a_batch(detector, make_image, batch_size, max_size):
+    """Counted: images that are alive while the stream makes the next one."""
+    alive: weakref.WeakSet = weakref.WeakSet()
+    taken, most = 0, 0
+
+    class Image(np.ndarray):
+        """An array that can be referred to weakly and counted."""
+
+    def video(number):
+        nonlocal taken, most
+        for i in range(number):
+            taken += 1
+            image = make_image(i).view(Image)
+            alive.add(image)
+            most = max(most, len(alive))
+            yield image
+            del image
+
+    # A WeakSet compares by hash; arrays have none.
+    Image.__hash__ = object.__hash__
+    Image.__eq__ = object.__eq__
+    given = 0
+    gc.disable()
+    try:
+        for _ in detector.detect(video(10), batch_size=batch_size, max_size=max_size):
+            given += 1
+            assert taken - given < batch_size
+            most = max(most, len(alive))
+    finally:
+        gc.enable()
+    assert given == taken == 10
+    assert 1 <= most <= batch_size
+
+
+def test_a_stream_is_lazy_and_checks_its_arguments_at_once(detector):
+    def broken():
+        raise AssertionError('nobody asked for an image')
+        yield
+
+    stream = detector.detect(broken())
+    with pytest.raises(AssertionError, match='nobody asked'):
+        next(stream)
+    with pytest.raises(ValueError, match='batch_size and max_size must be 1 or more'):
+        detector.detect(broken(), batch_size=0)
+
+
+# ------------------------------------------------------------------ kinds of image
+
+
+def test_channel_order(detector, make_image):
+    image = make_image()
+    wanted = detector.detect(image)
+    assert_same(detector.detect(image[..., ::-1], channel_order='rgb'), wanted)
+    swapped = detector.detect(image[..., ::-1])
+    assert len(swapped) != len(wanted) or (swapped.scores != wanted.scores).any()
+    rgba = cv2.cvtColor(image, cv2.COLOR_BGR2RGBA)
+    assert_same(detector.detect([rgba], channel_order='rgb')[0], wanted)
+    with pytest.raises(ValueError, match="'bgr' or 'rgb'"):
+        detector.detect(image, channel_order='BGR')
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 300), (300, 1), (2, 3), (33, 31)])
+def test_tiny_and_narrow_images(detector, make_image, size):
+    found = detector.detect(make_image(0, *size))
+    assert (found.height, found.width) == size
+    assert np.isfinite(found.bboxes).all()
+    small = detector.detect(make_image(0, *size), max_size=20)
+    assert (small.height, small.width) == size
+
+
+def test_max_size(detector, make_image):
+    image = make_image(0, 100, 150)
+    small = cv2.resize(image, (60, 40), interpolation=cv2.INTER_AREA)
+    wanted = detector.detect(small)
+    found = detector.detect(image, max_size=60)
+    assert len(wanted) and (found.width, found.height) == (150, 100)
+    np.testing.assert_allclose(found.bboxes, wanted.bboxes * 2.5, rtol=1e-6)
+    np.testing.assert_array_equal(found.scores, wanted.scores)
+    assert_same(detector.detect(image, max_size=150), detector.detect(image))
+
+
+def test_images_that_cannot_be_used(detector, files, tmp_path):
+    broken = tmp_path / 'broken.jpg'
+    broken.write_text('hello')
+    stream = detector.detect(iter([files[0], broken, files[1]]))
+    assert next(stream).path == files[0]
+    with pytest.raises(ImageError, match=r'broken\.jpg is no image'):
+        next(stream)
+    with pytest.raises(FileNotFoundError, match=r'absent\.jpg'):
+        detector.detect(tmp_path / 'absent.jpg')
+    with pytest.raises(IsADirectoryError):
+        detector.detect(tmp_path)
+    with pytest.raises(ImageError, match='float64'):
+        detector.detect(np.zeros((8, 8, 3)))
+    data = (torch.zeros(3, 8, 8), io.BytesIO(b'a'), dict(a=1), bytearray(b'a'))
+    for image in (7, b'bytes', None, *data):
+        with pytest.raises(TypeError, match='a path or a NumPy array, not'):
+            detector.detect(image)
+    with pytest.raises(TypeError, match='not int'):
+        detector.detect([7])
+
+
+@pytest.mark.parametrize('name', ['batch_size', 'max_size'])
+def test_numbers_that_are_no_integers(detector, make_image, name):
+    with pytest.raises(TypeError, match=f'{name} must be an integer, not 2.0'):
+        detector.detect(make_image(), **{name: 2.0})
+    assert len(detector.detect(make_image(), **{name: np.int64(100)}))
+
+
+def test_image_that_the_pipeline_cannot_take(tmp_path, make_image):
+    more = 'test_pipeline = _base_.test_pipeline\n'
+    more += "test_pipeline[1] = dict(type='Resize', scale=(64, 64), keep_ratio=True)\n"
+    more += 'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
+    detector = FaceDetector(*make_tiny_model(tmp_path, more), device='cpu')
+    with pytest.raises(ImageError, match='cannot take an image of 1000x1 pixels'):
+        detector.detect(make_image(0, 1, 1000))
+
+
+def test_the_decoder_is_the_configs(tmp_path, detector):
+    """A CMYK file, which Pillow and OpenCV turn into different colours."""
+    image_module = pytest.importorskip('PIL.Image')
+    path = tmp_path / 'image.jpg'
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (32, 32, 4), dtype=np.uint8)
+    image_module.fromarray(pixels, 'CMYK').save(path)
+    more = 'test_pipeline = _base_.test_pipeline\n'
+    more += "test_pipeline[0]['imdecode_backend'] = 'pillow'\n"
+    more += 'test_dataloader = dict(dataset=dict(pipeline=test_pipeline))\n'
+    pillow = FaceDetector(*make_tiny_model(tmp_path / 'model', more), device='cpu')
+    wanted = np.asarray(image_module.open(path).convert('RGB'))[..., ::-1]
+    np.testing.assert_array_equal(pillow.read(path), wanted)
+    assert (detector.read(path) != wanted).any()
+
+
+# --------------------------------------------------------------------- multi-scale
+
+
+def test_multi_scale_is_the_configs_tta_model(tmp_path, make_image):
+    more = "tta_model = dict(type='SRNMultiScaleTest', max_size=120)\n"
+    more += 'tta_pipeline = _base_.test_pipeline\n'
+    config, checkpoint = make_tiny_model(tmp_path, more)
+    detector = FaceDetector(
+        config, checkpoint, device='cpu', score_thr=None, clip=False
+    )
+    assert detector.has_multi_scale
+    images = [make_image(0), make_image(1, 40, 50), make_image(2)]
+    found = detector.detect(images, multi_scale=True, batch_size=3)
+
+    tta = MODELS.build(
+        dict(type='SRNMultiScaleTest', max_size=120, module=build(config))
+    )
+    for image, one in zip(images, found, strict=True):
+        sample = DetDataSample(metainfo=dict(ori_shape=image.shape[:2]))
+        tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        with torch.no_grad():
+            (wanted,) = tta.test_step(dict(inputs=[tensor], data_samples=[sample]))
+        assert len(one) > 5
+        for name in ('bboxes', 'scores'):
+            theirs = wanted.pred_instances[name]
+            np.testing.assert_allclose(getattr(one, name), theirs, **CLOSE)
+    plain = detector.detect(images)
+    assert [len(one) for one in plain] != [len(one) for one in found]
+
+
+# ------------------------------------------------------------- config and checkpoint
+
+
+def test_config_objects_stay_as_they_are(tiny, files, detector):
+    config = Config.fromfile(tiny[0])
+    before = copy.deepcopy(config.to_dict())
+    found = FaceDetector(config, str(tiny[1]), device='cpu').detect(files[0])
+    assert config.to_dict() == before
+    assert_same(found, detector.detect(files[0]))
+
+
+@pytest.mark.parametrize('kind', ['bare', 'parallel', 'no counters'])
+def test_other_forms_of_checkpoint(tiny, files, detector, tmp_path, kind):
+    state = torch.load(tiny[1], weights_only=True)['state_dict']
+    if kind == 'bare':
+        content = state
+    elif kind == 'parallel':
+        content = dict(state_dict={f'module.{k}': v for k, v in state.items()})
+    else:
+        kept = {k: v for k, v in state.items() if 'num_batches_tracked' not in k}
+        assert len(kept) < len(state)
+        content = dict(state_dict=kept)
+    path = tmp_path / 'other.pth'
+    torch.save(content, path)
+    found = FaceDetector(tiny[0], path, device='cpu').detect(files[0])
+    assert_same(found, detector.detect(files[0]))
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('conv_reg.bias', None, r'1 missing, such as bbox_head\.conv_reg\.bias$'),
+        ('extra', torch.zeros(3), r'1 unexpected, such as bbox_head\.extra$'),
+        ('conv_cls.bias', torch.zeros(5), r'of another shape, .* \(5,\), not \(2,\)$'),
+    ],
+)
+def test_weights_that_do_not_fit(tiny, tmp_path, name, value, message):
+    state = torch.load(tiny[1], weights_only=True)['state_dict']
+    state[f'bbox_head.{name}'] = value
+    state = {key: tensor for key, tensor in state.items() if tensor is not None}
+    path = tmp_path / 'wrong.pth'
+    torch.save(dict(state_dict=state), path)
+    wanted = rf'wrong\.pth does not fit .*tiny\.py: of \d+ tensors, .*{message}'
+    with pytest.raises(ValueError, match=wanted):
+        FaceDetector(tiny[0], path, device='cpu')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'hello, world', 'no PyTorch checkpoint or is damaged'),
+        ({'epoch': 3}, 'holds no weights'),
+        ({'state_dict': []}, 'holds no weights'),
+    ],
+)
+def test_files_that_are_no_checkpoint(tiny, tmp_path, content, message):
+    path = tmp_path / 'wrong.pth'
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(
+        content, path
+    )
+    with pytest.raises(
+        ValueError, match=rf'wrong\.pth {message}|wrong\.pth is {message}'
+    ):
+        FaceDetector(tiny[0], path, device='cpu')
+
+
+def test_missing_files_and_arguments(tiny, tmp_path, repo_root):
+    with pytest.raises(FileNotFoundError, match=r'no config .*absent\.py'):
+        FaceDetector(tmp_path / 'absent.py', tiny[1])
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint .*absent\.pth'):
+        FaceDetector(tiny[0], tmp_path / 'absent.pth')
+    with pytest.raises(FileNotFoundError, match=r'no exported detector .*absent\.onnx'):
+        FaceDetector(tmp_path / 'absent.onnx')
+    for arguments in ((), (tiny[0],), (None, tiny[1]), (tiny[0], 'model.onnx')):
+        with pytest.raises(ValueError, match='a config and a checkpoint, or an .onnx'):
+            FaceDetector(*arguments)
+    schedule = repo_root / 'configs/_base_/schedules/schedule_130e.py'
+    with pytest.raises(ValueError, match='has no model and test_dataloader'):
+        FaceDetector(schedule, tiny[1])
+    for score_thr in (-0.1, 1.1, float('nan')):
+        with pytest.raises(ValueError, match='score_thr must be from 0 to 1'):
+            FaceDetector(*tiny, score_thr=score_thr)
+
+
+def test_norms_are_folded_and_weights_channels_last(tiny):
+    """As torch would lay them out on a CPU, in each call."""
+    model = FaceDetector(*tiny, device='cpu')._backend.model
+    assert any('bn' in name for name in torch.load(tiny[1])['state_dict'])
+    kinds = {type(module) for module in model.backbone.modules()}
+    assert nn.BatchNorm2d not in kinds and nn.Conv2d in kinds
+    for name, weight in model.named_parameters():
+        if weight.dim() == 4:
+            assert weight.is_contiguous(memory_format=torch.channels_last), name
+
+
+TWO_STAGES = """
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+model = dict(
+    backbone=dict(depth=18, base_channels=8, init_cfg=None),
+    neck=dict(in_channels=[8, 16, 32, 64]),
+    roi_head=dict(bbox_head=dict(num_classes=1, fc_out_channels=16)),
+    test_cfg=dict(rcnn=dict(score_thr=0.01, max_per_img=20)))
+"""
+
+
+def test_operators_of_mmcv_get_contiguous_maps(tmp_path, files):
+    """``RoIAlign`` on a CPU misreads others, and says nothing."""
+    config, checkpoint = tmp_path / 'two_stages.py', tmp_path / 'two_stages.pth'
+    config.write_text(TWO_STAGES)
+    torch.manual_seed(0)
+    model = MODELS.build(dict(Config.fromfile(config).model, _scope_='mmdet'))
+    model.init_weights()
+    nn.init.normal_(model.roi_head.bbox_head.fc_cls.weight, std=3.0)
+    write_checkpoint(model, checkpoint)
+    detector = FaceDetector(
+        config, checkpoint, device='cpu', score_thr=None, clip=False
+    )
+    stock = DetInferencer(
+        str(config), str(checkpoint), device='cpu', show_progress=False
+    )
+    sample = stock(str(files[0]), return_datasamples=True)['predictions'][0]
+    found, wanted = detector.detect(files[0]), sample.pred_instances
+    assert len(wanted) > 5 and wanted.scores.std() > 1e-3
+    for name in ('bboxes', 'scores'):
+        ours, theirs = getattr(found, name), wanted[name].numpy()
+        np.testing.assert_allclose(ours, theirs, **CLOSE)
+
+
+def test_device(tiny):
+    with pytest.raises(ValueError, match="device 'nope' cannot be used"):
+        FaceDetector(*tiny, device='nope')
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"device 'cuda:0' cannot be used \(.+\)"):
+            FaceDetector(*tiny, device='cuda:0')
+    assert next(FaceDetector(*tiny)._backend.model.parameters()).is_cuda == (
+        torch.cuda.is_available()
+    )
+
+
+def test_detector_of_other_things_is_refused(tiny, tmp_path):
+    config = Config.fromfile(tiny[0])
+    config.model.bbox_head.num_classes = 80
+    config.model.backbone.init_cfg = None
+    model = MODELS.build(dict(config.model, _scope_='mmdet'))
+    checkpoint = write_checkpoint(model, tmp_path / 'many.pth')
+    with pytest.raises(ValueError, match='for 80 classes, not for one'):
+        FaceDetector(config, checkpoint, device='cpu')
+
+
+# ---------------------------------------------------------------------------- ONNX
+
+
+@pytest.fixture
+def exported(tmp_path) -> Path:
+    """A file like those of tools/export_onnx.py, whose answers are known.
+
+    It finds one face, the whole image, and scores it by the first pixel's blue. Its
+    config's test resizes the image to fit 120x120.
+    """
+    pytest.importorskip('onnx', reason='needs onnx, of the extra onnx')
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime, of the extra onnx')
+    graph = """
+        known (uint8[N, H, W, 3] images)
+        => (float[N, 1, 4] boxes, float[N, 1] scores, int64[N] counts) {
+            shape = Shape (images)
+            n = Constant <value = int64[1] {0}> ()
+            wh = Constant <value = int64[2] {2, 1}> ()
+            one = Constant <value = int64[1] {1}> ()
+            two = Constant <value = int64[2] {0, 0}> ()
+            tail = Constant <value = int64[2] {1, 4}> ()
+            axes = Constant <value = int64[3] {1, 2, 3}> ()
+            first = Constant <value = int64[3] {0, 0, 0}> ()
+            last = Constant <value = int64[3] {1, 1, 1}> ()
+            full = Constant <value = float {255}> ()
+            batch = Gather (shape, n)
+            size = Gather (shape, wh)
+            corners = Concat <axis = 0> (two, size)
+            box = Cast <to = 1> (corners)
+            rows = Concat <axis = 0> (batch, tail)
+            boxes = Expand (box, rows)
+            blue = Slice (images, first, last, axes)
+            level = Cast <to = 1> (blue)
+            score = Div (level, full)
+            column = Concat <axis = 0> (batch, one)
+            scores = Reshape (score, column)
+            counts = Expand (one, batch)
+        }"""
+    resize = [dict(type='Resize', scale=[120, 120], keep_ratio=True)]
+    settings = SETTINGS | dict(max_per_img=1, resize=resize)
+    metadata = {name: json.dumps(value) for name, value in settings.items()}
+    return write_onnx(tmp_path / 'tiny.onnx', metadata, graph)
+
+
+def blue(level: int, height: int, width: int) -> np.ndarray:
+    """An image of one colour."""
+    return np.full((height, width, 3), (level, 0, 0), np.uint8)
+
+
+@pytest.mark.parametrize('batch_size', [1, 4])
+@pytest.mark.parametrize('max_size', [None, 30])
+def test_exported_file(exported, tmp_path, batch_size, max_size):
+    images = [blue(200, 64, 96), blue(150, 96, 64), blue(250, 64, 96), blue(100, 8, 8)]
+    path = tmp_path / 'image.png'
+    cv2.imwrite(str(path), blue(220, 64, 96))
+    found = FaceDetector(exported).detect(
+        [*images, path], batch_size=batch_size, max_size=max_size
+    )
+    for one, image in zip(found, [*images, cv2.imread(str(path))], strict=True):
+        height, width = image.shape[:2]
+        assert (one.height, one.width) == (height, width)
+        # In pixels of the image as given, whatever it was resized to.
+        wanted = [[0, 0, width, height]] if image[0, 0, 0] >= 128 else []
+        np.testing.assert_allclose(one.bboxes, np.reshape(wanted, (-1, 4)), rtol=1e-6)
+        np.testing.assert_allclose(one.scores, len(wanted) * [image[0, 0, 0] / 255])
+    assert [one.path for one in found] == [None] * 4 + [path]
+
+
+def test_exported_file_finds_what_its_checkpoint_finds():
+    """With the export that tests/test_deploy makes, once for all tests."""
+    for module in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(module, reason=f'needs {module}, of the extra onnx')
+    from tests.test_deploy import small_srn
+
+    sizes = [(2, 96, 128), (1, 101, 67), (1, 64, 80)]
+    images = [image for size in sizes for image in small_srn.images(*size)]
+    detector = FaceDetector(*small_srn.files('detections'), device='cpu')
+    onnx = FaceDetector(small_srn.exported('detections'))
+    for options in (dict(), dict(batch_size=4), dict(max_size=90)):
+        for one, wanted in zip(
+            onnx.detect(images, **options),
+            detector.detect(images, **options),
+            strict=True,
+        ):
+            assert len(one) > 3
+            parity = compare_detections(
+                (one.bboxes, one.scores), (wanted.bboxes, wanted.scores)
+            )
+            assert parity.same, parity
+
+
+def test_exported_file_gets_the_image_as_the_config_resizes_it(exported, monkeypatch):
+    shapes = []
+    detector = FaceDetector(exported)
+    runner = detector._backend._runner
+
+    def spy(images):
+        shapes.append([image.shape for image in images])
+        return runner(images)
+
+    monkeypatch.setattr(detector._backend, '_runner', spy)
+    images = [blue(200, 64, 96), blue(200, 30, 10), blue(200, 64, 96)]
+    detector.detect(images, batch_size=3)
+    assert shapes == [[(80, 120, 3)] * 2, [(120, 40, 3)]]  # one size, one batch
+    detector.detect(images[0], channel_order='rgb')
+    assert shapes[2:] == [[(80, 120, 3)]]
+
+
+def test_exported_file_as_checkpoint(exported):
+    dim = blue(100, 10, 10)
+    assert len(FaceDetector(checkpoint=str(exported)).detect(dim)) == 0
+    everything = FaceDetector(checkpoint=exported, device='cpu', score_thr=None)
+    assert everything.detect(dim).scores == pytest.approx([100 / 255])
+
+
+def test_what_an_exported_file_cannot(exported, make_image):
+    onnx = FaceDetector(exported)
+    with pytest.raises(ImageError, match='cannot take an image of 1000x1 pixels'):
+        onnx.detect(make_image(0, 1, 1000))
+    assert not onnx.has_multi_scale
+    with pytest.raises(ValueError, match=r'tiny\.onnx has no multi-scale test'):
+        onnx.detect(make_image(), multi_scale=True)
+    with pytest.raises(ValueError, match=r'tiny\.onnx gives 1 faces at most'):
+        FaceDetector(exported, max_faces=2)
+    with pytest.warns(UserWarning, match='max_faces'):
+        assert FaceDetector(exported, max_faces=1).detect(blue(200, 8, 8)).limit_reached
+
+
+def test_exported_file_that_cannot_be_used(tmp_path):
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime, of the extra onnx')
+    path = tmp_path / 'model.onnx'
+    path.write_bytes(b'hello')
+    with pytest.raises(ValueError, match='this onnxruntime has no NOPEExecution'):
+        FaceDetector(path, device='nope')
+    with pytest.raises(ValueError, match=r'onnxruntime cannot load .*model\.onnx'):
+        FaceDetector(path)
+
+
+def test_import_in_a_fresh_process(repo_root):
+    """The name is there without anything else being imported first.
+
+    And OpenCV is limited then: to fewer pixels than this file claims to have.
+    """
+    code = (
+        'from mmdet_srn import FaceDetector; print(FaceDetector.__module__)\n'
+        'import cv2, numpy\n'
+        "data = numpy.frombuffer(b'P5 17000 16000 255\\n', numpy.uint8)\n"
+        'try: cv2.imdecode(data, 1)\n'
+        "except cv2.error as error: assert 'MAX_IMAGE_PIXELS' in str(error)\n"
+        "else: raise SystemExit('not limited')"
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        cwd=repo_root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.split()[-1] == 'mmdet_srn.detector.face_detector', done.stderr
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,332 @@
+import gc
+import os
+import weakref
+from pathlib import Path, PurePath
+
+import cv2
+import numpy as np
+import pytest
+
+from mmdet_srn.detector.images import read_image
+from mmdet_srn.detector.sources import (
+    Skipped,
+    count_frames,
+    find_sources,
+    frames,
+)
+from mmdet_srn.detector.writers import OutputNames
+from tests.test_detector.videos import (
+    matroska_duration,
+    matroska_second_frame,
+    turn_video,
+    write_video,
+)
+
+
+@pytest.fixture
+def tree(tmp_path, make_image, monkeypatch) -> Path:
+    """A working folder with pictures in folders, a video, and other things."""
+    names = ['b.jpg', 'in/a.png', 'in/c.JPG', 'in/deep/d.jpg', 'in/.hidden.jpg']
+    names += ['in/.cache/e.jpg', 'out/b_faces.jpg', 'in/raw.jpg']
+    for i, name in enumerate(names):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), make_image(i))
+    os.rename(tmp_path / 'in/raw.jpg', tmp_path / 'in/photo.raw')
+    (tmp_path / 'in/notes.txt').write_text('hello')
+    write_video(tmp_path / 'in/clip.avi')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def found(*inputs: str, outputs: str = 'out') -> list[tuple[str, str, PurePath]]:
+    return [
+        (source.kind, source.location, source.name.as_posix())
+        for source in find_sources(inputs, Path(outputs))
+    ]
+
+
+IN = [
+    ('image', 'in/a.png', 'a'),
+    ('image', 'in/c.JPG', 'c'),
+    ('video', 'in/clip.avi', 'clip'),
+    ('image', 'in/deep/d.jpg', 'deep/d'),
+]
+
+
+def test_folders(tree):
+    assert found('in') == found('in/') == found('./in/') == IN
+    inside = [(kind, f'in/{p.removeprefix("in/")}', f'in/{n}') for kind, p, n in IN]
+    # What earlier runs have written is not taken for an input.
+    assert found('.') == [('image', 'b.jpg', 'b'), *inside]
+    assert ('image', 'out/b_faces.jpg', 'out/b_faces') in found('.', outputs='other')
+
+
+def test_files_and_several_inputs(tree):
+    assert found('in/c.JPG', 'b.jpg') == [
+        ('image', 'in/c.JPG', 'c'),
+        ('image', 'b.jpg', 'b'),
+    ]
+    assert found('out/b_faces.jpg') == [('image', 'out/b_faces.jpg', 'b_faces')]
+    assert found('in/notes.txt') == [('image', 'in/notes.txt', 'notes')]
+    # Each file once, however it was named.
+    absolute = str(tree / 'in/a.png')
+    assert found('in/a.png', 'in', './in/a.png', absolute) == IN
+
+
+def test_patterns(tree):
+    assert found('in/*') == IN
+    assert found('in/*.JPG', 'in/a*') == [IN[1], IN[0]]
+    assert found('**/*.jpg') == [
+        ('image', 'b.jpg', 'b'),
+        ('image', 'in/deep/d.jpg', 'in/deep/d'),
+    ]
+    # A suffix that nobody would search for, but the user names it.
+    assert found('in/*.raw') == [('image', 'in/photo.raw', 'photo')]
+    assert found(str(tree / 'i?/a.png'))[0][2] == 'in/a'
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tree):
+    os.rename('b.jpg', 'b[1].jpg')
+    assert found('b[1].jpg') == [('image', 'b[1].jpg', 'b[1]')]
+
+
+def test_webcams(tree):
+    assert found('0', '01') == [
+        ('webcam', '0', 'webcam_0'),
+        ('webcam', '1', 'webcam_1'),
+    ]
+    os.rename('b.jpg', '7')
+    assert found('7') == [('image', '7', '7')]
+    (webcam,) = find_sources(['3'], Path('out'))
+    assert str(webcam) == 'webcam 3' and count_frames([webcam]) is None
+
+
+def test_a_link_that_leads_to_itself(tree):
+    os.symlink('self.jpg', 'in/self.jpg')
+    os.symlink('self', 'in/self')
+    sources = find_sources(['in'], Path('out'))
+    OutputNames(Path('out'), [source.location for source in sources])
+    images, problems = read(sources)
+    assert len(images) == 8
+    ((source, message),) = problems
+    assert source.location == 'in/self.jpg' and 'self.jpg' in message
+
+
+@pytest.mark.parametrize('text', ['in', 'in/*', 'in/*.*'])
+def test_what_is_passed_over_is_counted(tree, text):
+    for name in ('a.TXT', 'b.xmp', 'README'):
+        Path('in', name).touch()
+    skipped = Skipped()
+    find_sources([text], Path('out'), skipped)
+    counts = {'.txt': 2, '.xmp': 1, '.raw': 1, 'without suffix': 1}
+    if text.endswith('.*'):
+        del counts['without suffix']
+    assert skipped.files == counts
+    assert str(skipped).startswith('2 .txt, 1 ')
+
+
+@pytest.mark.parametrize('text', ['in', 'in/**/*.jpg', '*/deep/*'])
+def test_folders_that_cannot_be_read_are_named(tree, monkeypatch, text):
+    """Refused by a stand-in: root, as which tests may run, reads everything."""
+    scandir, access = os.scandir, os.access
+
+    def refused(path) -> bool:
+        return isinstance(path, str) and Path(path).name == 'deep'
+
+    def scan(path='.'):
+        if refused(path):
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', scan)
+    monkeypatch.setattr(os, 'access', lambda p, m: not refused(p) and access(p, m))
+    skipped = Skipped()
+    find_sources(['b.jpg', 'in/a.png'], Path('out'), skipped)
+    assert skipped.unreadable == []
+    try:
+        find_sources([text], Path('out'), skipped)
+    except FileNotFoundError as error:
+        assert 'Permission denied' in str(error)
+    (message,) = skipped.unreadable
+    assert 'in/deep' in message and 'Permission denied' in message
+
+
+@pytest.mark.parametrize('suffix', ['.avif', '.gif', '.jp2', '.jfif'])
+def test_what_opencv_reads_is_found_in_folders(tmp_path, make_image, suffix):
+    encoded = cv2.imencode('.jpg' if suffix == '.jfif' else suffix, make_image())[1]
+    (tmp_path / f'x{suffix}').write_bytes(encoded.tobytes())
+    ((frame,), problems) = read(find_sources([str(tmp_path)], tmp_path / 'out'))
+    assert frame.image.shape == make_image().shape and problems == []
+
+
+@pytest.mark.parametrize('suffix', ['.3gp', '.flv', '.mts'])
+def test_videos_of_other_kinds(tmp_path, suffix):
+    codec = 'FLV1' if suffix == '.flv' else 'mp4v'
+    path = write_video(tmp_path / f'x{suffix}', 20, codec=codec)
+    images, problems = read(find_sources([str(tmp_path)], tmp_path / 'out'))
+    assert (len(images), problems) == (20, [])
+    if suffix != '.mts':  # which does not say how long it is
+        path.write_bytes(path.read_bytes()[:-2000])
+        (problem,) = read(find_sources([str(tmp_path)], tmp_path / 'out'))[1]
+        assert str(path) in problem[1]
+
+
+@pytest.mark.parametrize('text', ['absent.jpg', 'absent/*', 'in/*.gif', '-1', ''])
+def test_nothing_found(tree, text):
+    with pytest.raises(FileNotFoundError, match='no image or video found for'):
+        find_sources(['b.jpg', text], Path('out'))
+
+
+def test_folder_of_results_alone(tree):
+    with pytest.raises(FileNotFoundError, match='what lies in --out is skipped'):
+        find_sources(['out'], Path('out'))
+    with pytest.raises(FileNotFoundError, match="found for 'in/deep'"):
+        find_sources(['in/deep'], Path('in'))
+
+
+def read(sources) -> tuple[list, list]:
+    problems = []
+    images = list(frames(sources, read_image, lambda *args: problems.append(args)))
+    return images, problems
+
+
+def test_frames(tree):
+    sources = find_sources(['in'], Path('out'))
+    assert count_frames(sources) == 8
+    images, problems = read(sources)
+    assert problems == []
+    assert [(frame.source.location, frame.index) for frame in images] == [
+        ('in/a.png', None),
+        ('in/c.JPG', None),
+        *(('in/clip.avi', i) for i in range(5)),
+        ('in/deep/d.jpg', None),
+    ]
+    np.testing.assert_array_equal(images[0].image, cv2.imread('in/a.png'))
+    levels = [round(frame.image.mean()) for frame in images[2:7]]
+    assert levels == pytest.approx([20, 40, 60, 80, 100], abs=2)
+    assert {frame.fps for frame in images[2:7]} == {10.0}
+
+
+def test_broken_files_are_named_and_passed_over(tree):
+    Path('in/a.png').write_bytes(b'no image')
+    sources = find_sources(['in/*.JPG', 'in/*.png', 'in/notes.txt'], Path('out'))
+    (tree / 'bad.mp4').write_bytes(b'no video')
+    sources += find_sources(['bad.mp4', 'b.jpg', '99'], Path('out'))
+    images, problems = read(sources)
+    assert [frame.source.location for frame in images] == ['in/c.JPG', 'b.jpg']
+    assert [source.location for source, _ in problems] == [
+        *('in/a.png', 'in/notes.txt', 'bad.mp4', '99')
+    ]
+    for source, message in problems:
+        assert message.startswith(str(source))
+    assert 'webcam 99 cannot be opened' in problems[-1][1]
+    assert count_frames(sources[:-1]) == 4  # a broken video counts for none
+
+
+def test_a_video_that_ends_too_early(tree):
+    write_video(tree / 'long.avi', 100)
+    content = (tree / 'long.avi').read_bytes()
+    (tree / 'cut.avi').write_bytes(content[: len(content) // 2])
+    images, problems = read(find_sources(['long.avi', 'cut.avi'], Path('out')))
+    assert 130 < len(images) < 170
+    ((source, message),) = problems
+    assert source.location == 'cut.avi'
+    assert message == f'cut.avi ended after {len(images) - 100} of about 100 frames'
+
+
+def test_a_matroska_file_is_cut_off_where_bytes_are_missing(tree):
+    path = write_video(tree / 'cut.mkv', 100, codec='mp4v')
+    assert read(find_sources(['cut.mkv'], Path('out')))[1] == []
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    images, problems = read(find_sources(['cut.mkv'], Path('out')))
+    assert 20 < len(images) < 80
+    ((source, message),) = problems
+    assert 'cut.mkv is cut off' in message and f'{len(images)} frames' in message
+
+
+def test_frames_far_apart_are_no_cut(tree, recwarn):
+    """Two frames in two seconds, where 25 a second would be 51."""
+    path = write_video(tree / 'two.mkv', 2, fps=25, codec='mp4v')
+    matroska_second_frame(path, 2000)
+    matroska_duration(path, 2040)
+    sources = find_sources(['two.mkv'], Path('out'))
+    assert count_frames(sources) == 51
+    images, problems = read(sources)
+    assert (len(images), problems) == (2, [])
+    assert not [w for w in recwarn if 'two.mkv' in str(w.message)]
+
+
+def test_sound_longer_than_the_picture_is_a_warning(tree):
+    path = write_video(tree / 'long.mkv', 5, codec='mp4v')
+    matroska_duration(path, 9000)
+    with pytest.warns(UserWarning, match='long.mkv: the picture ends at 0.5 of 9.0'):
+        images, problems = read(find_sources(['long.mkv'], Path('out')))
+    assert (len(images), problems) == (5, [])
+
+
+def test_videos_with_names_that_are_not_utf8(tree):
+    """OpenCV ends the process at such a name."""
+    name = os.fsdecode(b'in/\xe9.mp4')
+    Path(name).touch()
+    os.mkfifo('in/pipe.mp4')  # and waits here for ever
+    sources = find_sources(['in'], Path('out'))
+    assert count_frames(sources) == 8
+    images, problems = read(sources)
+    assert len(images) == 8
+    assert ['not UTF-8' in m or 'is not a file' in m for _, m in problems] == [True] * 2
+    assert {source.location for source, _ in problems} == {name, 'in/pipe.mp4'}
+
+
+def test_videos_are_asked_to_be_turned(tree, monkeypatch):
+    """OpenCV 4.11 does so only if asked."""
+    asked = []
+
+    class Capture:
+        def __init__(self, *args):
+            pass
+
+        def isOpened(self):  # noqa: N802
+            return True
+
+        def get(self, what):
+            return 0.0
+
+        def set(self, *args):
+            asked.append(args)
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Capture)
+    count_frames(find_sources(['in/clip.avi'], Path('out')))
+    assert asked == [(cv2.CAP_PROP_ORIENTATION_AUTO, 1)]
+
+
+def test_no_frame_is_read_ahead_or_kept(tree):
+    """Counted: the frames that are alive."""
+    write_video(tree / 'long.avi', 30)
+    alive: weakref.WeakSet = weakref.WeakSet()
+    gc.disable()
+    try:
+        sources = find_sources(['long.avi', 'in'], Path('out'))
+        for frame in frames(sources, read_image, lambda *args: None):
+            alive.add(frame)
+            assert len(alive) == 1
+            del frame
+    finally:
+        gc.enable()
+
+
+def test_links_to_folders_are_not_followed(tree):
+    os.symlink('..', 'in/loop')
+    skipped = Skipped()
+    assert len(find_sources(['in'], Path('out'), skipped)) == len(IN)
+    assert skipped.files['links to folders'] == 1
+
+
+def test_portrait_videos_stand_upright(tree):
+    turn_video(write_video(tree / 'portrait.mp4', codec='mp4v'))
+    images, problems = read(find_sources(['portrait.mp4'], Path('out')))
+    assert problems == []
+    assert [frame.image.shape for frame in images] == [(96, 64, 3)] * 5

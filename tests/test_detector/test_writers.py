@@ -1,0 +1,307 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path, PurePath
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.writers import (
+    CSV_HEADER,
+    GREEN,
+    Csv,
+    DrawnFiles,
+    JsonLines,
+    OutputNames,
+    WIDERText,
+    draw_faces,
+)
+from mmdet_srn.evaluation import read_results
+from tests.test_detector.videos import read_video
+
+PIXELS = np.zeros((64, 96, 3), np.uint8)
+VIDEO = Source('video', 'clips/clip.avi', PurePath('clip'))
+WEBCAM = Source('webcam', '0', PurePath('webcam_0'))
+
+
+def image(location: str, pixels: np.ndarray = PIXELS) -> Frame:
+    name = PurePath(location).with_suffix('')
+    return Frame(Source('image', location, PurePath(name.name)), pixels)
+
+
+def faces(number: int, seed: int = 0) -> FaceDetections:
+    rng = np.random.default_rng(seed)
+    bboxes = rng.uniform(-5, 100, (number, 4)).astype(np.float32)
+    bboxes[:, 2:] += bboxes[:, :2] + 5  # x2 > x1, y2 > y1
+    scores = np.sort(rng.uniform(size=number).astype(np.float32))[::-1]
+    return FaceDetections(bboxes, scores, 96, 64)
+
+
+def faces_at(pixels: np.ndarray, *boxes: tuple[float, ...]) -> FaceDetections:
+    scores = np.linspace(0.9, 0.5, len(boxes), dtype=np.float32)
+    bboxes = np.float32(boxes).reshape(-1, 4)
+    return FaceDetections(bboxes, scores, pixels.shape[1], pixels.shape[0])
+
+
+SHOWN = [
+    (image('photos/a.jpg'), faces(3, 0)),
+    (image('photos/b, "c".jpg'), faces(0)),
+    (Frame(VIDEO, PIXELS, 0), faces(1, 1)),
+    (Frame(VIDEO, PIXELS, 1), faces(2, 2)),
+    (Frame(WEBCAM, PIXELS, 7), faces(1, 3)),
+]
+
+
+def write(kind, folder: Path, shown=SHOWN, inputs=()) -> Path:
+    writer = kind(folder, inputs)
+    for frame, found in shown:
+        writer.write(frame, found)
+    writer.close()
+    return writer.path
+
+
+# -------------------------------------------------------------------------------- names
+
+
+def test_inputs_and_names_outside_the_folder_are_never_given_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'link').symlink_to(tmp_path)
+    names = OutputNames(Path('.'), ['a_faces.jpg', 'link/b_faces.jpg'])
+    assert names.claim(PurePath('a'), '_faces.jpg') == Path('a_2_faces.jpg')
+    assert names.claim(PurePath('a'), '_faces.jpg') == Path('a_3_faces.jpg')
+    assert names.claim(PurePath('link/b'), '_faces.jpg') == Path('link/b_2_faces.jpg')
+    for name in ('../../x', '/etc/x', '../x'):
+        assert tmp_path in names.claim(PurePath(name), '.txt').resolve().parents
+
+
+@given(st.lists(st.sampled_from(['a', 'a_2', 'a_2_2', 'b/a', '../a']), max_size=12))
+def test_no_name_is_given_out_twice(wanted):
+    names = OutputNames(Path('folder'))
+    paths = [names.claim(PurePath(name), '.txt') for name in wanted]
+    assert len({path.resolve() for path in paths}) == len(wanted)
+
+
+# ------------------------------------------------------------------------------ results
+
+
+def test_json_lines(tmp_path):
+    path = write(JsonLines, tmp_path)
+    assert path == tmp_path / 'faces.jsonl'
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record, (frame, found) in zip(records, SHOWN, strict=True):
+        assert record['image'] == str(frame.source)
+        assert record.get('frame') == frame.index
+        assert (record['width'], record['height']) == (96, 64)
+        # The numbers give the float32 back, to the bit.
+        bboxes = np.array(record['bboxes'], np.float32).reshape(-1, 4)
+        np.testing.assert_array_equal(bboxes, found.bboxes)
+        np.testing.assert_array_equal(np.float32(record['scores']), found.scores)
+    assert records[-1]['image'] == 'webcam 0'
+
+
+def test_csv(tmp_path):
+    path = write(Csv, tmp_path)
+    assert path == tmp_path / 'faces.csv'
+    with path.open(newline='') as file:
+        rows = list(csv.reader(file))
+    assert tuple(rows[0]) == CSV_HEADER
+    wanted = [
+        (str(frame.source), '' if frame.index is None else str(frame.index), box, score)
+        for frame, found in SHOWN
+        for box, score in zip(found.bboxes, found.scores, strict=True)
+    ]
+    for row, (name, index, box, score) in zip(rows[1:], wanted, strict=True):
+        assert row[:4] == [name, index, '96', '64']
+        np.testing.assert_array_equal(np.float32(row[4:]), [*box, score])
+
+
+@pytest.mark.parametrize('kind', [JsonLines, Csv])
+def test_results_are_on_the_disk_at_once(tmp_path, kind):
+    writer = kind(tmp_path)
+    lines = len(writer.path.read_text().splitlines())
+    for frame, found in SHOWN:
+        writer.write(frame, found)
+        lines += 1 if kind is JsonLines else len(found)
+        content = writer.path.read_text()
+        assert content.endswith('\n') and len(content.splitlines()) == lines
+    writer.close()
+
+
+def test_older_files_are_replaced_but_inputs_are_not(tmp_path):
+    older = tmp_path / 'faces.jsonl'
+    older.write_text('older\n' * 1000)
+    assert write(JsonLines, tmp_path) == older
+    assert 'older' not in older.read_text()
+    older.write_text('an input\n')
+    assert write(JsonLines, tmp_path, inputs=[str(older)]) != older
+    assert older.read_text() == 'an input\n'
+
+
+def test_wider_text_is_what_the_evaluation_reads(tmp_path):
+    shown = [
+        (image(str(tmp_path / '0--Parade/0_Parade_7.jpg')), faces(4, 0)),
+        (image(str(tmp_path / '1--Riot/1_Riot_3.png')), faces(0)),
+    ]
+    path = write(WIDERText, tmp_path, shown)
+    names = ['0--Parade/0_Parade_7', '1--Riot/1_Riot_3']
+    detections, report = read_results(path, names)
+    assert not any(report.odd.values()) and report.num_rows == 4
+    found = shown[0][1]
+    x1, y1, x2, y2 = found.bboxes.astype(np.float64).T
+    wanted = np.stack((x1, y1, x2 - x1, y2 - y1, found.scores.astype(float)), axis=1)
+    np.testing.assert_array_equal(detections.rows, wanted)
+    lines = (path / f'{names[0]}.txt').read_text().splitlines()
+    assert lines[:2] == ['0--Parade/0_Parade_7.jpg', '4']
+    # Nothing but the result files is left.
+    assert sorted(p.relative_to(path).as_posix() for p in path.rglob('*')) == sorted(
+        ['0--Parade', '1--Riot', *(f'{name}.txt' for name in names)]
+    )
+
+
+def test_wider_text_of_namesakes_and_videos(tmp_path, monkeypatch):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    other = Source('video', 'other/clip.avi', PurePath('clip'))
+    shown = [(image(name), faces(1)) for name in ('a.jpg', '../photos/a.png')]
+    shown += [(Frame(VIDEO, PIXELS, i), faces(1)) for i in range(2)]
+    shown += [(Frame(other, PIXELS, 0), faces(2)), (Frame(WEBCAM, PIXELS, 0), faces(0))]
+    # A folder with the name that the frames of a video get.
+    shown += [(image('/x/clip.frames/000000.jpg'), faces(3))]
+    path = write(WIDERText, tmp_path, shown)
+    texts = {
+        p.relative_to(path).as_posix(): p.read_text().splitlines()
+        for p in path.rglob('*.txt')
+    }
+    assert {name: int(lines[1]) for name, lines in texts.items()} == {
+        'photos/a.txt': 1,
+        'photos/a_2.txt': 1,
+        **{f'clip.frames/{i:06}.txt': 1 for i in range(2)},
+        'clip_2.frames/000000.txt': 2,
+        'webcam_0.frames/000000.txt': 0,
+        'clip.frames_/000000.txt': 3,
+    }
+    assert texts['clip.frames/000001.txt'][0] == 'clip.frames/000001'
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    shown = [(image(os.fsdecode(b'/x/photos/caf\xe9.jpg')), faces(1))]
+    line = write(JsonLines, tmp_path, shown).read_text()
+    assert os.fsencode(json.loads(line)['image']) == b'/x/photos/caf\xe9.jpg'
+    assert b'caf\xe9.jpg' in write(Csv, tmp_path, shown).read_bytes()
+    (path,) = write(WIDERText, tmp_path, shown).rglob('*.txt')
+    assert os.fsencode(path.name) == b'caf\xe9.txt'
+    assert path.read_text(encoding='utf-8').splitlines()[0] == 'photos/caf?.jpg'
+    drawn = DrawnFiles(tmp_path / os.fsdecode(b'\xe9'))
+    with pytest.raises(OSError, match='not UTF-8'):  # OpenCV would end the process
+        drawn.write(Frame(VIDEO, PIXELS, 0), faces(0))
+
+
+# ----------------------------------------------------------------------------- drawings
+
+
+def test_boxes_are_drawn_where_they_are(make_image):
+    pixels = np.zeros((200, 300, 3), np.uint8)
+    drawn = draw_faces(pixels, faces_at(pixels, (50.4, 60, 250, 149.6)))
+    assert not pixels.any()
+    for y, x in ((60, 150), (150, 150), (100, 50), (100, 250)):
+        assert tuple(drawn[y, x]) == GREEN
+    assert not drawn[62:149, 52:249].any() and not drawn[152:].any()
+    assert drawn[40:59, 50:120].any()  # the score, above the box
+    pixels = make_image()
+    np.testing.assert_array_equal(draw_faces(pixels, faces_at(pixels)), pixels)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 500), (500, 3), (64, 96)])
+def test_boxes_beyond_the_image(size):
+    pixels = np.zeros((*size, 3), np.uint8)
+    boxes = [(-1e9, -1e9, 1e9, 1e9), (-5, -5, 2, 2), (0, 0, 0, 0), (1e6, 0, 2e6, 9)]
+    drawn = draw_faces(pixels, faces_at(pixels, *boxes))
+    assert (drawn.shape, drawn.dtype) == (pixels.shape, np.uint8)
+
+
+def test_images(tmp_path, make_image):
+    pixels = make_image(0, 200, 300)
+    box = faces_at(pixels, (20, 20, 200, 150))
+    (tmp_path / 'mine_faces.jpg').write_text('mine')
+    shown = [
+        (Frame(Source('image', f'{name}.png', PurePath(name)), pixels), box)
+        for name in ('photo', 'deep/photo', 'photo', 'mine')
+    ]
+    strip = np.zeros((2, 70000, 3), np.uint8)  # too long for a JPEG file
+    shown.append((image('strip.png', strip), faces_at(strip)))
+    write(DrawnFiles, tmp_path, shown, [str(tmp_path / 'mine_faces.jpg')])
+    files = [path for path in tmp_path.rglob('*') if path.is_file()]
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in files) == [
+        *('deep/photo_faces.jpg', 'mine_2_faces.jpg', 'mine_faces.jpg'),
+        *('photo_2_faces.jpg', 'photo_faces.jpg', 'strip_faces.jpg'),
+    ]
+    assert (tmp_path / 'mine_faces.jpg').read_text() == 'mine'
+    found = cv2.imread(str(tmp_path / 'photo_faces.jpg')).astype(int)
+    wanted = draw_faces(pixels, box)
+    assert np.abs(found - wanted).mean() < 6 < np.abs(found - pixels).max()
+    assert cv2.imread(str(tmp_path / 'strip_faces.jpg')).shape == (2, 65500, 3)
+
+
+@pytest.mark.parametrize('size', [(64, 96), (63, 97), (1, 1)])
+def test_videos(tmp_path, size):
+    """One file per source, also for namesakes; all frames get the first one's size."""
+    shown = []
+    for source, number in ((VIDEO, 3), (Source('webcam', '1', PurePath('clip')), 2)):
+        for i in range(number):
+            sides = size if i < 2 else (48, 48)
+            pixels = np.full((*sides, 3), 50 * (i + 1), np.uint8)
+            shown.append((Frame(source, pixels, i, 10.0), faces_at(pixels)))
+    write(DrawnFiles, tmp_path, shown)
+    for name, number in (('clip', 3), ('clip_2', 2)):
+        images = read_video(tmp_path / f'{name}_faces.mkv')
+        shape = tuple(max(side // 2 * 2, 2) for side in size)
+        assert [image.shape[:2] for image in images] == [shape] * number
+        levels = [image.mean() for image in images]
+        assert levels == pytest.approx([50 * (i + 1) for i in range(number)], abs=4)
+    capture = cv2.VideoCapture(str(tmp_path / 'clip_faces.mkv'))
+    assert capture.get(cv2.CAP_PROP_FPS) == 10
+
+
+def test_what_cannot_be_written(tmp_path):
+    (tmp_path / 'file').write_text('no folder')
+    drawn = DrawnFiles(tmp_path / 'file')
+    for frame in (image('x.png'), Frame(VIDEO, PIXELS, 0)):
+        with pytest.raises(OSError):
+            drawn.write(frame, faces(0))
+
+
+def test_a_video_can_be_played_after_a_kill(tmp_path, repo_root):
+    """mim kills its script a quarter of a second after Ctrl-C."""
+    code = f"""
+import os, signal
+from pathlib import Path, PurePath
+import numpy as np
+from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.writers import DrawnFiles
+
+drawn = DrawnFiles(Path({str(tmp_path)!r}))
+rng = np.random.default_rng(0)
+none = FaceDetections(np.zeros((0, 4), 'f'), np.zeros(0, 'f'), 320, 240)
+clip = Source('video', 'clip.avi', PurePath('clip'))
+for i in range(200):
+    image = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    drawn.write(Frame(clip, image, i, 25.0), none)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    env = {**os.environ, 'PYTHONPATH': str(repo_root), 'MMDET_SRN_LIGHT': '1'}
+    command = [sys.executable, '-W', 'ignore', '-c', code]
+    done = subprocess.run(command, env=env, capture_output=True, timeout=600)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    images = read_video(tmp_path / 'clip_faces.mkv')
+    assert 150 < len(images) <= 200
+    assert {image.shape for image in images} == {(240, 320, 3)}
