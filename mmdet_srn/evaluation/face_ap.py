@@ -48,7 +48,7 @@ def evaluate_face_ap(
     iou_thr: float = 0.5,
     bands: Mapping[str, tuple[float, float]] = HEIGHT_BANDS,
 ) -> dict[str, FaceAP]:
-    """Compute AP over all faces and by face height.
+    """Compute AP over all faces and by face height, band name -> result.
 
     In each image the detections choose faces in descending order of score, equal scores
     in list order. Each takes the free, counted face with the largest IoU of at least
@@ -56,21 +56,13 @@ def evaluate_face_ap(
     such a face it is ignored if it overlaps an ignored face, otherwise it is a false
     positive.
 
-    Height bands follow COCO's area ranges, with height in place of area: faces outside
-    the band are ignored, each for one detection only, and so are unmatched detections
-    whose own height is outside the band. Faces that the annotation ignores do so for
-    any number of detections, like COCO's crowds, though by IoU.
+    Height bands, [low, high) in pixels, follow COCO's area ranges: faces outside the
+    band are ignored, each for one detection only, and so are unmatched detections whose
+    own height is outside the band. Faces that the annotation ignores do so for any
+    number of detections, like COCO's crowds, though by IoU.
 
     Widths and heights are x2 - x1 and y2 - y1. The curve has one point per distinct
     score, so the order of images does not matter; AP is the area under its envelope.
-
-    Args:
-        images: The images.
-        iou_thr: Least IoU of a match.
-        bands: Name -> [low, high) in pixels.
-
-    Returns:
-        Name -> result, in the order of ``bands``.
     """
     prepared = [_prepare(image, iou_thr) for image in images]
     return {name: _evaluate_band(prepared, *limits) for name, limits in bands.items()}
@@ -161,10 +153,9 @@ def _curve(scores: np.ndarray, hits: np.ndarray, num_faces: int) -> FaceAP:
 
 
 def pairwise_iou(bboxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Compute the IoU of boxes (M, 4) with others (N, 4), all xyxy.
+    """Compute the IoU (M, N) of boxes (M, 4) with others (N, 4), all xyxy.
 
-    Returns:
-        Float64 (M, N); 0 where boxes do not overlap, degenerate ones included.
+    It is 0 where boxes do not overlap, degenerate ones included.
     """
     low = np.maximum(bboxes[:, None, :2], others[None, :, :2])
     high = np.minimum(bboxes[:, None, 2:], others[None, :, 2:])

@@ -20,10 +20,6 @@ _HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
 def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
     """Read variables of a .mat file of version 5 to 7 or, through h5py, 7.3.
 
-    Args:
-        path: The file.
-        names: Variables to read.
-
     Returns:
         Name -> value: cells as (nested) lists in MATLAB's linear order, text as str,
         numbers as arrays of at least two dimensions.

@@ -30,17 +30,10 @@ def guess_columns(
     ground_truth: WIDERFaceGroundTruth,
     results: dict[str, SubsetResult],
 ) -> str:
-    """Say what the columns seem to be if almost nothing is found.
+    """Say in words what the columns seem to be if almost nothing is found.
 
-    Every other order is evaluated, which takes some seconds.
-
-    Args:
-        detections: As read, i.e. as x, y, w, h, score.
-        ground_truth: The ground truth.
-        results: Their evaluation.
-
-    Returns:
-        The columns in words; '' if they are right or nothing better is known.
+    Evaluates every other order, which takes some seconds. Empty if the columns, read as
+    x, y, w, h, score, are right, or nothing better is known.
     """
     rows = detections.rows
     found = _mean_ap(results)

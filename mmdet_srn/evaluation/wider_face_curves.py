@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from itertools import cycle, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from .wider_face_ground_truth import SUBSETS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_COLORS = 'blue green orange purple brown cyan olive gray pink'.split()
 
 
 class Curve(NamedTuple):
@@ -29,14 +33,10 @@ class Curve(NamedTuple):
 
 
 def read_published_curves(folder: str | Path) -> dict[str, dict[str, Curve]]:
-    """Read curves in the layout of the official tool.
+    """Read curves in the layout of the official tool, name -> subset -> curve.
 
-    Args:
-        folder: Folder with ``<name>/wider_pr_info_<name>_{easy,medium,hard}_val.mat``
-            (v5 to v7.3); other files are ignored.
-
-    Returns:
-        Name -> subset -> curve.
+    Files are ``<name>/wider_pr_info_<name>_{easy,medium,hard}_val.mat`` (v5 to v7.3);
+    others are ignored.
 
     Raises:
         NotADirectoryError: If there is no such folder.
@@ -87,11 +87,8 @@ def plot_curves(
 ) -> 'Figure':
     """Draw the curves of the three subsets side by side, legends sorted by AP.
 
-    Args:
-        name: Name of the evaluated detector; its curve is red and thick.
-        results: Its results.
-        published: Curves of other detectors, from :func:`read_published_curves`.
-        title: Line above the panels, such as the protocol.
+    The evaluated detector's curve is red and thick; ``published`` is from
+    :func:`read_published_curves`, ``title`` a line above the panels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -102,7 +99,11 @@ def plot_curves(
         figure.suptitle(title)
     published = published or {}
     # Colors are the same in all panels, and none is red.
-    styles = {other: _style(i) for i, other in enumerate(sorted(published))}
+    looks = product(('-', '--', ':'), _COLORS)
+    styles = {
+        other: dict(color=f'tab:{color}', ls=line, lw=1.5)
+        for other, (line, color) in zip(sorted(published), cycle(looks), strict=False)
+    }
     for axes, subset in zip(figure.subplots(1, len(SUBSETS)), SUBSETS, strict=True):
         curves = {other: (published[other][subset], styles[other]) for other in styles}
         ours = Curve(results[subset].precision, results[subset].recall)
@@ -116,11 +117,3 @@ def plot_curves(
         axes.grid(alpha=0.4)
         axes.legend(loc='lower left', fontsize='small')
     return figure
-
-
-_COLORS = 'blue green orange purple brown cyan olive gray pink'.split()
-
-
-def _style(number: int) -> dict[str, Any]:
-    line, color = divmod(number, len(_COLORS))
-    return dict(color=f'tab:{_COLORS[color]}', ls=('-', '--', ':')[line % 3], lw=1.5)

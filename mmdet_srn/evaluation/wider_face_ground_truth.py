@@ -86,11 +86,7 @@ class WIDERFaceGroundTruth:
             )
 
     def restrict(self, names: Iterable[str]) -> 'WIDERFaceGroundTruth':
-        """Keep only some images (``event/name``), in the order of the ground truth.
-
-        Raises:
-            ValueError: If the ground truth lacks one of them.
-        """
+        """Keep only some images (``event/name``), in the order of the ground truth."""
         wanted = set(names)
         self.check_names(wanted)
         keep = np.array([name in wanted for name in self.names], bool)
@@ -106,10 +102,7 @@ class WIDERFaceGroundTruth:
 
 
 def read_ground_truth(folder: str | Path) -> WIDERFaceGroundTruth:
-    """Read the official .mat files of the validation split, with attributes.
-
-    Args:
-        folder: Folder with ``wider_{easy,medium,hard}_val.mat``.
+    """Read ``wider_{easy,medium,hard}_val.mat`` of a folder, with attributes.
 
     Raises:
         FileNotFoundError: If a file is missing; says where the files come from.
@@ -121,14 +114,10 @@ def read_ground_truth(folder: str | Path) -> WIDERFaceGroundTruth:
         raise FileNotFoundError(f'no {", ".join(missing)} in {str(folder)!r}.{_HELP}')
     first = paths[SUBSETS[0]]
     lists = [f'{attribute}_label_list' for attribute in ATTRIBUTES]
+    common = ['event_list', 'file_list', 'face_bbx_list']
     try:
-        content = load_mat(first, ['event_list', 'file_list', 'face_bbx_list', *lists])
-        index = {
-            subset: load_mat(
-                path, ['event_list', 'file_list', 'face_bbx_list', 'gt_list']
-            )
-            for subset, path in paths.items()
-        }
+        content = load_mat(first, [*common, *lists])
+        index = {s: load_mat(path, [*common, 'gt_list']) for s, path in paths.items()}
         for subset, path in paths.items():
             if not _same(content, index[subset]):
                 raise ValueError(f'{path} and {first} list different images or faces')

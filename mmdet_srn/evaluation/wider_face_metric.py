@@ -123,9 +123,9 @@ class WIDERFaceMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep what the evaluation needs of one batch.
 
-        Each data sample needs ``img_path``, ``pred_instances`` (``bboxes`` xyxy in
-        pixels of the original image, ``scores``, ``labels``), the faces (see the class)
-        and, for ``box_format='released'``, ``ori_shape``.
+        Data samples need ``img_path``, ``pred_instances`` (``bboxes`` xyxy in pixels of
+        the original image, ``scores``, ``labels``), the faces (see the class) and, for
+        ``box_format='released'``, ``ori_shape``.
         """
         for sample in data_samples:
             predictions = sample['pred_instances']
@@ -147,17 +147,15 @@ class WIDERFaceMetric(BaseMetric):
     def check_images(self, infos: Iterable[Mapping[str, Any]]) -> None:
         """Raise errors of the evaluation early, from the ``get_data_info`` of images.
 
-        Raises:
-            ValueError: If an image comes twice or is not in the ground truth, or if
-                there is no face to find.
+        A ValueError if an image comes twice or is not in the ground truth, or if there
+        is no face to find.
         """
         paths, num_faces = [], 0
         for info in infos:
             paths.append(info.get('img_path', ''))
             # Without instances there may be faces.
-            num_faces += (
-                int(np.sum(~self._faces(info)[1])) if 'instances' in info else 1
-            )
+            known = 'instances' in info
+            num_faces += int(np.sum(~self._faces(info)[1])) if known else 1
         # Some data sets know the path only after loading the image.
         if all(paths) and self._needs_names:
             names = self._names(paths)[1]
@@ -169,14 +167,8 @@ class WIDERFaceMetric(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float | str]:
         """Compute the metrics of the whole data set and write the files.
 
-        Args:
-            results: One entry per image, from all processes.
-
-        Returns:
-            Metric name -> value, see the class; only the protocol if ``format_only``.
-
-        Raises:
-            ValueError: As :meth:`check_images`.
+        One result per image, from all processes; only the protocol if ``format_only``.
+        Raises the errors of :meth:`check_images`.
         """
         _warn_of_odd_values(results)
         names: list[str] = []
@@ -196,9 +188,8 @@ class WIDERFaceMetric(BaseMetric):
             metrics = self._by_height(results)
         if self.outfile_prefix is not None:
             text = json.dumps(dict(images=len(results), **metrics), indent=1)
-            Path(f'{self.outfile_prefix}.json').write_text(
-                f'{text}\n', encoding='utf-8'
-            )
+            path = Path(f'{self.outfile_prefix}.json')
+            path.write_text(f'{text}\n', encoding='utf-8')
         return metrics
 
     def _official(
@@ -211,13 +202,10 @@ class WIDERFaceMetric(BaseMetric):
             note = f'only {len(results)} of {NUM_VAL_IMAGES} val images, NOT COMPARABLE'
             protocol = f'{protocol} ({note})'
             _log(f'WIDER FACE: {note} with any published figure', logging.WARNING)
-        subsets = evaluate_wider_face(
-            {name: r['rows'] for name, r in zip(names, results, strict=True)},
-            ground_truth,
-        )
+        rows = {name: r['rows'] for name, r in zip(names, results, strict=True)}
         table = [['subset', 'faces', 'AP', 'truncated, as published']]
         metrics: dict[str, float | str] = {}
-        for name, result in subsets.items():
+        for name, result in evaluate_wider_face(rows, ground_truth).items():
             row = ['-', '-']
             if result.num_faces:
                 metrics[name] = result.ap
@@ -278,11 +266,8 @@ class WIDERFaceMetric(BaseMetric):
     def _faces(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes xyxy (G, 4) in the original image, and which are ignored."""
         if 'instances' in sample:
-            faces = [
-                face
-                for face in sample['instances']
-                if face.get('bbox_label', 0) == self.face_label
-            ]
+            label, faces = self.face_label, sample['instances']
+            faces = [face for face in faces if face.get('bbox_label', 0) == label]
             bboxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
             ignored = np.array([face.get('ignore_flag', 0) for face in faces], bool)
             return bboxes, ignored
@@ -319,11 +304,8 @@ def _warn_of_odd_values(results: list[dict]) -> None:
         for kind, reason in odd_values(rows):
             odd.setdefault(kind, []).append(f'{result["img_path"]}: {reason}')
     for kind, found in odd.items():
-        _log(
-            f'{len(found)} of {len(results)} images have {ODD_VALUES[kind]}; such as '
-            f'{found[0]}',
-            logging.WARNING,
-        )
+        text = f'{len(found)} of {len(results)} images have {ODD_VALUES[kind]}'
+        _log(f'{text}; such as {found[0]}', logging.WARNING)
 
 
 def _to_numpy(values: Any) -> np.ndarray:
