@@ -5,8 +5,7 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-ATOMIC_BACKEND = 'atomic_local'
-"""Name under which mmengine's ``backend_args`` find the backend."""
+ATOMIC_BACKEND = 'atomic_local'  # its name in mmengine's ``backend_args``
 
 
 @register_backend(ATOMIC_BACKEND)

@@ -14,7 +14,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 from mmdet.registry import HOOKS
 from mmengine.dist import barrier, is_main_process
-from mmengine.evaluator import BaseMetric
 from mmengine.fileio import BaseStorageBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -39,23 +38,19 @@ class AtomicCheckpointHook(CheckpointHook):
     file. Here
 
     - a checkpoint gets its name when it is complete and on the disk
-      (:class:`AtomicLocalBackend`);
-    - outdated ones are removed after that, so the disk must hold one more than
-      ``max_keep_ckpts``, and briefly two best ones;
+      (:class:`AtomicLocalBackend`), and only then are outdated ones removed, so the
+      disk must hold one more than ``max_keep_ckpts``, and briefly two best ones;
     - if writing fails, the run stops with a message, and earlier checkpoints stay;
-    - only one training at a time writes to a folder: a second one stops and names the
+    - only one training at a time writes to a folder, and it removes partial files
       first;
-    - partial files of earlier processes are removed at the start;
     - with ``--resume``, ``last_checkpoint`` and the best checkpoint are files of the
-    run's
-      own work folder, and none of another folder is ever removed. If a name points
-      elsewhere (the folder was copied or moved) or to half a file, the file of that
-      name or the newest whole checkpoint in the folder takes its place, with a warning.
-      Warnings also tell if there is nothing to resume, or epochs had another number of
-      iterations;
+      run's own work folder, and none of another folder is ever removed. If a name
+      points elsewhere (the folder was copied or moved) or to half a file, the file of
+      that name or the newest whole checkpoint in the folder takes its place, with a
+      warning. Warnings also tell if there is nothing to resume, or epochs had another
+      number of iterations;
     - AP counts as better when greater, and ``save_best`` is checked before training. A
-      figure that a validation lacks, such as the AP of faces the data do not have, is
-      skipped with a warning.
+      figure that a validation lacks is skipped with a warning.
 
     Takes the arguments of ``CheckpointHook``. Checkpoints outside local folders
     (``backend_args``, or an ``out_dir`` with a prefix) are left to mmengine.
@@ -142,9 +137,13 @@ class AtomicCheckpointHook(CheckpointHook):
             yield
         except OSError as error:
             last = find_latest_checkpoint(runner.work_dir) or 'none'
+            free = ''
+            if self._is_atomic():
+                mebibytes = shutil.disk_usage(self.out_dir).free / 2**20
+                free = f' ({mebibytes:.0f} MiB are free)'
             message = (
                 f'no checkpoint could be written in epoch {runner.epoch + 1}: '
-                f'{error}{self._free_space()}. The last whole checkpoint: {last}. '
+                f'{error}{free}. The last whole checkpoint: {last}. '
                 'Once there is room, --resume goes on from it'
             )
             runner.logger.error(message)
@@ -155,11 +154,6 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _is_atomic(self) -> bool:
         return (self.backend_args or {}).get('backend') == ATOMIC_BACKEND
-
-    def _free_space(self) -> str:
-        if not self._is_atomic():
-            return ''
-        return f' ({shutil.disk_usage(self.out_dir).free / 2**20:.0f} MiB are free)'
 
     def _current(self) -> set[str]:
         """Return checkpoints in use, so not outdated under the same name."""
@@ -176,22 +170,23 @@ class AtomicCheckpointHook(CheckpointHook):
         """Check that the validation gives the figures that ``save_best`` names."""
         if not self.save_best or runner.val_loop is None:
             return
-        metrics = runner.val_loop.evaluator.metrics
-        known = [name for metric in metrics for name in _figures(metric) or ()]
-        complete = all(_figures(metric) is not None for metric in metrics)
-        for key in self.key_indicators:
-            if complete and key not in (*known, 'auto'):
-                raise ValueError(
-                    f'default_hooks.checkpoint.save_best: the validation gives no '
-                    f'"{key}", only {", ".join(known) or "nothing"}'
-                )
+        known = ['auto']
+        for metric in runner.val_loop.evaluator.metrics:
+            if not hasattr(metric, 'figures'):
+                return  # any figure is possible
+            known += [f'{metric.prefix}/{name}' for name in metric.figures]
+        for key in set(self.key_indicators).difference(known):
+            raise ValueError(
+                f'default_hooks.checkpoint.save_best: the validation gives no "{key}", '
+                f'only {", ".join(known[1:]) or "nothing"}'
+            )
 
     def _mend_pointer(self, work_dir: Path, folder: Path) -> None:
         """Make ``last_checkpoint`` name a whole checkpoint of this folder."""
         pointer = work_dir / 'last_checkpoint'
         named = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
         own = folder / Path(named).name
-        if named and _is_whole(Path(named)) and _same(Path(named), own):
+        if named and _is_whole(own) and Path(named).resolve() == own.resolve():
             return
         pattern = re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)')
         numbers = {
@@ -270,7 +265,7 @@ def _keep_best_inside(runner: Runner, folder: Path) -> None:
     for key in [key for key in hub.runtime_info if key.startswith('best_ckpt')]:
         named = Path(hub.get_info(key))
         own = folder / named.name
-        if _same(named.parent, folder):
+        if named.parent.resolve() == folder.resolve():
             continue
         if own.exists():
             hub.update_info(key, str(own))
@@ -278,11 +273,8 @@ def _keep_best_inside(runner: Runner, folder: Path) -> None:
         else:
             hub.pop_info(key)
             hub.pop_info(key.replace('best_ckpt', 'best_score'))
-            _log(
-                f'{key} was {named}, which {folder} does not have: the best checkpoint '
-                'will be the best of what follows',
-                logging.WARNING,
-            )
+            problem = f'{key} was {named}, which {folder} does not have'
+            _log(f'{problem}: the best of what follows counts', logging.WARNING)
 
 
 def _compare_iterations(runner: Runner) -> None:
@@ -294,23 +286,11 @@ def _compare_iterations(runner: Runner) -> None:
         _log(
             f'the run is resumed after {done} iterations in {epoch} epochs, but an '
             f'epoch has {now} now (another batch size, number of processes or data '
-            'set?): schedules that count iterations, such as a cosine of the learning '
-            f'rate, still end after {end}, the training after '
+            f'set?): schedules by iteration still end after {end}, the training after '
             f'{done + (runner.max_epochs - epoch) * now}. Resume with the former batch '
-            'size, or start anew from the weights alone (load_from, without --resume)',
+            'size, or start from the weights alone (load_from, without --resume)',
             logging.WARNING,
         )
-
-
-def _figures(metric: BaseMetric) -> list[str] | None:
-    """Return the figures a metric may give, with its prefix; None if unknown."""
-    names = getattr(metric, 'figures', None)
-    return None if names is None else [f'{metric.prefix}/{name}' for name in names]
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Compare paths, links resolved."""
-    return one.resolve() == other.resolve()
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -56,13 +56,9 @@ class CheckpointFitHook(Hook):
                 'default_hooks.checkpoint_fit.allow_partial=True'
             ) from error
         if problems:
-            lines = [
-                f'{len(names)} {kind}: {", ".join(names)}'
-                for kind, names in problems.items()
-            ]
-            runner.logger.warning(
-                f'{path} was loaded in part. Left out:\n  ' + '\n  '.join(lines)
-            )
+            lines = [f'{len(n)} {kind}: {", ".join(n)}' for kind, n in problems.items()]
+            lines.insert(0, f'{path} was loaded in part. Left out:')
+            runner.logger.warning('\n  '.join(lines))
 
     def _is_partial(self, runner: Runner) -> bool:
         """Return whether a part is enough: only at the start of a training."""

@@ -24,12 +24,9 @@ class InvalidLossHook(Hook):
 
     By then the step has spoilt the weights for good. mmdet's ``CheckInvalidLossHook``
     looks at every 50th iteration, so that a checkpoint may be written in between; this
-    one looks at each, which costs nothing: mmengine reads every loss for the log
-    anyway. Distributed processes share what they find and all stop.
-
-    A step that float16's gradient scaler skips is fine: the loss is finite, only its
-    gradient is not. A loss that float16 itself makes NaN stops the run, for no gradient
-    scale helps.
+    one looks at each, at no cost: mmengine reads every loss for the log anyway.
+    Distributed processes share what they find and all stop. A step that float16's
+    gradient scaler skips is fine, as its loss is finite.
 
     Weights are also checked before a checkpoint is written, as the epoch's last step
     may have spoilt them without a loss to show it; the writing process does this, and
@@ -59,14 +56,10 @@ class InvalidLossHook(Hook):
             return
         own = _describe(runner.rank, data_batch, outputs) if invalid.item() else None
         found = [text for text in all_gather_object(own) if text]
-        where = f'{batch_idx + 1} of {len(runner.train_dataloader)}'
+        where = f'epoch {runner.epoch + 1}, iteration {batch_idx + 1}'
+        where = f'{where} of {len(runner.train_dataloader)}'
         lr = next(iter(runner.optim_wrapper.get_lr().values()))[0]
-        _stop(
-            runner,
-            f'the loss is not finite in epoch {runner.epoch + 1}, iteration {where} '
-            f'(lr {lr:g})',
-            found,
-        )
+        _stop(runner, f'the loss is not finite in {where} (lr {lr:g})', found)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the weights, including an exponential moving average."""
@@ -77,12 +70,9 @@ class InvalidLossHook(Hook):
             if value.is_floating_point() and not value.isfinite().all()
         ]
         if found:
-            more = [f'and {len(found) - 5} more'] if len(found) > 5 else []
-            _stop(
-                runner,
-                f'{len(found)} weights are not finite after epoch {runner.epoch + 1}',
-                found[:5] + more,
-            )
+            more = [f'and {len(found) - 5} more'] * (len(found) > 5)
+            what = f'{len(found)} weights are not finite after epoch {runner.epoch + 1}'
+            _stop(runner, what, found[:5] + more)
 
 
 def _describe(rank: int, data_batch: Any, outputs: Mapping[str, Tensor]) -> str:
@@ -95,13 +85,8 @@ def _describe(rank: int, data_batch: Any, outputs: Mapping[str, Tensor]) -> str:
 
 def _stop(runner: Runner, what: str, details: list[str]) -> None:
     last = find_latest_checkpoint(runner.work_dir) or 'none was written yet'
-    lines = [
-        f'training stops: {what}',
-        *details,
-        f'The last checkpoint, from before: {last}',
-        _ADVICE,
-    ]
-    message = '\n  '.join(lines)
+    last = f'The last checkpoint, from before: {last}'
+    message = '\n  '.join([f'training stops: {what}', *details, last, _ADVICE])
     if is_main_process():
         runner.logger.error(message)  # into the log file, too
     raise FloatingPointError(message)
