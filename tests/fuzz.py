@@ -2,11 +2,10 @@
 
     python -m tests.fuzz [--runs 10000] [--seed 0]
 
-Files that are right, or that want to run code, are damaged at random. Each reader may
-take such a file or raise an error that names it. Anything else is a fault: an error
-without the name, ten seconds without an end, code that ran. Prints the faults and a
-count for each reader; the exit status is 1 if there are any. A part of it is a test,
-see test_fuzz.py.
+Damages valid and code-running files at random. A reader may accept such a file or raise
+an error that names it; an error without the name, ten seconds without an end, or code
+that ran is a fault. Prints the faults and counts per reader; exits with 1 on faults.
+test_fuzz.py runs a part of it.
 """
 
 import argparse
@@ -40,7 +39,7 @@ from tests.test_detector.constant_onnx import SETTINGS, write_onnx
 
 MARK = 'the_file_ran_code'
 SECONDS = 10
-# Parts that readers stumble over: numbers out of range, wrong types, other line ends.
+# Likely stumbling blocks: numbers out of range, wrong types, other line ends.
 TOKENS = [
     *(b'nan', b'inf', b'-1', b'1e999', b'99999999999999999999', b'0.5', b'""', b'null'),
     *(b'\n', b'\r', b'\0', b'\xff', b' ', b'\t', b'{', b'}', b'[', b']', b',', b'../'),
@@ -172,11 +171,7 @@ READERS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], object
 
 
 def try_one(reader: str, data: bytes, folder: Path) -> tuple[str, str]:
-    """Read one file.
-
-    Returns:
-        'taken', 'refused' or 'fault', and what was said.
-    """
+    """Read one file; return 'taken', 'refused' or 'fault', and the message."""
     name, _, read = READERS[reader]
     path = folder / name
     path.write_bytes(data)
@@ -206,13 +201,10 @@ def try_one(reader: str, data: bytes, folder: Path) -> tuple[str, str]:
 
 
 def fuzz(reader: str, runs: int, seed: int, folder: Path) -> tuple[Counter, list[str]]:
-    """Damage files for one reader.
+    """Damage ``runs`` files for one reader of :data:`READERS`.
 
-    Args:
-        reader: One of :data:`READERS`.
-        runs: How many files.
-        seed: Of what is damaged.
-        folder: To write into; also the working folder, where code would leave a mark.
+    The folder is written to, and must be the working folder, where code would leave a
+    mark.
 
     Returns:
         Counts of the outcomes, and the faults.

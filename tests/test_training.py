@@ -1,6 +1,5 @@
 """Training and testing through mmengine's Runner, on a mosaic made here."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
-import mmdet_srn  # noqa: F401
+from tests.training import logged
 
 NAMES = {
     'loss',
@@ -67,11 +66,6 @@ def config(repo_root: Path, mosaic: Path, work_dir: Path, **options) -> Config:
         }
     )
     return cfg
-
-
-def logged(work_dir: Path) -> list[dict]:
-    (path,) = work_dir.glob('*/vis_data/scalars.json')
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_two_steps_validation_checkpoint_and_resume(repo_root, mosaic, tmp_path):

@@ -51,16 +51,13 @@ class KillHook(Hook):
 def write_data_set(
     root: Path, faces: Sequence[int], num_val: int = 2, size: int = 96
 ) -> Path:
-    """Write images of noise with brighter faces, in WIDER FACE's layout.
+    """Write square images of noise with brighter faces, in WIDER FACE's layout.
 
     Args:
-        root: Folder to make.
-        faces: How many faces each training image has.
-        num_val: Validation images, of three faces each.
-        size: Height and width of the images in pixels.
-
-    Returns:
-        ``root``.
+        root: Folder to create, returned.
+        faces: Number of faces of each training image.
+        num_val: Number of validation images, with three faces each.
+        size: Side of the images in pixels.
     """
     rng = np.random.default_rng(0)
     for split, counts in (('train', faces), ('val', [3] * num_val)):
@@ -87,15 +84,13 @@ def write_data_set(
 def small_config(name: str, data_root: Path, work_dir: Path, **options: Any) -> Config:
     """Load a config that inherits the paper's, made small.
 
+    Batches of 2 in this process, each iteration in the log.
+
     Args:
         name: Its name, without '.py'.
         data_root: The data set.
-        work_dir: Where the run goes; it names the run's logger as well, which
-            mmengine keeps by name.
-        **options: Anything else to set, dots in the names written as '__'.
-
-    Returns:
-        Batches of 2 in this process, each iteration in the log as it is.
+        work_dir: Folder of the run; also names its logger, which mmengine keeps.
+        **options: Other settings, with '__' for the dots in their names.
     """
     whole = Config.fromfile(ROOT / 'configs' / f'{name}.py').to_dict()
     # Formatting it, which is done with every checkpoint, takes longer than an epoch.
@@ -128,15 +123,12 @@ def small_config(name: str, data_root: Path, work_dir: Path, **options: Any) -> 
 def run_train(
     cfg: Config, *arguments: str, limit: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run tools/train.py in a process of its own.
+    """Run tools/train.py in its own process; ``stdout`` has all that was printed.
 
     Args:
-        cfg: The config, which is written beside its work folder.
+        cfg: The config, written beside its work folder.
         *arguments: Arguments of the script.
-        limit: Size in bytes beyond which no file of the process can grow.
-
-    Returns:
-        Exit status, and in ``stdout`` all that was printed.
+        limit: Largest size in bytes of a file that the process writes.
     """
 
     def limit_files() -> None:
@@ -161,13 +153,13 @@ def run_train(
 
 
 def logged(work_dir: Path) -> list[dict[str, Any]]:
-    """Every row that the runs in a work folder logged, oldest run first."""
+    """Return all rows logged in a work folder, oldest run first."""
     paths = sorted(work_dir.glob('*/vis_data/scalars.json'))
     return [json.loads(row) for path in paths for row in path.read_text().splitlines()]
 
 
 def losses(work_dir: Path) -> dict[int, dict[str, float]]:
-    """The losses of each iteration; where one was run twice, the last ones."""
+    """Return the losses of each iteration, the last ones if it was run twice."""
     rows = [row for row in logged(work_dir) if 'loss' in row]
     return {
         row['step']: {name: row[name] for name in row if name[:4] in ('loss', 'num_')}

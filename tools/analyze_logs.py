@@ -1,7 +1,7 @@
-"""Draws losses over iterations and AP over epochs: mmdet's own analyze_logs.
+"""Draw losses over iterations and AP over epochs: mmdet's own analyze_logs.
 
-All of its options hold; nothing is copied from it. It takes a figure for one of the
-validation if its name has mAP in it, which ours have not; here the log decides:
+All of its options work. mmdet recognizes validation figures by 'mAP' in their names;
+here the log decides:
     analyze_logs.py plot_curve RUN/vis_data/scalars.json --keys AP --out ap.png
 """
 
@@ -43,11 +43,7 @@ def main() -> None:
 
 
 def figures_of_validation(log: str) -> set[str]:
-    """Names, without their prefix, of what the validations in a log gave.
-
-    Args:
-        log: A scalars.json, one JSON object a line.
-    """
+    """Return the names, without prefix, of validation figures in a scalars.json."""
     rows = map(json.loads, Path(log).read_text(encoding='utf-8').splitlines())
     return {name.split('/')[-1] for row in rows for name in row if '/' in name}
 

@@ -1,8 +1,8 @@
-"""Draws the best and the worst images of a test: mmdet's own analyze_results.
+"""Draw the best and the worst images of a test: mmdet's own analyze_results.
 
-All of its options hold; nothing is copied from it. It takes from the training how
-images are loaded, and knows LoadImageFromFile alone: LoadSquareCrop, which loads a part
-of an image, gives way to it here. Results that could run code are refused.
+All of its options work. mmdet takes image loading from the training pipeline and only
+knows LoadImageFromFile, which replaces LoadSquareCrop (part of an image) here. Results
+that could run code are refused.
 """
 
 import mmdet.datasets
@@ -15,11 +15,7 @@ from mmdet_srn.evaluation.prediction_file import read_predictions
 
 
 def loading_pipeline(pipeline: list[dict]) -> list[dict]:
-    """Keep the steps that load a whole image and its annotation.
-
-    Args:
-        pipeline: The config's steps of training.
-    """
+    """Keep the training steps that load a whole image and its annotation."""
     steps = [
         dict(type='LoadImageFromFile', backend_args=step.get('backend_args'))
         if issubclass(TRANSFORMS.get(step['type']), LoadSquareCrop)

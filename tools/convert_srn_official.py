@@ -3,20 +3,18 @@
     python tools/convert_srn_official.py SRC DST
 
 SRC holds the parameters under ``state_dict``, with or without a ``module.`` prefix.
-Every tensor of SRC goes somewhere and every weight of the network is filled;
-otherwise all that does not fit is listed, the exit status is 1 and nothing is
-written. This includes BatchNorm's counters ``num_batches_tracked``, which both
-networks have. With a class predictor per step, the one of SRC fills both. What SRC
-holds beside ``state_dict`` (epoch, optimizer, ...) is named and left behind.
+Every tensor of SRC must have a place and every weight of the network a source,
+including BatchNorm's counters ``num_batches_tracked``; otherwise all misfits are
+listed, the exit status is 1 and nothing is written. If each step has its own class
+predictor, that of SRC fills both. Other entries of SRC (epoch, optimizer, ...) are
+named and left behind.
 
-SRC is read without running code from it: a file that needs arbitrary pickle is
-refused.
+SRC is read without running code from it: a file that needs arbitrary pickle is refused.
 """
 
 import argparse
-import os
+import io
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,28 +25,25 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmdet_srn.datasets import WIDERFaceTxtDataset
+from mmdet_srn.engine import AtomicLocalBackend
 from mmdet_srn.version import __version__
 
-CONFIG = (
-    Path(__file__).resolve().parent.parent
-    / 'configs'
-    / 'srn_r50_fpn_widerface_released.py'
-)
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / 'configs' / 'srn_r50_fpn_widerface_released.py'
 
 
 def level(digit: str) -> int:
-    """Index of C2..C7 or P2..P7 in the package's lists."""
+    """Return the index of C2..C7 or P2..P7 in the package's lists."""
     return int(digit) - 2
 
 
 def subnet(name: str) -> str:
-    """The package's name of a released subnet, 'cls' or 'box'."""
+    """Return the package's name of a released subnet, 'cls' or 'box'."""
     return f'bbox_head.{"reg" if name == "box" else name}_subnet'
 
 
-# Pattern of a released name up to weight, bias, ...; what it is called here. One
-# released tensor may have several places. 0, 2, 4 are the convolutions of a branch
-# of RFE, with a ReLU after each.
+# Released name without weight, bias, ... -> its names here, maybe several. 0, 2, 4 are
+# the convolutions of an RFE branch, each with a ReLU behind.
 RULES = (
     (r'((?:conv1|bn1|layer[1-4])\b.*)', lambda m: [f'backbone.{m[1]}']),
     (r'layer([56])', lambda m: [f'neck.extra_convs.{int(m[1]) - 5}']),  # to C6, C7
@@ -74,14 +69,7 @@ RULES = (
 
 
 def places(name: str) -> list[str]:
-    """Where a released tensor goes.
-
-    Args:
-        name (str): Released name, without ``module.``.
-
-    Returns:
-        list[str]: The package's names; none if the name is not a released one.
-    """
+    """Return the package's names for a released tensor, none if it is unknown."""
     stem, _, kind = name.rpartition('.')
     for pattern, rename in RULES:
         match = re.fullmatch(pattern, stem)
@@ -91,17 +79,7 @@ def places(name: str) -> list[str]:
 
 
 def misfit(name: str, value: Any, place: str, like: Tensor) -> str | None:
-    """Say why a released value cannot go to a place.
-
-    Args:
-        name (str): Released name.
-        value (Any): Released value.
-        place (str): The package's name.
-        like (Tensor): The package's own value.
-
-    Returns:
-        str | None: None if it can.
-    """
+    """Say why a released value does not fit a place; None if it does."""
     if not isinstance(value, Tensor):
         return f'no tensor: {name} is a {type(value).__name__}'
     if value.shape != like.shape:
@@ -120,16 +98,12 @@ def convert(
     """Rename the released tensors, all of them or none.
 
     Args:
-        released (Mapping[str, Any]): The released ``state_dict``.
-        wanted (Mapping[str, Tensor]): ``state_dict`` of the package's network,
-            for its names, shapes and types.
-
-    Returns:
-        dict[str, Tensor]: Names, shapes and types as in ``wanted``, values of
-        ``released``.
+        released: The released ``state_dict``.
+        wanted: ``state_dict`` of the package's network, for its names, shapes and
+            types.
 
     Raises:
-        ValueError: If anything does not fit; the message has a line for each.
+        ValueError: If anything does not fit; the message has a line for each misfit.
     """
     state: dict[str, Tensor] = {}
     sources: dict[str, str] = {}
@@ -147,7 +121,7 @@ def convert(
             if problem:
                 problems.append(problem)
             else:
-                # a copy: two places must not share, nor drag in a larger storage
+                # a copy: places must neither share nor keep a larger storage alive
                 state[place] = value.detach().to(wanted[place].dtype, copy=True)
     problems += [f'missing: {place}' for place in wanted if place not in sources]
     if problems:
@@ -156,13 +130,7 @@ def convert(
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running code from it.
-
-    Args:
-        path (Path): File that ``torch.save`` wrote.
-
-    Returns:
-        dict[str, Any]: Its content; ``state_dict`` is a mapping.
+    """Read a checkpoint with a mapping ``state_dict`` without running its code.
 
     Raises:
         OSError: If the file cannot be read.
@@ -197,24 +165,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_atomically(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that ``path`` is never a part of it.
-
-    Args:
-        checkpoint (dict[str, Any]): What to write.
-        path (Path): File; its folder is made, an older file replaced.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            torch.save(checkpoint, file)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp's file is for its owner alone
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    """Write a checkpoint so that ``path``, if it exists, is whole."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    AtomicLocalBackend().put(buffer.getbuffer(), path)
 
 
 def parse_args() -> argparse.Namespace:

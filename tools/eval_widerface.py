@@ -1,4 +1,4 @@
-"""Evaluates a folder of WIDER FACE result files of any detector, officially.
+"""Evaluate a folder of WIDER FACE result files of any detector, officially.
 
 An image without a file has no detections, as in the official tool; figures are then
 NOT COMPARABLE with published ones (a file with the count 0 says that there are none).
@@ -81,14 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluates, prints and writes.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        Exit status.
-    """
+    """Evaluate, print and write; return the exit status."""
     args = parse_args(argv)
     try:
         evaluate(args)
@@ -158,16 +151,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def check_usable(args: argparse.Namespace, report: Any, ground_truth: Any) -> None:
-    """Stops where no file can be used: an AP of 0 would say something else.
-
-    Args:
-        args: The command line.
-        report: From the reader of the results.
-        ground_truth: The ground truth.
-
-    Raises:
-        ValueError: If no file can be used.
-    """
+    """Raise a ValueError if no file can be used, as an AP of 0 would mislead."""
     kinds = ('missing', 'malformed', 'short', 'empty')
     odd = {kind: report.odd[kind] for kind in kinds if report.odd[kind]}
     if sum(map(len, odd.values())) < report.num_images:
@@ -258,11 +242,7 @@ def print_results(name: str, results: dict, published: dict) -> None:
 
 
 def print_analysis(analysis: Any) -> None:
-    """Prints the figures that are not official.
-
-    Args:
-        analysis: From the analysis.
-    """
+    """Print the figures that are not official."""
     print('\nNot official (ours, from the same matching)')
     print('false positives at recall')
     for subset, counts in analysis.false_positives.items():
@@ -295,18 +275,7 @@ def _print_groups(title: str, groups: dict) -> None:
 def summarize(
     args: argparse.Namespace, name: str, report: Any, results: dict, published: dict
 ) -> dict[str, Any]:
-    """Everything that is stored.
-
-    Args:
-        args: The command line.
-        name: The detector's name.
-        report: From the reader of the results.
-        results: The detector's results.
-        published: Published curves.
-
-    Returns:
-        Plain data for JSON; NaN as None.
-    """
+    """Collect everything that is stored, as plain data for JSON; NaN as None."""
     return {
         'evaluation': 'WIDER FACE val, official',
         'detector': name,
@@ -334,7 +303,7 @@ def summarize(
 
 
 def _jsonable(value: Any) -> Any:
-    """Named tuples as dicts, NaN as None."""
+    """Convert named tuples to dicts, NaN to None."""
     if hasattr(value, '_asdict'):
         return _jsonable(value._asdict())
     if isinstance(value, dict):

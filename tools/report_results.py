@@ -46,14 +46,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--protocol',
-        help='name of the test protocol, to be shown with the figures; by default '
-        'the one that the results carry',
+        help="name of the test protocol, shown with the figures (default: the results' "
+        'own)',
     )
     return parser.parse_args()
 
 
 def to_image_faces(result: dict) -> ImageFaces:
-    """One image of the results as the evaluation takes it."""
+    """Convert one image of the results for the evaluation."""
     faces = result['instances']
     found = result['pred_instances']
     return ImageFaces(
@@ -82,7 +82,7 @@ def draw(path: str, faces: ImageFaces, score_thr: float, side: int) -> np.ndarra
         cv2.rectangle(image, (x1, y1), (x2, y2), RED, 1)
         place = (max(x1, 0), y1 - 2 if y1 > 9 else y2 + 9)
         font = cv2.FONT_HERSHEY_SIMPLEX
-        # black under red, to be read on anything
+        # black under red: readable on anything
         for colour, width in (((0, 0, 0), 2), (RED, 1)):
             cv2.putText(image, f'{score:.2f}', place, font, 0.32, colour, width)
     pad = [(0, side - size) for size in image.shape[:2]]
@@ -100,13 +100,12 @@ def contact_sheet(
     columns = min(4, len(tiles))
     blank = np.full_like(tiles[0], 255)
     tiles += [blank] * (-len(tiles) % columns)
-    return np.vstack(
-        [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    )
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    return np.vstack([np.hstack(row) for row in rows])
 
 
 def plot_curves(bands: dict[str, FaceAP], protocol: str, path: Path) -> None:
-    """Precision over recall, a line for each height band."""
+    """Plot precision over recall, a line per height band."""
     figure, axes = plt.subplots(figsize=(5, 4), layout='constrained')
     for name, band in bands.items():
         if not band.num_faces:
@@ -122,7 +121,7 @@ def plot_curves(bands: dict[str, FaceAP], protocol: str, path: Path) -> None:
 
 
 def plot_losses(log: Path, path: Path) -> None:
-    """Each logged loss, and the share of anchors that the first step leaves."""
+    """Plot each logged loss, and the share of anchors that survive the first step."""
     rows = [json.loads(line) for line in log.read_text().splitlines() if line]
     rows = [row for row in rows if 'loss' in row]
     if not rows:
@@ -171,7 +170,7 @@ def main() -> None:
         print(f'{name:>12} {band.num_faces:>6} {ap:>7}')
 
     written = [args.out / 'detections.png', args.out / 'pr_curve.png']
-    # Spread over the data set, so that the sheet is no choice of ours.
+    # Evenly spread over the data set, so that the sheet is no choice of ours.
     picked = np.linspace(0, len(results) - 1, min(args.num, len(results)))
     picked = picked.astype(int).tolist()
     sheet = contact_sheet(
@@ -180,7 +179,7 @@ def main() -> None:
         args.score_thr,
         side=256,
     )
-    # Not imwrite: it crashes on a name that is not UTF-8.
+    # imwrite crashes on names that are not UTF-8.
     written[0].write_bytes(cv2.imencode('.png', sheet)[1].tobytes())
     plot_curves(bands, protocol, written[1])
     if args.log:

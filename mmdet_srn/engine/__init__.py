@@ -1,4 +1,4 @@
-"""What a training run needs beside mmengine: to survive, to repeat, to fit."""
+"""Survive, repeat, fit: what a training run needs beyond mmengine."""
 
 from .atomic_backend import AtomicLocalBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper

@@ -1,30 +1,25 @@
-"""Files that are whole or not there."""
+"""Files that are either whole or absent."""
 
 import os
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-ATOMIC_BACKEND = 'atomic_local'
-"""Name under which mmengine's ``backend_args`` find the backend."""
+ATOMIC_BACKEND = 'atomic_local'  # its name in mmengine's ``backend_args``
 
 
 @register_backend(ATOMIC_BACKEND)
 class AtomicLocalBackend(LocalBackend):
-    """mmengine's local files, except that a file gets its name when it is whole.
+    """mmengine's local backend, but files get their name only once complete.
 
-    What is written goes into ``.<name>.partial`` in the same folder, from there to
-    the disk, and only then takes its name, and with it the place of an older file.
-    Whatever ends the process, a name has either the old contents or the new ones.
-    ``backend_args=dict(backend='atomic_local')`` selects it.
+    Contents go to ``.<name>.partial`` in the same folder, from there to the disk, and
+    only then take the name and replace an older file. However the process ends, a name
+    has either the old contents or the new ones. Selected by
+    ``backend_args=dict(backend='atomic_local')``.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file.
-
-        Args:
-            obj (bytes): Its contents.
-            filepath (str | Path): Its name; missing folders are made.
+        """Write a file; missing folders are created.
 
         Raises:
             OSError: If it cannot be written, with its name; the partial file is
@@ -41,29 +36,18 @@ class AtomicLocalBackend(LocalBackend):
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            # a failing write() tells no name
+            # write() does not name the file
             raise OSError(error.errno, error.strerror, str(path)) from error
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        """Write a text file, the same way.
-
-        Args:
-            obj (str): Its contents.
-            filepath (str | Path): Its name.
-            encoding (str): Defaults to 'utf-8'.
-        """
+        """Write a text file in the same way."""
         self.put(obj.encode(encoding), filepath)
 
 
 def remove_partial_files(folder: str | Path) -> list[Path]:
-    """Remove what processes left that ended in the middle of a ``put``.
+    """Remove what interrupted processes left in a folder, and return these files.
 
-    Args:
-        folder (str | Path): Where to look, not below it. No other process may be
-            writing there.
-
-    Returns:
-        list[Path]: The files removed.
+    No other process may be writing there.
     """
     found = sorted(Path(folder).glob('.*.partial'))
     for path in found:

@@ -12,23 +12,15 @@ from torch import nn
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """``OptimWrapper`` whose forward passes run in bfloat16 where that is safe.
+    """``OptimWrapper`` that runs forward passes in bfloat16 where that is safe.
 
-    Weights, gradients and optimiser stay in float32. bfloat16 has float32's range,
-    so there is no loss to scale and no step to skip: mmengine's ``AmpOptimWrapper``
-    is for float16, brings a gradient scaler, and refuses to start without a GPU.
-
-    Args:
-        **kwargs: Those of ``OptimWrapper``: ``optimizer``, ``accumulative_counts``,
-            ``clip_grad``.
+    Weights, gradients and optimizer stay in float32. bfloat16 has float32's range, so
+    there is no loss to scale and no step to skip; mmengine's ``AmpOptimWrapper`` is for
+    float16, scales gradients and refuses to start without a GPU.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Enter autocast, and what ``OptimWrapper`` does for accumulation.
-
-        Args:
-            model (nn.Module): The model, wrapped or not.
-        """
+        """Enter autocast, and the context for accumulated gradients."""
         with super().optim_context(model), autocast(dtype=torch.bfloat16):
             yield

@@ -1,4 +1,4 @@
-"""Epochs of whole optimiser steps."""
+"""Epochs of whole optimizer steps."""
 
 import math
 from collections.abc import Sized
@@ -9,20 +9,18 @@ from mmengine.dataset import DefaultSampler
 
 @DATA_SAMPLERS.register_module()
 class WholeStepSampler(DefaultSampler):
-    """``DefaultSampler`` whose epochs hold a whole number of optimiser steps.
+    """``DefaultSampler`` whose epochs hold a whole number of optimizer steps.
 
-    With gradients accumulated over several iterations, mmengine lets a step begin in
-    one epoch and end in the next. Its checkpoints hold no gradients, so a run that is
-    resumed loses the beginning of such a step. Here the last step of an epoch is
-    filled up with the epoch's first images, as ``DefaultSampler`` itself fills up the
-    last batch for several processes.
+    With accumulated gradients, mmengine lets a step span two epochs, but its
+    checkpoints hold no gradients, so a resumed run loses the beginning of such a step.
+    Here an epoch's last step is filled up with the epoch's first images, as
+    ``DefaultSampler`` fills up the last batch for several processes.
 
     Args:
-        dataset (Sized): The data set.
-        step_size (int): Images of one step: images of a batch, times processes, times
-            accumulated batches.
-        shuffle (bool): Defaults to True.
-        seed (int, optional): The same in all processes. Defaults to None, drawn.
+        dataset: The data set.
+        step_size: Images per step: batch size x processes x accumulated batches.
+        shuffle: Shuffle each epoch.
+        seed: The same in all processes; drawn if None.
 
     Raises:
         ValueError: If the processes cannot have equal shares of a step.

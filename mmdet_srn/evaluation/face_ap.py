@@ -1,7 +1,7 @@
 """AP of a face detector by face height, for any data set; needs NumPy only.
 
-This is the common definition (greedy matching, real-valued IoU), not the official
-WIDER FACE evaluation, which is in :mod:`.wider_face_eval`.
+The common definition (greedy matching, real-valued IoU), not the official WIDER FACE
+evaluation, which is in :mod:`.wider_face_eval`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,8 @@ import numpy as np
 
 from .average_precision import voc_average_precision
 
-#: All faces, and the height bands in pixels of the original image: half-open
-#: [low, high), a face of exactly 16 pixels is in '16to32'. Keys serve as suffixes
-#: of metric names.
+#: All faces, and half-open height bands [low, high) in pixels of the original image.
+#: Keys are suffixes of metric names.
 HEIGHT_BANDS: dict[str, tuple[float, float]] = {
     'all': (-np.inf, np.inf),
     'lt16': (-np.inf, 16.0),
@@ -26,37 +25,22 @@ HEIGHT_BANDS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class ImageFaces:
-    """Detections and ground truth of one image, boxes as xyxy in pixels.
+    """Detections and ground truth of one image, boxes as xyxy in pixels."""
 
-    Attributes:
-        bboxes: Detected boxes, (D, 4).
-        scores: Their scores, (D,).
-        gt_bboxes: Annotated boxes, (G, 4).
-        gt_ignored: Bool (G,), true for faces that neither count nor punish.
-    """
-
-    bboxes: np.ndarray
-    scores: np.ndarray
-    gt_bboxes: np.ndarray
-    gt_ignored: np.ndarray
+    bboxes: np.ndarray  # detected, (D, 4)
+    scores: np.ndarray  # (D,)
+    gt_bboxes: np.ndarray  # annotated, (G, 4)
+    gt_ignored: np.ndarray  # bool (G,): neither required nor penalized
 
 
 class FaceAP(NamedTuple):
-    """AP of one height band.
+    """AP of one height band, and its curve with one point per distinct score."""
 
-    Attributes:
-        ap: Area under the curve; NaN if the band has no face.
-        num_faces: Faces that count.
-        recall: (N,), non-decreasing, one point for each distinct score.
-        precision: (N,).
-        scores: The thresholds, (N,), falling.
-    """
-
-    ap: float
-    num_faces: int
-    recall: np.ndarray
-    precision: np.ndarray
-    scores: np.ndarray
+    ap: float  # NaN if the band has no face
+    num_faces: int  # faces to be found
+    recall: np.ndarray  # (N,), non-decreasing
+    precision: np.ndarray  # (N,)
+    scores: np.ndarray  # (N,), the thresholds, falling
 
 
 def evaluate_face_ap(
@@ -64,53 +48,34 @@ def evaluate_face_ap(
     iou_thr: float = 0.5,
     bands: Mapping[str, tuple[float, float]] = HEIGHT_BANDS,
 ) -> dict[str, FaceAP]:
-    """Compute AP over all faces and by face height.
+    """Compute AP over all faces and by face height, band name -> result.
 
-    In each image the detections choose in the order of their scores (rows of equal
-    score in list order). Each takes the best overlapping face (IoU >= ``iou_thr``;
-    the first in list order among equals) that counts and is still free, and is a
-    true positive. One that finds none is left out of the count if it overlaps an
-    ignored face, otherwise it is a false positive.
+    In each image the detections choose faces in descending order of score, equal scores
+    in list order. Each takes the free, counted face with the largest IoU of at least
+    ``iou_thr`` (the first in list order among equals) and is a true positive. Without
+    such a face it is ignored if it overlaps an ignored face, otherwise it is a false
+    positive.
 
-    In a height band the rule is that of COCO's area ranges, with the height in place
-    of the area: faces outside the band are ignored, each for one detection only, and
-    an unmatched detection whose own height is outside the band is left out. Faces
-    that the annotation ignores do so for any number of detections, like COCO's
-    crowds, though by IoU.
+    Height bands, [low, high) in pixels, follow COCO's area ranges: faces outside the
+    band are ignored, each for one detection only, and so are unmatched detections whose
+    own height is outside the band. Faces that the annotation ignores do so for any
+    number of detections, like COCO's crowds, though by IoU.
 
-    Widths and heights are x2 - x1 and y2 - y1. The curve has a point for each
-    distinct score, so the order of detections of equal score in different images is
-    of no account; AP is the area under its envelope.
-
-    Args:
-        images: The images.
-        iou_thr: Least IoU of a match. Defaults to 0.5.
-        bands: Name -> [low, high) in pixels. Defaults to :data:`HEIGHT_BANDS`.
-
-    Returns:
-        Name -> result, in the order of ``bands``.
+    Widths and heights are x2 - x1 and y2 - y1. The curve has one point per distinct
+    score, so the order of images does not matter; AP is the area under its envelope.
     """
     prepared = [_prepare(image, iou_thr) for image in images]
     return {name: _evaluate_band(prepared, *limits) for name, limits in bands.items()}
 
 
 class _Prepared(NamedTuple):
-    """One image, detections in falling order of score, with its candidate pairs.
+    """One image, detections in descending order of score."""
 
-    Attributes:
-        scores: (D,), falling.
-        heights: Heights of the detections, (D,).
-        gt_heights: (G,).
-        gt_ignored: Bool (G,).
-        candidates: For each detection that overlaps a face enough: its row and
-            the faces, best first.
-    """
-
-    scores: np.ndarray
-    heights: np.ndarray
-    gt_heights: np.ndarray
-    gt_ignored: np.ndarray
-    candidates: list[tuple[int, list[int]]]
+    scores: np.ndarray  # (D,)
+    heights: np.ndarray  # of the detections, (D,)
+    gt_heights: np.ndarray  # (G,)
+    gt_ignored: np.ndarray  # bool (G,)
+    candidates: list[tuple[int, list[int]]]  # row, overlapping faces from the best on
 
 
 def _prepare(image: ImageFaces, iou_thr: float) -> _Prepared:
@@ -142,42 +107,36 @@ def _evaluate_band(images: Sequence[_Prepared], low: float, high: float) -> Face
         inside = (image.gt_heights >= low) & (image.gt_heights < high)
         num_faces += int(np.count_nonzero(inside & ~image.gt_ignored))
         hit, counted = _match(image, inside)
-        # What a face outside the band does not explain is judged by its own height.
-        unexplained = counted & ~hit
-        counted[unexplained] = (image.heights[unexplained] >= low) & (
-            image.heights[unexplained] < high
-        )
+        # Unmatched detections are judged by their own height.
+        counted &= hit | ((image.heights >= low) & (image.heights < high))
         scores.append(image.scores[counted])
         hits.append(hit[counted])
-    return _curve(_concatenate(scores, float), _concatenate(hits, bool), num_faces)
+    none = np.zeros(0)
+    return _curve(
+        np.concatenate([none, *scores]),
+        np.concatenate([none.astype(bool), *hits]),
+        num_faces,
+    )
 
 
 def _match(image: _Prepared, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Match one image's detections greedily.
-
-    Args:
-        image: The image.
-        inside: Bool (G,), faces in the band.
+    """Match detections greedily with the faces ``inside`` the band (G,).
 
     Returns:
-        Bool arrays (D,): true positive; not explained by a face that is ignored.
+        Bool arrays (D,): true positive; not explained by an ignored face.
     """
     hit = np.zeros(len(image.scores), bool)
     counted = np.ones(len(image.scores), bool)
     ignored = image.gt_ignored.tolist()
     counts = (inside & ~image.gt_ignored).tolist()
-    taken = [False] * len(counts)
+    taken: set[int] = set()
     for row, faces in image.candidates:
-        free = [face for face in faces if ignored[face] or not taken[face]]
-        face = next((face for face in free if counts[face]), None)
-        if face is not None:
-            hit[row] = True
-        elif free:
-            face = free[0]
-            counted[row] = False
-        else:
+        free = [face for face in faces if ignored[face] or face not in taken]
+        if not free:
             continue
-        taken[face] = True
+        face = next((face for face in free if counts[face]), free[0])
+        hit[row] = counted[row] = counts[face]
+        taken.add(face)
     return hit, counted
 
 
@@ -194,28 +153,19 @@ def _curve(scores: np.ndarray, hits: np.ndarray, num_faces: int) -> FaceAP:
 
 
 def pairwise_iou(bboxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of each box with each other one.
+    """Compute the IoU (M, N) of boxes (M, 4) with others (N, 4), all xyxy.
 
-    Args:
-        bboxes: (M, 4), xyxy.
-        others: (N, 4), xyxy.
-
-    Returns:
-        Float64 (M, N); 0 where two boxes do not overlap, degenerate ones among them.
+    It is 0 where boxes do not overlap, degenerate ones included.
     """
     low = np.maximum(bboxes[:, None, :2], others[None, :, :2])
     high = np.minimum(bboxes[:, None, 2:], others[None, :, 2:])
     intersection = np.clip(high - low, 0, None).prod(axis=2)
-    union = _area(bboxes)[:, None] + _area(others)[None] - intersection
-    # No overlap has no need of a union, which may then be 0 or negative.
+    areas, other_areas = (
+        (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        for boxes in (bboxes, others)
+    )
+    union = areas[:, None] + other_areas[None] - intersection
+    # Without overlap the union may be 0 or negative.
     return np.divide(
         intersection, union, out=np.zeros_like(intersection), where=intersection > 0
     )
-
-
-def _area(bboxes: np.ndarray) -> np.ndarray:
-    return (bboxes[:, 2] - bboxes[:, 0]) * (bboxes[:, 3] - bboxes[:, 1])
-
-
-def _concatenate(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *arrays])

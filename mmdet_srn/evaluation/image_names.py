@@ -11,12 +11,8 @@ def name_images(paths: Sequence[str], official: bool = False) -> list[str]:
 
     Args:
         paths: Paths of all images that are named together.
-        official: As the official ground truth does: by the last folder and the file.
-            Defaults to False: by every folder below the one that all of them are in,
-            and one folder at least.
-
-    Returns:
-        The names, with suffix and '/' between the folders.
+        official: Keep the last folder only, as the official ground truth does;
+            otherwise all folders below the common one, at least one.
     """
     parts = [PurePath(os.path.abspath(path)).parts for path in paths]
     if official or not parts:
@@ -27,13 +23,6 @@ def name_images(paths: Sequence[str], official: bool = False) -> list[str]:
 
 
 def check_unique(names: Sequence[str]) -> None:
-    """Stop where two images would have one result file.
-
-    Args:
-        names: Names of all images, without suffix.
-
-    Raises:
-        ValueError: If a name comes twice.
-    """
+    """Raise a ValueError if two images (names without suffix) share a result file."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f'{len(twice)} images came more than once, such as {twice[0]}')

@@ -1,7 +1,7 @@
 """Reader of MATLAB's .mat files into plain Python.
 
-SciPy's reader ends the process on some damaged files (SIGSEGV), so the little that is
-needed of the format is read here: cells, text and real numbers of versions 5 to 7
+SciPy's reader crashes the process on some damaged files (SIGSEGV), so the needed part
+of versions 5 to 7 is read here: cells, text and real numbers
 (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
 """
 
@@ -18,19 +18,15 @@ _HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
 
 
 def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
-    """Read variables of a .mat file, of version 5 to 7 or, through h5py, 7.3.
-
-    Args:
-        path: The file.
-        names: Variables to read.
+    """Read variables of a .mat file of version 5 to 7 or, through h5py, 7.3.
 
     Returns:
         Name -> value: cells as (nested) lists in MATLAB's linear order, text as str,
-        numbers as arrays of two or more dimensions, as MATLAB shows them.
+        numbers as arrays of at least two dimensions.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If this is no .mat file, a broken one, or a variable is missing.
+        ValueError: If it is not a valid .mat file, or a variable is missing.
         ImportError: If it is of version 7.3 and h5py is not installed.
     """
     path = Path(path)
@@ -45,8 +41,8 @@ def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
         raise ImportError(
             f'{path} is a MATLAB v7.3 file; reading it needs h5py: pip install h5py'
         ) from error
-    # Whatever a broken file leads to: RecursionError for cells that hold themselves,
-    # MemoryError for sizes that nothing has.
+    # Anything that a broken file causes, such as RecursionError (cells that hold
+    # themselves) or MemoryError (absurd sizes).
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'
         raise ValueError(f'{path} is not a MATLAB file: {reason}') from error
@@ -55,7 +51,7 @@ def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-# Types of elements, and classes of arrays, with what NumPy calls them
+# Types of elements and classes of arrays -> NumPy's names
 _MATRIX, _COMPRESSED, _UTF8 = 14, 15, 16
 _TYPES = {
     **{1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4'},
@@ -89,11 +85,11 @@ def _load_v5(path: Path, names: list[str]) -> dict[str, Any]:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Types and contents of the elements that follow each other in some bytes."""
+    """Yield type and content of each element in a row of them."""
     at = 0
     while at < len(data):
         (kind,) = struct.unpack_from(f'{order}I', data, at)
-        if kind >> 16:  # up to four bytes, in the place of their number
+        if kind >> 16:  # up to four bytes, packed into the tag
             kind, size, start, width = kind & 0xFFFF, kind >> 16, at + 4, 4
         else:
             (size,) = struct.unpack_from(f'{order}I', data, at + 4)
@@ -107,7 +103,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
 def _header(
     elements: Iterator[tuple[int, memoryview]], order: str
 ) -> tuple[int, tuple[int, ...], str]:
-    """Flags, shape and name of an array, whose other elements are left."""
+    """Read flags, shape and name of an array, whose other elements are left."""
     (_, flags), (_, shape), (_, name) = (next(elements) for _ in range(3))
     shape = np.frombuffer(shape, f'{order}i4').tolist()
     if len(shape) < 2 or min(shape) < 0:
@@ -150,8 +146,7 @@ def _load_hdf5(path: Path, names: list[str]) -> dict[str, Any]:
     import h5py
 
     with h5py.File(path, 'r') as file:
-        # Cells that were read: 40 of them, each of which holds the next one twice,
-        # would take for ever.
+        # Cells already read: 40 cells that hold the next one twice would take forever.
         seen: set = set()
         return {
             name: _plain_hdf5(file, file[name], seen) for name in names if name in file

@@ -25,7 +25,7 @@ class _Unpickler(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        """Gives what a name in the file stands for, if it is harmless."""
+        """Return the object that a name in the file stands for, if harmless."""
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             # torch's own loads anything
             return lambda content: torch.load(io.BytesIO(content), weights_only=True)
@@ -38,17 +38,11 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_predictions(path: str | Path) -> list[dict]:
-    """Read a file of predictions without running code from it.
-
-    Args:
-        path: What ``mim test --out`` wrote.
-
-    Returns:
-        The images.
+    """Read what ``mim test --out`` wrote, one dict per image, without running its code.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no such file, or could run code.
+        ValueError: If it is no such file, holds no images, or could run code.
     """
     path = Path(path)
     if path.suffix not in ('.pkl', '.pickle'):

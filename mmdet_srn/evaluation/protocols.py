@@ -2,21 +2,16 @@
 
 from typing import NamedTuple
 
-#: What is printed and stored where nobody said how the detections were made.
+#: Printed and stored if nobody said how the detections were made.
 UNKNOWN_PROTOCOL = 'unknown'
 
 
 class Protocol(NamedTuple):
-    """How an image is scaled for the test.
+    """How an image is scaled for the test."""
 
-    Attributes:
-        description: One line for the reader.
-        scale: (longest, shortest) allowed side in pixels, as mmdet's
-            ``Resize(scale=..., keep_ratio=True)`` takes it; None if this is not what
-            the protocol does.
-    """
-
-    description: str
+    description: str  # one line for the reader
+    #: Largest (long, short) side in pixels, as in mmdet's ``Resize(scale=...,
+    #: keep_ratio=True)``; None if the protocol does something else.
     scale: tuple[int, int] | None
 
 
@@ -38,17 +33,10 @@ PROTOCOLS = {
 
 
 def describe_protocol(name: str) -> str:
-    """The name of a protocol and, if it is one of ours, what it is.
-
-    Args:
-        name: The name.
-
-    Returns:
-        One line.
-    """
+    """Return the name of a protocol and, if it is one of ours, its description."""
     if name == UNKNOWN_PROTOCOL:
         return f'{name} (nobody said how the detections were made)'
-    base = name.split(', ')[0]  # what follows are settings that were changed
+    base = name.split(', ')[0]  # changed settings follow
     if base not in PROTOCOLS:
         return name
     return f'{name} ({PROTOCOLS[base].description})'

@@ -1,8 +1,7 @@
 """Figures beyond easy, medium and hard, from the same matching; NumPy only.
 
-Only the three APs and their curves are official. Everything here is ours: it keeps
-the official matching (or, where an IoU is given, its rules with the real IoU in place
-of the rounded one), and asks other questions.
+None of them is official. All use the official matching or, where an IoU is given, its
+rules with the real IoU instead of the rounded one.
 """
 
 from collections.abc import Sequence
@@ -14,9 +13,9 @@ from .face_ap import HEIGHT_BANDS
 from .wider_face_eval import (
     SubsetResult,
     WIDERFaceDetections,
+    count_by_level,
     match_official,
     match_real_iou,
-    proposals,
     score_levels,
     subset_curve,
 )
@@ -38,36 +37,21 @@ ATTRIBUTE_VALUES = {
 
 
 class GroupAP(NamedTuple):
-    """AP on a group of faces.
-
-    Attributes:
-        ap: Average precision, NaN without faces.
-        num_faces: Faces of the group.
-    """
+    """AP on a group of faces, NaN without faces."""
 
     ap: float
     num_faces: int
 
 
 class WIDERFaceAnalysis(NamedTuple):
-    """All figures of :func:`analyze_wider_face`.
+    """All figures of :func:`analyze_wider_face`; the first three by subset."""
 
-    Attributes:
-        false_positives: Subset -> recall -> number of false positives, None where
-            the recall is not reached.
-        ap_by_iou: Subset -> IoU threshold -> AP by the real IoU.
-        ap_mean_iou: Subset -> mean AP over COCO's thresholds .50:.05:.95.
-        base: The subset whose faces the groups are made of.
-        ap_by_height: Height band -> AP.
-        ap_by_attribute: Attribute -> value -> AP.
-    """
-
-    false_positives: dict[str, dict[float, int | None]]
-    ap_by_iou: dict[str, dict[float, float]]
-    ap_mean_iou: dict[str, float]
-    base: str
-    ap_by_height: dict[str, GroupAP]
-    ap_by_attribute: dict[str, dict[str, GroupAP]]
+    false_positives: dict[str, dict[float, int | None]]  # by recall, None: not reached
+    ap_by_iou: dict[str, dict[float, float]]  # by threshold of the real IoU
+    ap_mean_iou: dict[str, float]  # over COCO's thresholds .50:.05:.95
+    base: str  # the subset whose faces form the groups
+    ap_by_height: dict[str, GroupAP]  # by height band
+    ap_by_attribute: dict[str, dict[str, GroupAP]]  # by attribute and value
 
 
 def analyze_wider_face(
@@ -77,18 +61,10 @@ def analyze_wider_face(
 ) -> WIDERFaceAnalysis:
     """Compute all figures.
 
-    In a group (height band, attribute value) the faces of ``base`` that belong to it
-    are to be found, and all other faces are outside, as in an official subset:
-    detections that hit them do not count. All other false positives count in every
-    group, so the AP of a small group is low.
-
-    Args:
-        detections: The detections.
-        ground_truth: The ground truth.
-        base: Subset of which the groups are made. Defaults to 'hard', the largest.
-
-    Returns:
-        The figures.
+    In a group (height band, attribute value) the faces of the subset ``base`` that
+    belong to it are to be found; detections that hit any other face do not count, as in
+    an official subset. All other false positives count in every group, so the AP of a
+    small group is low.
     """
     levels = score_levels(detections)
     official = match_official(detections, ground_truth)
@@ -101,12 +77,13 @@ def analyze_wider_face(
         result = curve(official, members & ground_truth.subsets[base])
         return GroupAP(result.ap, result.num_faces)
 
-    ap_by_iou: dict[str, dict[float, float]] = {}
-    for name, in_subset in ground_truth.subsets.items():
-        ap_by_iou[name] = {
+    ap_by_iou = {
+        name: {
             threshold: curve(np.where(iou >= threshold, nearest, -1), in_subset).ap
             for threshold in IOU_THRESHOLDS
         }
+        for name, in_subset in ground_truth.subsets.items()
+    }
     heights = ground_truth.bboxes[:, 3]
     return WIDERFaceAnalysis(
         false_positives={
@@ -116,9 +93,7 @@ def analyze_wider_face(
             for name, in_subset in ground_truth.subsets.items()
         },
         ap_by_iou=ap_by_iou,
-        ap_mean_iou={
-            name: float(np.mean(list(aps.values()))) for name, aps in ap_by_iou.items()
-        },
+        ap_mean_iou={n: float(np.mean([*a.values()])) for n, a in ap_by_iou.items()},
         base=base,
         ap_by_height={
             name: group((heights >= low) & (heights < high))
@@ -141,38 +116,30 @@ def false_positives_at_recall(
     in_subset: np.ndarray,
     recalls: Sequence[float] = RECALLS,
 ) -> dict[float, int | None]:
-    """False positives at the highest threshold that reaches a recall.
+    """Count the false positives at the highest threshold that reaches a recall.
 
-    Each distinct score is a threshold, not just the 1000 of the curve. False
-    positives are proposals that recall no face: those that hit none, and all but the
-    first that hit the same one. A score of NaN is never reached.
-
-    Args:
-        detections: The detections.
-        ground_truth: The ground truth.
-        faces: The face that each detection hits, -1 for none.
-        in_subset: Bool (G,), the faces to be found.
-        recalls: Recalls, in (0, 1]. Defaults to the paper's.
+    Each distinct score is a threshold, not just the 1000 of the curve; NaN never
+    counts. False positives are proposals that recall no face: those that hit none, and
+    all but the first that hit the same one. ``faces`` is the face that each detection
+    hits or -1 (M,).
 
     Returns:
-        Recall -> number, None where the recall is not reached.
+        Recall -> number, None if the recall is not reached.
     """
     scores = detections.rows[:, 4]
     usable = ~np.isnan(scores)
-    thresholds, levels = np.unique(-scores[usable], return_inverse=True)
+    thresholds, inverse = np.unique(-scores[usable], return_inverse=True)
     count = len(thresholds)
-    is_proposal = proposals(detections, ground_truth, faces, in_subset)[usable]
-    first = np.full(len(in_subset), count)
-    hit = faces[usable] >= 0
-    np.minimum.at(first, faces[usable][hit], levels[hit])
-    first = first[in_subset]
-    proposed = np.bincount(levels[is_proposal], minlength=count).cumsum()
-    recalled = np.bincount(first, minlength=count + 1)[:count].cumsum()
+    levels = np.full(len(scores), count)  # NaN: never counted
+    levels[usable] = inverse
+    proposed, recalled = count_by_level(
+        detections, ground_truth, levels, count, faces, in_subset
+    )
+    num_faces = int(np.count_nonzero(in_subset))
     result: dict[float, int | None] = {}
     for recall in recalls:
         # The small number makes up for products such as 0.1 * 3 > 0.3.
-        needed = recall * len(first) - 1e-9
-        reached = int(np.searchsorted(recalled, needed))
-        found = len(first) > 0 and reached < count
+        reached = int(np.searchsorted(recalled, recall * num_faces - 1e-9))
+        found = num_faces > 0 and reached < count
         result[recall] = int(proposed[reached] - recalled[reached]) if found else None
     return result

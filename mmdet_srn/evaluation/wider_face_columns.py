@@ -1,4 +1,4 @@
-"""What the columns of a result folder are if they are not x, y, w, h, score."""
+"""Guess the columns of a result folder that are not x, y, w, h, score."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import numpy as np
 from .wider_face_eval import SubsetResult, WIDERFaceDetections, evaluate_wider_face
 from .wider_face_ground_truth import WIDERFaceGroundTruth
 
-# Below this nothing is found to speak of; published detectors are above .8.
+# Below this almost nothing is found; published detectors are above 0.8.
 _LOW_AP = 0.1
 
 
@@ -15,17 +15,13 @@ def _from_corners(boxes: np.ndarray) -> np.ndarray:
     return np.c_[boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]
 
 
-def _from_centre(boxes: np.ndarray) -> np.ndarray:
-    return np.c_[boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]]
-
-
-#: Other ways to write a box, and what makes x, y, w, h of each.
+# Box formats, and the conversion of each to x, y, w, h
 _BOXES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     'x y w h': lambda boxes: boxes,
     'x1 y1 x2 y2': _from_corners,
     'y1 x1 y2 x2': lambda boxes: _from_corners(boxes[:, [1, 0, 3, 2]]),
     'y x h w': lambda boxes: boxes[:, [1, 0, 3, 2]],
-    'cx cy w h': _from_centre,
+    'cx cy w h': lambda boxes: np.c_[boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]],
 }
 
 
@@ -34,17 +30,10 @@ def guess_columns(
     ground_truth: WIDERFaceGroundTruth,
     results: dict[str, SubsetResult],
 ) -> str:
-    """Say what the columns seem to be where next to nothing is found.
+    """Say in words what the columns seem to be if almost nothing is found.
 
-    Every other order is evaluated, which takes some seconds.
-
-    Args:
-        detections: As read, i.e. as x, y, w, h, score.
-        ground_truth: The ground truth.
-        results: What came out.
-
-    Returns:
-        The columns in words; '' if they are right or nothing better is known.
+    Evaluates every other order, which takes some seconds. Empty if the columns, read as
+    x, y, w, h, score, are right, or nothing better is known.
     """
     rows = detections.rows
     found = _mean_ap(results)
@@ -66,6 +55,6 @@ def guess_columns(
 
 
 def _mean_ap(results: dict[str, SubsetResult]) -> float:
-    """Mean AP of the subsets that have faces; NaN if none has."""
+    """Average the AP of the subsets that have faces; NaN if none has."""
     aps = [result.ap for result in results.values() if result.num_faces]
     return float(np.mean(aps)) if aps else np.nan

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from itertools import cycle, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,36 +17,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Curve(NamedTuple):
-    """A precision-recall curve.
+_COLORS = 'blue green orange purple brown cyan olive gray pink'.split()
 
-    Attributes:
-        precision: (N,).
-        recall: (N,).
-    """
+
+class Curve(NamedTuple):
+    """A precision-recall curve, (N,) each."""
 
     precision: np.ndarray
     recall: np.ndarray
 
     @property
     def ap(self) -> float:
-        """Area under the curve, as the official tool has it."""
+        """Area under the curve, as in the official tool."""
         return voc_average_precision(self.recall, self.precision)
 
 
 def read_published_curves(folder: str | Path) -> dict[str, dict[str, Curve]]:
-    """Read curves in the layout of the official tool.
+    """Read curves in the layout of the official tool, name -> subset -> curve.
 
-    Args:
-        folder: Folder with ``<name>/wider_pr_info_<name>_{easy,medium,hard}_val.mat``
-            (v5 to v7.3); other files are passed over.
-
-    Returns:
-        Name -> subset -> curve.
+    Files are ``<name>/wider_pr_info_<name>_{easy,medium,hard}_val.mat`` (v5 to v7.3);
+    others are ignored.
 
     Raises:
         NotADirectoryError: If there is no such folder.
-        FileNotFoundError: If there is no curve in it, or a detector lacks a subset.
+        FileNotFoundError: If it has no curve, or a detector lacks a subset.
         ValueError: If a file is malformed.
     """
     folder = Path(folder)
@@ -76,18 +71,10 @@ def _read_curve(folder: Path, subset: str) -> Curve:
 
 
 def truncate(value: float, decimals: int = 3) -> str:
-    """Write a figure as the papers do: truncated, not rounded.
-
-    Args:
-        value: The figure.
-        decimals: Digits after the point. Defaults to 3.
-
-    Returns:
-        Text such as '0.964'; 'nan' for NaN.
-    """
+    """Format a figure as the papers do, truncated instead of rounded: '0.964'."""
     if math.isnan(value):
         return 'nan'
-    # The shortest digits that mean this number, so that 0.29 does not become 0.289.
+    # The shortest digits of this number, so that 0.29 does not become 0.289.
     whole, _, digits = np.format_float_positional(value, trim='0').partition('.')
     return f'{whole}.{digits[:decimals]:0<{decimals}}'
 
@@ -98,17 +85,10 @@ def plot_curves(
     published: Mapping[str, Mapping[str, Curve]] | None = None,
     title: str = '',
 ) -> 'Figure':
-    """Draw the curves of the three subsets side by side.
+    """Draw the curves of the three subsets side by side, legends sorted by AP.
 
-    Args:
-        name: Name of the evaluated detector; its curve is red and thick.
-        results: Its results.
-        published: Curves of other detectors, from :func:`read_published_curves`.
-        title: Line above the panels, such as the protocol. Defaults to none.
-
-    Returns:
-        The figure; legends are sorted by AP, which they give truncated to three
-        decimals.
+    The evaluated detector's curve is red and thick; ``published`` is from
+    :func:`read_published_curves`, ``title`` a line above the panels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -118,8 +98,12 @@ def plot_curves(
     if title:
         figure.suptitle(title)
     published = published or {}
-    # Colours stay the same in all panels, and none of them is red.
-    styles = {other: _style(i) for i, other in enumerate(sorted(published))}
+    # Colors are the same in all panels, and none is red.
+    looks = product(('-', '--', ':'), _COLORS)
+    styles = {
+        other: dict(color=f'tab:{color}', ls=line, lw=1.5)
+        for other, (line, color) in zip(sorted(published), cycle(looks), strict=False)
+    }
     for axes, subset in zip(figure.subplots(1, len(SUBSETS)), SUBSETS, strict=True):
         curves = {other: (published[other][subset], styles[other]) for other in styles}
         ours = Curve(results[subset].precision, results[subset].recall)
@@ -133,11 +117,3 @@ def plot_curves(
         axes.grid(alpha=0.4)
         axes.legend(loc='lower left', fontsize='small')
     return figure
-
-
-_COLORS = 'blue green orange purple brown cyan olive gray pink'.split()
-
-
-def _style(number: int) -> dict[str, Any]:
-    line, color = divmod(number, len(_COLORS))
-    return dict(color=f'tab:{_COLORS[color]}', ls=('-', '--', ':')[line % 3], lw=1.5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,13 @@ folder that holds wider_easy_val.mat, wider_medium_val.mat and wider_hard_val.ma
 
 @dataclass(frozen=True)
 class WIDERFaceGroundTruth:
-    """All faces of the evaluated images, image after image.
+    """All faces of the evaluated images: those of image i from offsets[i] on."""
 
-    Attributes:
-        names: ``event/name`` of each of the N images, without suffix.
-        bboxes: Int32 (G, 4): x, y, w, h in pixels, as annotated.
-        offsets: Int64 (N + 1,): image i has the faces ``offsets[i]:offsets[i + 1]``.
-        subsets: Subset name -> bool (G,), true for the faces to be found.
-        attributes: Attribute name -> int (G,); empty if unknown.
-    """
-
-    names: tuple[str, ...]
-    bboxes: np.ndarray
-    offsets: np.ndarray
-    subsets: dict[str, np.ndarray]
-    attributes: dict[str, np.ndarray] = field(default_factory=dict)
+    names: tuple[str, ...]  # 'event/name' of each of the N images, without suffix
+    bboxes: np.ndarray  # int32 (G, 4): x, y, w, h in pixels, as annotated
+    offsets: np.ndarray  # int64 (N + 1,)
+    subsets: dict[str, np.ndarray]  # name -> bool (G,), the faces to be found
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)  # name -> int (G,)
 
     @classmethod
     def from_images(
@@ -48,24 +41,26 @@ class WIDERFaceGroundTruth:
         subsets: Mapping[str, Sequence[Sequence[int]]],
         attributes: Mapping[str, Sequence[Sequence[int]]] | None = None,
     ) -> 'WIDERFaceGroundTruth':
-        """Build from one entry an image.
+        """Build from one entry per image.
 
         Args:
             names: ``event/name`` of each image.
             bboxes: Whole numbers (G_i, 4) of each image: x, y, w, h.
             subsets: Subset -> for each image the rows (from 0) of its faces.
-            attributes: Attribute -> for each image one value a face.
-
-        Returns:
-            The ground truth.
+            attributes: Attribute -> for each image one value per face.
 
         Raises:
-            ValueError: If names repeat, the lengths differ, boxes are not whole
-                numbers of int32, or a subset has a row that does not exist or
-                comes twice.
+            ValueError: If names repeat, lengths differ, boxes are not whole numbers of
+                int32, or a subset lists a row that does not exist or is listed twice.
         """
         if len(set(names)) != len(names):
             raise ValueError('image names of the ground truth repeat')
+        columns = {'boxes': bboxes, **subsets, **(attributes or {})}
+        for what, values in columns.items():
+            if len(values) != len(names):
+                raise ValueError(
+                    f'{what}: {len(values)} entries for {len(names)} images'
+                )
         counts = [len(boxes) for boxes in bboxes]
         offsets = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
         masks = {
@@ -76,30 +71,24 @@ class WIDERFaceGroundTruth:
             attribute: _per_face(names, counts, values, attribute)
             for attribute, values in (attributes or {}).items()
         }
-        return cls(tuple(names), _int32_boxes(names, bboxes), offsets, masks, flat)
+        return cls(tuple(names), _int32_boxes(bboxes), offsets, masks, flat)
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.names)
 
-    def restrict(self, names: Iterable[str]) -> 'WIDERFaceGroundTruth':
-        """Keep some of the images only, in the order of the ground truth.
-
-        Args:
-            names: ``event/name`` of the images to keep.
-
-        Returns:
-            The smaller ground truth.
-
-        Raises:
-            ValueError: If the ground truth does not have one of them.
-        """
-        wanted = set(names)
-        if unknown := sorted(wanted.difference(self.names)):
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise a ValueError if some images are not in the ground truth."""
+        if unknown := sorted(set(names).difference(self.names)):
             raise ValueError(
                 f'{len(unknown)} images are not in the ground truth: '
                 f'{", ".join(unknown[:3])}{" ..." if len(unknown) > 3 else ""}'
             )
+
+    def restrict(self, names: Iterable[str]) -> 'WIDERFaceGroundTruth':
+        """Keep only some images (``event/name``), in the order of the ground truth."""
+        wanted = set(names)
+        self.check_names(wanted)
         keep = np.array([name in wanted for name in self.names], bool)
         counts = np.diff(self.offsets)
         faces = np.repeat(keep, counts)
@@ -113,13 +102,7 @@ class WIDERFaceGroundTruth:
 
 
 def read_ground_truth(folder: str | Path) -> WIDERFaceGroundTruth:
-    """Read the official .mat files of the validation split.
-
-    Args:
-        folder: Folder with ``wider_{easy,medium,hard}_val.mat``.
-
-    Returns:
-        The ground truth, with the attributes.
+    """Read ``wider_{easy,medium,hard}_val.mat`` of a folder, with attributes.
 
     Raises:
         FileNotFoundError: If a file is missing; says where the files come from.
@@ -131,20 +114,15 @@ def read_ground_truth(folder: str | Path) -> WIDERFaceGroundTruth:
         raise FileNotFoundError(f'no {", ".join(missing)} in {str(folder)!r}.{_HELP}')
     first = paths[SUBSETS[0]]
     lists = [f'{attribute}_label_list' for attribute in ATTRIBUTES]
+    common = ['event_list', 'file_list', 'face_bbx_list']
     try:
-        content = load_mat(first, ['event_list', 'file_list', 'face_bbx_list', *lists])
-        index = {
-            subset: load_mat(
-                path, ['event_list', 'file_list', 'face_bbx_list', 'gt_list']
-            )
-            for subset, path in paths.items()
-        }
+        content = load_mat(first, [*common, *lists])
+        index = {s: load_mat(path, [*common, 'gt_list']) for s, path in paths.items()}
         for subset, path in paths.items():
             if not _same(content, index[subset]):
                 raise ValueError(f'{path} and {first} list different images or faces')
         return _ground_truth(content, index, lists)
-    # The others than ValueError come from variables of another kind than the official
-    # ones, such as text in place of a table.
+    # TypeError and AttributeError: variables of an unexpected kind, such as text.
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f'ground truth in {folder}: {error}{_HELP}') from error
 
@@ -152,44 +130,34 @@ def read_ground_truth(folder: str | Path) -> WIDERFaceGroundTruth:
 def _ground_truth(
     content: dict[str, Any], index: dict[str, dict[str, Any]], lists: list[str]
 ) -> WIDERFaceGroundTruth:
-    names = [
-        f'{event}/{name}'
-        for event, files in zip(
-            content['event_list'], content['file_list'], strict=True
-        )
-        for name in files
-    ]
+    pairs = zip(content['event_list'], content['file_list'], strict=True)
     subsets = {
         # MATLAB counts from 1.
-        subset: [rows.ravel().astype(np.int64) - 1 for rows in _images(mat['gt_list'])]
+        subset: [rows.ravel().astype(np.int64) - 1 for rows in chain(*mat['gt_list'])]
         for subset, mat in index.items()
     }
     attributes = {
-        attribute: [values.ravel() for values in _images(content[name])]
+        attribute: [values.ravel() for values in chain(*content[name])]
         for attribute, name in zip(ATTRIBUTES, lists, strict=True)
     }
     return WIDERFaceGroundTruth.from_images(
-        names, _images(content['face_bbx_list']), subsets, attributes
+        [f'{event}/{name}' for event, files in pairs for name in files],
+        [*chain(*content['face_bbx_list'])],
+        subsets,
+        attributes,
     )
-
-
-def _images(events: list[list[np.ndarray]]) -> list[np.ndarray]:
-    return [image for event in events for image in event]
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if any(one[key] != other[key] for key in ('event_list', 'file_list')):
         return False
-    boxes = _images(one['face_bbx_list']), _images(other['face_bbx_list'])
-    return len(boxes[0]) == len(boxes[1]) and all(map(np.array_equal, *boxes))
+    boxes, others = ([*chain(*each['face_bbx_list'])] for each in (one, other))
+    return len(boxes) == len(others) and all(map(np.array_equal, boxes, others))
 
 
-def _int32_boxes(names: Sequence[str], bboxes: Sequence[np.ndarray]) -> np.ndarray:
-    _check_length(names, bboxes, 'boxes')
-    table = np.concatenate(
-        [np.zeros((0, 4))]
-        + [np.asarray(boxes, float).reshape(-1, 4) for boxes in bboxes]
-    )
+def _int32_boxes(bboxes: Sequence[np.ndarray]) -> np.ndarray:
+    tables = [np.asarray(boxes, float).reshape(-1, 4) for boxes in bboxes]
+    table = np.concatenate([np.zeros((0, 4)), *tables])
     rounded = table.astype(np.int32)
     if not np.array_equal(rounded, table):
         raise ValueError('a face of the ground truth is not in whole pixels (int32)')
@@ -199,7 +167,6 @@ def _int32_boxes(names: Sequence[str], bboxes: Sequence[np.ndarray]) -> np.ndarr
 def _row_mask(
     names: Sequence[str], counts: list[int], rows: Sequence[Sequence[int]], what: str
 ) -> np.ndarray:
-    _check_length(names, rows, what)
     masks = [np.zeros(0, bool)]
     for name, count, image_rows in zip(names, counts, rows, strict=True):
         image_rows = np.asarray(image_rows, np.int64)
@@ -216,13 +183,7 @@ def _row_mask(
 def _per_face(
     names: Sequence[str], counts: list[int], values: Sequence[Sequence[int]], what: str
 ) -> np.ndarray:
-    _check_length(names, values, what)
     for name, count, image_values in zip(names, counts, values, strict=True):
         if len(image_values) != count:
-            raise ValueError(f'{what}: {name} does not have one value a face')
+            raise ValueError(f'{what}: {name} does not have one value per face')
     return np.concatenate([np.zeros(0, np.int64), *map(np.asarray, values)])
-
-
-def _check_length(names: Sequence[str], values: Sequence, what: str) -> None:
-    if len(values) != len(names):
-        raise ValueError(f'{what}: {len(values)} entries for {len(names)} images')

@@ -1,4 +1,4 @@
-"""WIDERFaceMetric: the evaluation inside mmengine's loops."""
+"""WIDERFaceMetric: the evaluation in mmengine's loops."""
 
 import json
 import logging
@@ -26,18 +26,16 @@ class WIDERFaceMetric(BaseMetric):
     """WIDER FACE's AP: easy, medium and hard, or all faces and height bands.
 
     With ``gt_dir`` it is the official evaluation, to the bit
-    (:mod:`mmdet_srn.evaluation.wider_face_eval`), of the images that came: all 3,226
-    of the validation split, or a part of it, which is said loudly. Metrics, each with
+    (:mod:`mmdet_srn.evaluation.wider_face_eval`), of the images that arrive: all 3,226
+    of the validation split, or a part of it, which causes a warning. Metrics, each with
     the prefix ``widerface/``:
 
     ================== =====================================================
-    easy, medium, hard AP, left out if the images have no face of the subset
+    easy, medium, hard AP, omitted if the images have no face of the subset
     ================== =====================================================
 
-    Without it, any data set in WIDER FACE's text layout will do. The definition is in
-    :func:`mmdet_srn.evaluation.face_ap.evaluate_face_ap`: greedy matching at IoU 0.5,
-    VOC all-point area, ignored faces neither count nor punish, height bands by COCO's
-    area-range rule. Metrics:
+    Without it, any data set in WIDER FACE's text layout will do; see
+    :func:`mmdet_srn.evaluation.face_ap.evaluate_face_ap`. Metrics:
 
     ================== =====================================================
     AP                 over all faces
@@ -48,46 +46,36 @@ class WIDERFaceMetric(BaseMetric):
     faces, faces_lt16  number of faces that each of them counts (and so on)
     ================== =====================================================
 
-    The AP of a band without faces is left out (a dash in the printed table).
-
-    In both cases ``protocol`` is among the metrics, as text. For the best checkpoint:
-    ``save_best='widerface/AP'`` (or 'widerface/hard'); with another hook than
-    AtomicCheckpointHook ``rule='greater'`` as well.
+    The AP of a band without faces is omitted (a dash in the printed table). In both
+    cases ``protocol`` is among the metrics, as text. For the best checkpoint set
+    ``save_best='widerface/AP'`` (or 'widerface/hard'); with a hook other than
+    AtomicCheckpointHook also ``rule='greater'``.
 
     Without ``gt_dir``, faces come from ``data_sample['instances']``, the raw annotation
-    in pixels of the original image (put 'instances' among ``PackDetInputs``'
-    ``meta_keys``); if it is not there, from ``gt_instances`` and
-    ``ignored_instances``, which is right if the pipeline loads annotations after it
-    resizes, as mmdet's test pipelines do.
+    in pixels of the original image (add 'instances' to the ``meta_keys`` of
+    ``PackDetInputs``), or else from ``gt_instances`` and ``ignored_instances``, which
+    is right if the pipeline loads annotations after resizing, as mmdet's test pipelines
+    do.
 
     Args:
         gt_dir: Folder with the official ``wider_{easy,medium,hard}_val.mat``.
-            Defaults to None.
         protocol: Name of the test protocol, printed and stored with every result; see
-            :data:`mmdet_srn.evaluation.protocols.PROTOCOLS`. Where a data sample has
-            a ``protocol`` itself, as SRNMultiScaleTest gives it, that one holds.
-            Defaults to 'unknown'.
-        outfile_prefix: Write the result files in the official format to
+            :data:`mmdet_srn.evaluation.protocols.PROTOCOLS`. A data sample's own
+            ``protocol``, as SRNMultiScaleTest sets it, takes precedence.
+        outfile_prefix: Write result files in the official format to
             ``<outfile_prefix>/<event>/<name>.txt``, ready to zip, and the metrics to
             ``<outfile_prefix>.json``. Without ``gt_dir`` names keep all folders below
-            the one that holds all images. Defaults to None: write nothing.
+            the common one.
         format_only: Write the files and evaluate nothing, as the test split needs.
-            Defaults to False.
         box_format: 'exact': boxes and scores as they are, w = x2 - x1. 'released': as
             SRN's released code writes them: clipped to the image, w = x2 - x1 + 1,
-            whole numbers, scores to three decimals. It holds for the official
-            evaluation as well as for the files. Defaults to 'exact'.
-        iou_thr: Least IoU of a match without ``gt_dir``. Defaults to 0.5.
-        face_label: Label of the face class; detections and faces of other labels
-            are passed over. Defaults to 0.
-        collect_device: 'cpu' or 'gpu', see mmengine. Defaults to 'cpu'.
-        prefix: Prefix of the metrics' names. Defaults to None, i.e. 'widerface'.
-        collect_dir: See mmengine. Defaults to None.
-
-    Raises:
-        FileNotFoundError: If a file is missing in ``gt_dir``.
-        ValueError: If an argument is none of its choices, or ``format_only`` is set
-            without ``outfile_prefix``.
+            whole numbers, scores to three decimals. Applies to the official evaluation
+            and the files.
+        iou_thr: Least IoU of a match without ``gt_dir``.
+        face_label: Label of the face class; others are ignored.
+        collect_device: 'cpu' or 'gpu', see mmengine.
+        prefix: Prefix of the metrics' names; None for 'widerface'.
+        collect_dir: See mmengine.
     """
 
     default_prefix = 'widerface'
@@ -112,9 +100,10 @@ class WIDERFaceMetric(BaseMetric):
             )
         if format_only and outfile_prefix is None:
             raise ValueError('format_only needs outfile_prefix')
-        # Now, so that a missing file is not found out after an epoch.
+        # Read now, not after an epoch, so that a missing file shows at once.
         evaluates = gt_dir is not None and not format_only
         self.ground_truth = read_ground_truth(gt_dir) if evaluates else None
+        self._needs_names = evaluates or outfile_prefix is not None
         self.protocol = protocol
         self.outfile_prefix = outfile_prefix
         self.format_only = format_only
@@ -124,7 +113,7 @@ class WIDERFaceMetric(BaseMetric):
 
     @property
     def figures(self) -> list[str]:
-        """Names, without the prefix, of the AP that an evaluation may give."""
+        """Names, without the prefix, of the APs an evaluation may give."""
         if self.format_only:
             return []
         if self.ground_truth is not None:
@@ -134,12 +123,9 @@ class WIDERFaceMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep what the evaluation needs of one batch.
 
-        Args:
-            data_batch: Not used.
-            data_samples: One dict an image with ``img_path``, ``pred_instances``
-                (``bboxes`` xyxy in pixels of the original image, ``scores``,
-                ``labels``), the faces (see the class) and, for
-                ``box_format='released'``, ``ori_shape``.
+        Data samples need ``img_path``, ``pred_instances`` (``bboxes`` xyxy in pixels of
+        the original image, ``scores``, ``labels``), the faces (see the class) and, for
+        ``box_format='released'``, ``ori_shape``.
         """
         for sample in data_samples:
             predictions = sample['pred_instances']
@@ -150,7 +136,7 @@ class WIDERFaceMetric(BaseMetric):
                 protocol=sample.get('protocol', self.protocol),
                 img_path=sample.get('img_path'),
             )
-            if self.ground_truth is not None or self.outfile_prefix is not None:
+            if self._needs_names:
                 if 'img_path' not in sample:
                     raise KeyError('WIDERFaceMetric needs img_path in meta_keys')
                 result['rows'] = self._rows(result, sample)
@@ -159,52 +145,35 @@ class WIDERFaceMetric(BaseMetric):
             self.results.append(result)
 
     def check_images(self, infos: Iterable[Mapping[str, Any]]) -> None:
-        """Find what the evaluation would stop at, before it starts.
+        """Raise errors of the evaluation early, from the ``get_data_info`` of images.
 
-        Args:
-            infos: The data set's ``get_data_info`` of each image.
-
-        Raises:
-            ValueError: If an image comes twice or is not in the ground truth, or if
-                there is no face to find.
+        A ValueError if an image comes twice or is not in the ground truth, or if there
+        is no face to find.
         """
         paths, num_faces = [], 0
         for info in infos:
             paths.append(info.get('img_path', ''))
-            # A data set that does not tell its faces may have some.
-            num_faces += (
-                int(np.sum(~self._faces(info)[1])) if 'instances' in info else 1
-            )
-        # Some data sets know the path only once the image is loaded.
-        named = all(paths)
-        if named and (self.ground_truth is not None or self.outfile_prefix is not None):
-            names = [_stem(name) for name in self._names(paths)]
-            check_unique(names)
+            # Without instances there may be faces.
+            known = 'instances' in info
+            num_faces += int(np.sum(~self._faces(info)[1])) if known else 1
+        # Some data sets know the path only after loading the image.
+        if all(paths) and self._needs_names:
+            names = self._names(paths)[1]
             if self.ground_truth is not None:
-                self.ground_truth.restrict(names)
+                self.ground_truth.check_names(names)
         if self.ground_truth is None and not self.format_only:
             _check_faces(num_faces, len(paths))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float | str]:
-        """Compute the metrics of the whole data set and write what is to be written.
+        """Compute the metrics of the whole data set and write the files.
 
-        Args:
-            results: One entry an image, from all processes.
-
-        Returns:
-            Metric name -> value, see the class; only the protocol if
-            ``format_only``.
-
-        Raises:
-            ValueError: If an image comes twice or is not in the ground truth, or if
-                there is no face to find.
+        One result per image, from all processes; only the protocol if ``format_only``.
+        Raises the errors of :meth:`check_images`.
         """
         _warn_of_odd_values(results)
         names: list[str] = []
-        if self.ground_truth is not None or self.outfile_prefix is not None:
-            titles = self._names([result['img_path'] for result in results])
-            names = [_stem(title) for title in titles]
-            check_unique(names)
+        if self._needs_names:
+            titles, names = self._names([result['img_path'] for result in results])
         if self.outfile_prefix is not None:
             rows = (result['rows'] for result in results)
             files = zip(names, titles, rows, strict=True)
@@ -219,9 +188,8 @@ class WIDERFaceMetric(BaseMetric):
             metrics = self._by_height(results)
         if self.outfile_prefix is not None:
             text = json.dumps(dict(images=len(results), **metrics), indent=1)
-            Path(f'{self.outfile_prefix}.json').write_text(
-                f'{text}\n', encoding='utf-8'
-            )
+            path = Path(f'{self.outfile_prefix}.json')
+            path.write_text(f'{text}\n', encoding='utf-8')
         return metrics
 
     def _official(
@@ -233,18 +201,11 @@ class WIDERFaceMetric(BaseMetric):
         if len(results) < NUM_VAL_IMAGES:
             note = f'only {len(results)} of {NUM_VAL_IMAGES} val images, NOT COMPARABLE'
             protocol = f'{protocol} ({note})'
-            _log(
-                f'WIDER FACE: {note} with any published figure: ground truth is '
-                'restricted to these images.',
-                logging.WARNING,
-            )
-        subsets = evaluate_wider_face(
-            {name: r['rows'] for name, r in zip(names, results, strict=True)},
-            ground_truth,
-        )
+            _log(f'WIDER FACE: {note} with any published figure', logging.WARNING)
+        rows = {name: r['rows'] for name, r in zip(names, results, strict=True)}
         table = [['subset', 'faces', 'AP', 'truncated, as published']]
         metrics: dict[str, float | str] = {}
-        for name, result in subsets.items():
+        for name, result in evaluate_wider_face(rows, ground_truth).items():
             row = ['-', '-']
             if result.num_faces:
                 metrics[name] = result.ap
@@ -262,7 +223,7 @@ class WIDERFaceMetric(BaseMetric):
             suffix = '' if name == 'all' else f'_{name}'
             if result.num_faces:
                 metrics[f'AP{suffix}'] = result.ap
-            # A float: mmengine stores whole numbers of a test as null.
+            # A float: mmengine stores integers of a test as null.
             metrics[f'faces{suffix}'] = float(result.num_faces)
             ap = f'{result.ap:.4f}' if result.num_faces else '-'
             table.append([name, str(result.num_faces), ap])
@@ -278,15 +239,17 @@ class WIDERFaceMetric(BaseMetric):
     def _protocol(self, results: list[dict]) -> str:
         names = {result['protocol'] for result in results}
         name = ' and '.join(sorted(names)) or self.protocol
-        return (
-            name if self.box_format == 'exact' else f'{name}, {self.box_format} boxes'
-        )
+        return name + (', released boxes' if self.box_format == 'released' else '')
 
-    def _names(self, paths: Sequence[str]) -> list[str]:
-        return name_images(paths, official=self.ground_truth is not None)
+    def _names(self, paths: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Name images, with and without suffix."""
+        titles = name_images(paths, official=self.ground_truth is not None)
+        names = [str(PurePosixPath(title).with_suffix('')) for title in titles]
+        check_unique(names)
+        return titles, names
 
     def _rows(self, result: Mapping[str, np.ndarray], sample: Mapping) -> np.ndarray:
-        """Rows x, y, w, h, score (n, 5) in double precision, as ``box_format`` says."""
+        """Format rows x, y, w, h, score (n, 5) in float64, as ``box_format`` says."""
         x1, y1, x2, y2 = result['bboxes'].astype(np.float64).T
         scores = result['scores'].astype(np.float64)
         if self.box_format == 'exact':
@@ -297,17 +260,14 @@ class WIDERFaceMetric(BaseMetric):
         x1, x2 = np.clip((x1, x2), 0, width - 1)
         y1, y2 = np.clip((y1, y2), 0, height - 1)
         boxes = np.round((x1, y1, x2 - x1 + 1, y2 - y1 + 1))
-        scores = np.array([round(score, 3) for score in scores.tolist()], np.float64)
-        return np.concatenate((boxes.T, scores[:, None]), axis=1)
+        # Python's round, which is right to the last digit
+        return np.stack((*boxes, [round(s, 3) for s in scores.tolist()]), axis=1)
 
     def _faces(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes xyxy (G, 4) in the original image, and which are ignored (G,)."""
+        """Return boxes xyxy (G, 4) in the original image, and which are ignored."""
         if 'instances' in sample:
-            faces = [
-                face
-                for face in sample['instances']
-                if face.get('bbox_label', 0) == self.face_label
-            ]
+            label, faces = self.face_label, sample['instances']
+            faces = [face for face in faces if face.get('bbox_label', 0) == label]
             bboxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
             ignored = np.array([face.get('ignore_flag', 0) for face in faces], bool)
             return bboxes, ignored
@@ -327,17 +287,12 @@ class WIDERFaceMetric(BaseMetric):
         return np.concatenate(parts), np.concatenate(flags)
 
 
-def _stem(name: str) -> str:
-    """``event/name`` of ``event/name.jpg``."""
-    return str(PurePosixPath(name).with_suffix(''))
-
-
 def _check_faces(num_faces: int, num_images: int) -> None:
     if not num_faces:
         raise ValueError(
-            f'the annotation of the {num_images} images has no face to find: none at '
-            'all, all ignored, or of another class (see face_label). For the result '
-            'files alone set format_only=True and outfile_prefix of WIDERFaceMetric'
+            f'the annotation of the {num_images} images has no face to find: none, all '
+            'ignored, or another class (see face_label). To write result files only, '
+            'set format_only=True and outfile_prefix of WIDERFaceMetric'
         )
 
 
@@ -349,15 +304,12 @@ def _warn_of_odd_values(results: list[dict]) -> None:
         for kind, reason in odd_values(rows):
             odd.setdefault(kind, []).append(f'{result["img_path"]}: {reason}')
     for kind, found in odd.items():
-        _log(
-            f'{len(found)} of {len(results)} images have {ODD_VALUES[kind]}; such as '
-            f'{found[0]}',
-            logging.WARNING,
-        )
+        text = f'{len(found)} of {len(results)} images have {ODD_VALUES[kind]}'
+        _log(f'{text}; such as {found[0]}', logging.WARNING)
 
 
 def _to_numpy(values: Any) -> np.ndarray:
-    """A tensor, box structure or array as an array on the CPU."""
+    """Convert a tensor, box structure or array to an array on the CPU."""
     values = getattr(values, 'tensor', values)  # mmdet's BaseBoxes
     if hasattr(values, 'detach'):
         values = values.detach().cpu()

@@ -11,14 +11,9 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from torch import nn
 
-from tests.training import logged, losses, small_config, write_data_set
+from tests.training import logged, losses, small_config
 
 BASE = 'srn_r50_fpn_widerface'
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp('data') / 'noise', [3, 1, 4, 2])
 
 
 def train(data: Path, work_dir: Path, variation: str, **options: Any) -> Runner:

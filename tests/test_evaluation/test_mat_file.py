@@ -35,6 +35,8 @@ def test_plain_values(tmp_path, write):
 
 @pytest.mark.parametrize('write', [write_v5, write_v73])
 def test_missing_variable(tmp_path, write):
+    with pytest.raises(FileNotFoundError):
+        load_mat(tmp_path / 'x.mat', ['a'])
     write(tmp_path / 'x.mat', dict(text='a'))
     with pytest.raises(ValueError, match='x.mat has no variable b, c'):
         load_mat(tmp_path / 'x.mat', ['text', 'b', 'c'])
@@ -102,11 +104,6 @@ def test_deeply_nested_cells(tmp_path):
             load_mat(path, ['a'])
     finally:
         sys.setrecursionlimit(limit)
-
-
-def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load_mat(tmp_path / 'x.mat', ['a'])
 
 
 def _as_plain(value):

@@ -114,18 +114,16 @@ def test_files_that_do_not_fit_each_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('rows', 'message'),
-    [([[2]], 'no such face'), ([[-1]], 'no such face'), ([[0, 0]], 'a face twice')],
+    ('names', 'boxes', 'rows', 'message'),
+    [
+        (['e/a'], [np.ones((2, 4))], [[2]], 'no such face'),
+        (['e/a'], [np.ones((2, 4))], [[-1]], 'no such face'),
+        (['e/a'], [np.ones((2, 4))], [[0, 0]], 'a face twice'),
+        (['e/a'], [[[0.5, 0, 1, 1]]], [[]], 'whole pixels'),
+        (['e/a', 'e/a'], [[], []], [[], []], 'repeat'),
+        (['e/a', 'e/b'], [[]], [[], []], 'boxes: 1 entries for 2 images'),
+    ],
 )
-def test_bad_index(rows, message):
+def test_bad_entries(names, boxes, rows, message):
     with pytest.raises(ValueError, match=message):
-        WIDERFaceGroundTruth.from_images(['e/a'], [np.ones((2, 4))], {'hard': rows})
-
-
-def test_bad_boxes_and_names():
-    with pytest.raises(ValueError, match='whole pixels'):
-        WIDERFaceGroundTruth.from_images(['e/a'], [[[0.5, 0, 1, 1]]], {})
-    with pytest.raises(ValueError, match='repeat'):
-        WIDERFaceGroundTruth.from_images(['e/a', 'e/a'], [[], []], {})
-    with pytest.raises(ValueError, match='boxes: 1 entries for 2 images'):
-        WIDERFaceGroundTruth.from_images(['e/a', 'e/b'], [[]], {})
+        WIDERFaceGroundTruth.from_images(names, boxes, {'hard': rows})

@@ -121,14 +121,6 @@ def test_all_faces_and_height_bands(log):
     assert '| ge96            | 0     | -      |' in message
 
 
-def test_results_are_forgotten_after_each_evaluation():
-    metric = _metric()
-    for _ in range(2):
-        metric.process({}, [_sample([(0, 0, 9, 9, 0.5)], [(0, 0, 9, 9, 0)])])
-        metrics = metric.evaluate(1)
-        assert metrics['widerface/faces'] == 1
-
-
 def test_other_labels_are_passed_over():
     sample = _sample([(0, 0, 9, 9, 0.5), (50, 50, 60, 60, 0.9)], [(0, 0, 9, 9, 0)])
     sample['pred_instances']['labels'][1] = 3
@@ -199,31 +191,25 @@ def test_whole_val_is_not_called_a_part(shared_data, log):
     assert metrics['widerface/easy'] > 0.99
 
 
-def test_errors_of_the_official_evaluation(gt_dir, tmp_path):
-    samples = _random_samples()
-    with pytest.raises(ValueError, match='1 images came more than once'):
-        _evaluate([*samples, samples[0]], gt_dir=gt_dir)
-    with pytest.raises(ValueError, match='not in the ground truth: 0--Parade/x'):
-        _evaluate([_sample([], [], '0--Parade/x')], gt_dir=gt_dir)
-    with pytest.raises(FileNotFoundError, match='kit'):
-        _metric(gt_dir=str(tmp_path / 'nowhere'))
-
-
 def test_what_it_would_stop_at_is_said_at_the_start(gt_dir, tmp_path):
     samples = _random_samples()
-    metric = _metric(gt_dir=gt_dir)
-    metric.check_images(samples)
-    with pytest.raises(ValueError, match='1 images came more than once'):
-        metric.check_images([*samples, samples[0]])
-    with pytest.raises(ValueError, match='not in the ground truth: 0--Parade/x'):
-        metric.check_images([*samples, _sample([], [], '0--Parade/x')])
+    twice, unknown = [*samples, samples[0]], [*samples, _sample([], [], '0--Parade/x')]
     # The last folder and the file are the name in the official ground truth.
-    with pytest.raises(ValueError, match='more than once, such as 0--Parade/a'):
-        metric.check_images([_sample([], [], f'{y}/0--Parade/a') for y in (1, 2)])
-    metric = _metric(outfile_prefix=str(tmp_path / 'out'))
-    metric.check_images(samples)
-    with pytest.raises(ValueError, match='1 images came more than once'):
-        metric.check_images([*samples, samples[0]])
+    folders = [_sample([], [], f'{year}/0--Parade/a') for year in (1, 2)]
+    official, files = dict(gt_dir=gt_dir), dict(outfile_prefix=str(tmp_path / 'out'))
+    for options, wrong, message in (
+        (official, twice, '1 images came more than once'),
+        (official, unknown, 'not in the ground truth: 0--Parade/x'),
+        (official, folders, 'more than once, such as 0--Parade/a'),
+        (files, twice, '1 images came more than once'),
+    ):
+        _metric(**options).check_images(samples)
+        with pytest.raises(ValueError, match=message):
+            _metric(**options).check_images(wrong)
+        with pytest.raises(ValueError, match=message):
+            _evaluate(wrong, **options)
+    with pytest.raises(FileNotFoundError, match='kit'):
+        _metric(gt_dir=str(tmp_path / 'nowhere'))
 
 
 @pytest.mark.parametrize('faces', [[], [(0, 0, 9, 9, 1)]])

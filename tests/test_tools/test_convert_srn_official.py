@@ -11,7 +11,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
 
 import mmdet_srn  # noqa: F401
 from tests.reference import released_network
@@ -156,11 +155,6 @@ def test_detector_tools_name_the_class(run, released):
     assert DetInferencer(weights=str(dst), device='cpu').model.dataset_meta['classes']
 
 
-def test_mmengine_loads_it_strictly(run, released):
-    config, dst = run(dict(state_dict=released))
-    load_checkpoint(build(config), str(dst), map_location='cpu', strict=True)
-
-
 def test_all_that_does_not_fit_is_listed(run, released, tmp_path):
     del released['module.layer3.4.bn2.running_mean']
     del released['module.c7_conv.bias']
@@ -193,15 +187,6 @@ def test_all_that_does_not_fit_is_listed(run, released, tmp_path):
     assert not (tmp_path / 'new').exists()
 
 
-def test_each_single_loss_is_noticed(tool, network):
-    released = network.state_dict()
-    wanted = network_of_the_package().state_dict()
-    for name in list(released)[::7]:
-        rest = {k: v for k, v in released.items() if k != name}
-        with pytest.raises(ValueError, match='^missing: '):
-            tool.convert(rest, wanted)
-
-
 class Evil:
     """Its unpickling leaves a trace."""
 
@@ -210,10 +195,6 @@ class Evil:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
-
-
-class Harmless:
-    """No part of what torch loads without being told so."""
 
 
 @pytest.mark.parametrize('zipped', [True, False])
@@ -227,20 +208,20 @@ def test_no_code_is_run(run, released, tmp_path, zipped):
     assert not trace.exists() and not (tmp_path / 'new').exists()
 
 
-@pytest.mark.parametrize(
-    ('value', 'name'),
-    [(np.float64(0.9), 'numpy'), (Harmless, 'Harmless'), (print, 'print')],
-)
-def test_the_class_that_needs_pickle_is_named(run, released, value, name):
-    with pytest.raises(SystemExit, match=rf'arbitrary pickle \(\S*{name}\S*\)'):
-        run(dict(state_dict=released, extra=value))
-
-
 def test_file_of_an_old_torch(run, released, tmp_path):
     path = tmp_path / 'src.pth'
     content = dict(state_dict=released)
     torch.save(content, path, _use_new_zipfile_serialization=False)
     assert run(None)[1].is_file()
+
+
+def test_destination(tool, tmp_path, monkeypatch):
+    src = tmp_path / 'src.pth'
+    torch.save({}, src)
+    for dst, message in ((tmp_path, 'a folder'), (src, 'is SRC')):
+        monkeypatch.setattr(sys, 'argv', ['convert', str(src), str(dst)])
+        with pytest.raises(SystemExit, match=message):
+            tool.main()
 
 
 @pytest.mark.parametrize(
@@ -254,6 +235,8 @@ def test_file_of_an_old_torch(run, released, tmp_path):
         (dict(model={}, epoch=1), "no 'state_dict'; it begins with: model, epoch"),
         (dict(state_dict=[1]), "'state_dict' is a list"),
         (dict(state_dict={}), 'missing: backbone.conv1.weight'),
+        (dict(state_dict={}, x=np.float64(0.9)), 'arbitrary pickle (numpy'),
+        (dict(state_dict={}, x=print), 'print'),
     ],
 )
 def test_files_that_are_no_checkpoint(run, tmp_path, content, message):
@@ -262,13 +245,6 @@ def test_files_that_are_no_checkpoint(run, tmp_path, content, message):
     assert message in caught.value.code
     assert 'src.pth' in caught.value.code
     assert not (tmp_path / 'new').exists()
-
-
-def test_truncated_file(run, released, tmp_path):
-    path = tmp_path / 'src.pth'
-    torch.save(dict(state_dict=released), path)
-    with pytest.raises(SystemExit, match='damaged'):
-        run(path.read_bytes()[:-1000])
 
 
 def test_half_precision_becomes_single(run, released, capsys):
@@ -299,18 +275,10 @@ def test_a_failed_write_leaves_the_old_file(run, released, monkeypatch, tmp_path
     assert [path.name for path in dst.parent.iterdir()] == ['dst.pth']
 
 
-def test_destination(tool, tmp_path, monkeypatch):
+def test_exit_status(tmp_path, released):
     src = tmp_path / 'src.pth'
-    torch.save({}, src)
-    for dst, message in ((tmp_path, 'a folder'), (src, 'is SRC')):
-        monkeypatch.setattr(sys, 'argv', ['convert', str(src), str(dst)])
-        with pytest.raises(SystemExit, match=message):
-            tool.main()
-
-
-def test_exit_status(tmp_path):
-    src = tmp_path / 'src.pth'
-    src.write_text('hello')
+    torch.save(dict(state_dict=released), src)
+    src.write_bytes(src.read_bytes()[:-1000])
     done = subprocess.run(
         [sys.executable, TOOL, src, tmp_path / 'dst.pth'],
         capture_output=True,
@@ -318,5 +286,4 @@ def test_exit_status(tmp_path):
         env={**os.environ, 'PYTHONPATH': str(REPO)},
     )
     assert done.returncode == 1
-    assert 'no PyTorch checkpoint' in done.stderr
-    assert 'Traceback' not in done.stderr
+    assert 'damaged' in done.stderr and 'Traceback' not in done.stderr

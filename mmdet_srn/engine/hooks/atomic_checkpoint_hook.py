@@ -14,7 +14,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 from mmdet.registry import HOOKS
 from mmengine.dist import barrier, is_main_process
-from mmengine.evaluator import BaseMetric
 from mmengine.fileio import BaseStorageBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -26,7 +25,7 @@ from ..atomic_backend import (
     remove_partial_files,
 )
 
-# A killed run's loader workers may hold its lock until they notice, after 5 seconds.
+# A killed run's loader workers may hold its lock for 5 more seconds.
 _LOCK_TIMEOUT = 15.0
 
 
@@ -34,40 +33,33 @@ _LOCK_TIMEOUT = 15.0
 class AtomicCheckpointHook(CheckpointHook):
     """``CheckpointHook`` that leaves a whole checkpoint behind whatever happens.
 
-    mmengine's writes straight to the final name, after it has removed the oldest
-    checkpoint or the last best one. A full disk or a ``kill -9`` in between leaves
-    half a file under a good name, and with ``max_keep_ckpts=1`` nothing else. Here
+    mmengine's hook removes the oldest or last best checkpoint and then writes straight
+    to the final name: after a full disk or ``kill -9`` a good name may hold half a
+    file. Here
 
-    - a checkpoint, a best one too, gets its name when it is whole and on the disk
-      (:class:`AtomicLocalBackend`);
-    - what it replaces is removed after that, so the disk has to hold one more than
-      ``max_keep_ckpts``, and two best ones for a moment;
-    - where one cannot be written the run stops, with a message and an exit status,
-      and the earlier ones are as they were;
-    - only one training at a time writes into a folder: a second one stops, with the
-      name of the first;
-    - partial files of an earlier process are removed at the start;
+    - a checkpoint gets its name when it is complete and on the disk
+      (:class:`AtomicLocalBackend`), and only then are outdated ones removed, so the
+      disk must hold one more than ``max_keep_ckpts``, and briefly two best ones;
+    - if writing fails, the run stops with a message, and earlier checkpoints stay;
+    - only one training at a time writes to a folder, and it removes partial files
+      first;
     - with ``--resume``, ``last_checkpoint`` and the best checkpoint are files of the
-      own work folder, and none of another folder is ever removed. Where a name points
-      elsewhere (the folder was copied or moved) or to half a file, the file of that
-      name or the newest whole checkpoint in the own folder takes its place, with a
-      warning. So is told if there is nothing to resume, and if an epoch has another
-      number of iterations than before;
-    - AP counts as better when greater, and ``save_best`` is checked before the
-      training. A figure that one validation does not give, such as the AP of faces
-      that the data has none of, is passed over with a warning.
+      run's own work folder, and none of another folder is ever removed. If a name
+      points elsewhere (the folder was copied or moved) or to half a file, the file of
+      that name or the newest whole checkpoint in the folder takes its place, with a
+      warning. Warnings also tell if there is nothing to resume, or epochs had another
+      number of iterations;
+    - AP counts as better when greater, and ``save_best`` is checked before training. A
+      figure that a validation lacks is skipped with a warning.
 
-    Arguments are those of ``CheckpointHook``. Checkpoints that go elsewhere than to a
-    local folder (``backend_args``, or an ``out_dir`` with a prefix) are written as
-    mmengine does it.
+    Takes the arguments of ``CheckpointHook``. Checkpoints outside local folders
+    (``backend_args``, or an ``out_dir`` with a prefix) are left to mmengine.
 
     Raises:
-        OSError: In the training loop, if a checkpoint cannot be written. It names the
-            file, the free space and the last whole checkpoint.
-        FileNotFoundError: Before it, if a run is to be resumed whose
-            ``last_checkpoint`` names no whole checkpoint of the folder, and there is
-            no other.
-        RuntimeError: Before it, if another training is writing into the folder.
+        OSError: In training, if a checkpoint cannot be written; names the file, the
+            free space and the last whole checkpoint.
+        FileNotFoundError: Before it, if the run to resume has no whole checkpoint.
+        RuntimeError: Before it, if another training is writing to the folder.
         ValueError: Before it, if ``save_best`` is no figure of the validation.
     """
 
@@ -84,22 +76,14 @@ class AtomicCheckpointHook(CheckpointHook):
         self._lock: FileLock | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Look after the checkpoint that is going to be resumed.
-
-        Args:
-            runner (Runner): The runner; it has not resumed yet.
-        """
-        # One that is named, and other places, are left to mmengine.
+        """Mend ``last_checkpoint`` before the run resumes."""
+        # Named checkpoints and other places are left to mmengine.
         if runner._resume and runner._load_from is None and self._is_atomic():
             self._mend_pointer(Path(runner.work_dir), self._folder(runner))
             barrier()  # the other processes read it now
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the folder, and check what only a long training would show.
-
-        Args:
-            runner (Runner): The runner; it has resumed.
-        """
+        """Prepare the folder, and check what only a long training would show."""
         self._check_save_best(runner)
         if self.by_epoch:
             _compare_iterations(runner)
@@ -114,11 +98,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self.file_backend = _LateRemoval(self.file_backend)
 
     def after_train(self, runner: Runner) -> None:
-        """Publish what is to be published, and give the folder back.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Publish checkpoints and release the folder."""
         super().after_train(runner)
         if self._lock is not None:
             _owner_file(self._lock).unlink(missing_ok=True)
@@ -126,32 +106,17 @@ class AtomicCheckpointHook(CheckpointHook):
             self._lock = None
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save a checkpoint if it is time.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Save a checkpoint if it is time."""
         with self._saving(runner):
             super().after_train_epoch(runner)
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint if it is time, in iteration-based training.
-
-        Args:
-            runner (Runner): The runner.
-            *args: As in ``CheckpointHook``.
-            **kwargs: As in ``CheckpointHook``.
-        """
+        """Save a checkpoint if it is time, in iteration-based training."""
         with self._saving(runner):
             super().after_train_iter(runner, *args, **kwargs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        """Save the best checkpoint if it is one.
-
-        Args:
-            runner (Runner): The runner.
-            metrics (dict[str, Any]): Results of the validation.
-        """
+        """Save the best checkpoint if this is one."""
         wanted = getattr(self, 'key_indicators', [])
         missing = [key for key in wanted if key not in (*metrics, 'auto')]
         if missing and metrics:
@@ -160,68 +125,68 @@ class AtomicCheckpointHook(CheckpointHook):
                 f'{runner.epoch} gave only {", ".join(metrics)}',
                 logging.WARNING,
             )
-            # mmengine passes over None
+            # mmengine skips None
             metrics = {**metrics, **dict.fromkeys(missing)}
         with self._saving(runner):
             super().after_val_epoch(runner, metrics)
 
     @contextmanager
     def _saving(self, runner: Runner) -> Iterator[None]:
-        """Remove what is outdated once all is written, or say why it is not."""
+        """Remove outdated files after all are written, or say why they are not."""
         try:
             yield
         except OSError as error:
             last = find_latest_checkpoint(runner.work_dir) or 'none'
+            free = ''
+            if self._is_atomic():
+                mebibytes = shutil.disk_usage(self.out_dir).free / 2**20
+                free = f' ({mebibytes:.0f} MiB are free)'
             message = (
                 f'no checkpoint could be written in epoch {runner.epoch + 1}: '
-                f'{error}{self._free_space()}. The last whole checkpoint: {last}. '
+                f'{error}{free}. The last whole checkpoint: {last}. '
                 'Once there is room, --resume goes on from it'
             )
             runner.logger.error(message)
             raise OSError(error.errno, message) from error
-        backend = getattr(self, 'file_backend', None)  # not there outside of training
+        backend = getattr(self, 'file_backend', None)  # missing outside of training
         if isinstance(backend, _LateRemoval):
             backend.remove_now(keep=self._current())
 
     def _is_atomic(self) -> bool:
         return (self.backend_args or {}).get('backend') == ATOMIC_BACKEND
 
-    def _free_space(self) -> str:
-        if not self._is_atomic():
-            return ''
-        return f' ({shutil.disk_usage(self.out_dir).free / 2**20:.0f} MiB are free)'
-
     def _current(self) -> set[str]:
-        """Checkpoints that are in use, so not outdated under the same name."""
+        """Return checkpoints in use, so not outdated under the same name."""
         best = getattr(self, 'best_ckpt_path_dict', {}).values()
         paths = (self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best)
         return {str(path) for path in paths if path}
 
     def _folder(self, runner: Runner) -> Path:
-        """Where checkpoints go, before mmengine has worked it out in ``out_dir``."""
+        """Return the checkpoint folder before mmengine sets ``out_dir``."""
         work_dir = Path(runner.work_dir)
         return work_dir if self.out_dir is None else Path(self.out_dir, work_dir.name)
 
     def _check_save_best(self, runner: Runner) -> None:
-        """See that the validation has the figures that ``save_best`` names."""
+        """Check that the validation gives the figures that ``save_best`` names."""
         if not self.save_best or runner.val_loop is None:
             return
-        metrics = runner.val_loop.evaluator.metrics
-        known = [name for metric in metrics for name in _figures(metric) or ()]
-        complete = all(_figures(metric) is not None for metric in metrics)
-        for key in self.key_indicators:
-            if complete and key not in (*known, 'auto'):
-                raise ValueError(
-                    f'default_hooks.checkpoint.save_best: the validation gives no '
-                    f'"{key}", only {", ".join(known) or "nothing"}'
-                )
+        known = ['auto']
+        for metric in runner.val_loop.evaluator.metrics:
+            if not hasattr(metric, 'figures'):
+                return  # any figure is possible
+            known += [f'{metric.prefix}/{name}' for name in metric.figures]
+        for key in set(self.key_indicators).difference(known):
+            raise ValueError(
+                f'default_hooks.checkpoint.save_best: the validation gives no "{key}", '
+                f'only {", ".join(known[1:]) or "nothing"}'
+            )
 
     def _mend_pointer(self, work_dir: Path, folder: Path) -> None:
-        """Let ``last_checkpoint`` name a whole checkpoint of the own folder."""
+        """Make ``last_checkpoint`` name a whole checkpoint of this folder."""
         pointer = work_dir / 'last_checkpoint'
         named = pointer.read_text(encoding='utf-8').strip() if pointer.is_file() else ''
         own = folder / Path(named).name
-        if named and _is_whole(Path(named)) and _same(Path(named), own):
+        if named and _is_whole(own) and Path(named).resolve() == own.resolve():
             return
         pattern = re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)')
         numbers = {
@@ -249,7 +214,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class _LateRemoval:
-    """A file backend that keeps what it is told to remove, until ``remove_now``."""
+    """A file backend that delays removals until ``remove_now``."""
 
     def __init__(self, backend: BaseStorageBackend) -> None:
         self._backend = backend
@@ -272,7 +237,7 @@ class _LateRemoval:
 
 
 def _lock(folder: Path) -> FileLock:
-    """Take the folder for this process, until it releases it or ends."""
+    """Lock the folder until this process releases it or ends."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / '.training.lock', is_singleton=True)
     owner = _owner_file(lock)
@@ -290,17 +255,17 @@ def _lock(folder: Path) -> FileLock:
 
 
 def _owner_file(lock: FileLock) -> Path:
-    """A file of its own, as Windows lets nobody read one that is locked."""
+    """Return a separate file, as Windows does not let locked ones be read."""
     return Path(lock.lock_file).with_suffix('.owner')
 
 
 def _keep_best_inside(runner: Runner, folder: Path) -> None:
-    """Let a resumed run know no best checkpoint but those of its own folder."""
+    """Make a resumed run forget best checkpoints outside its folder."""
     hub = runner.message_hub
     for key in [key for key in hub.runtime_info if key.startswith('best_ckpt')]:
         named = Path(hub.get_info(key))
         own = folder / named.name
-        if _same(named.parent, folder):
+        if named.parent.resolve() == folder.resolve():
             continue
         if own.exists():
             hub.update_info(key, str(own))
@@ -308,15 +273,12 @@ def _keep_best_inside(runner: Runner, folder: Path) -> None:
         else:
             hub.pop_info(key)
             hub.pop_info(key.replace('best_ckpt', 'best_score'))
-            _log(
-                f'{key} was {named}, which {folder} does not have: the best checkpoint '
-                'will be the best of what follows',
-                logging.WARNING,
-            )
+            problem = f'{key} was {named}, which {folder} does not have'
+            _log(f'{problem}: the best of what follows counts', logging.WARNING)
 
 
 def _compare_iterations(runner: Runner) -> None:
-    """Warn if a resumed run's epochs had another number of iterations."""
+    """Warn if a resumed run had another number of iterations per epoch."""
     epoch, done = runner.epoch, runner.iter
     now = len(runner.train_dataloader)
     if isinstance(runner.train_loop, EpochBasedTrainLoop) and done != epoch * now:
@@ -324,28 +286,16 @@ def _compare_iterations(runner: Runner) -> None:
         _log(
             f'the run is resumed after {done} iterations in {epoch} epochs, but an '
             f'epoch has {now} now (another batch size, number of processes or data '
-            'set?): schedules that count iterations, such as a cosine of the learning '
-            f'rate, still end after {end}, the training after '
+            f'set?): schedules by iteration still end after {end}, the training after '
             f'{done + (runner.max_epochs - epoch) * now}. Resume with the former batch '
-            'size, or start anew from the weights alone (load_from, without --resume)',
+            'size, or start from the weights alone (load_from, without --resume)',
             logging.WARNING,
         )
 
 
-def _figures(metric: BaseMetric) -> list[str] | None:
-    """The figures that a metric may give, with its prefix; None if it tells none."""
-    names = getattr(metric, 'figures', None)
-    return None if names is None else [f'{metric.prefix}/{name}' for name in names]
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to the same place, by whichever links."""
-    return one.resolve() == other.resolve()
-
-
 def _is_whole(checkpoint: Path) -> bool:
-    """Whether it is a file of torch's, which are ZIP archives, with its end."""
-    return checkpoint.is_dir() or zipfile.is_zipfile(checkpoint)  # DeepSpeed: folders
+    """Check for the end of a ZIP archive, torch's format, or DeepSpeed's folder."""
+    return checkpoint.is_dir() or zipfile.is_zipfile(checkpoint)
 
 
 def _log(message: str, level: int = logging.INFO) -> None:

@@ -1,4 +1,4 @@
-"""No run goes on with weights that are not its model's."""
+"""Refuse weights that do not fit the model."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from ...checkpoint_file import UnfitError, check_fit, find_misfits
 
 @HOOKS.register_module()
 class CheckpointFitHook(Hook):
-    """Stop where a checkpoint does not fit the model, in a test, too.
+    """Stop if a checkpoint does not fit the model, in tests as well.
 
-    mmengine writes lines of 'size mismatch' and goes on with random weights. Where a
-    checkpoint follows (``--resume``, ``load_from``), no weights of ``Pretrained`` or
-    ``PretrainedBackbone`` are loaded before.
+    mmengine logs 'size mismatch' and goes on with random weights. If a checkpoint
+    follows (``--resume``, ``load_from``), weights of ``Pretrained`` or
+    ``PretrainedBackbone`` are not loaded first.
 
     Args:
         allow_partial: Let a training start (``load_from``) from a checkpoint that fits
-            in part; a warning lists what was left out. Defaults to False.
+            in part; a warning lists what was left out.
 
     Raises:
         ValueError: If a checkpoint does not fit.
@@ -32,11 +32,7 @@ class CheckpointFitHook(Hook):
         self.allow_partial = allow_partial
 
     def before_run(self, runner: Runner) -> None:
-        """Drop initial weights that would be replaced.
-
-        Args:
-            runner (Runner): The runner; it has not loaded yet.
-        """
+        """Drop initial weights that would be replaced."""
         last = Path(runner.work_dir) / 'last_checkpoint'
         follows = runner._load_from or (runner._resume and last.is_file())
         if not follows or self._is_partial(runner):
@@ -46,12 +42,7 @@ class CheckpointFitHook(Hook):
                 module.init_cfg = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Any) -> None:
-        """Compare the checkpoint with the model.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What was read; it is not in the model yet.
-        """
+        """Compare the checkpoint with the model, which does not have it yet."""
         path = runner._load_from or f'the last checkpoint of {runner.work_dir}'
         try:
             if not self._is_partial(runner):
@@ -65,15 +56,11 @@ class CheckpointFitHook(Hook):
                 'default_hooks.checkpoint_fit.allow_partial=True'
             ) from error
         if problems:
-            lines = [
-                f'{len(names)} {kind}: {", ".join(names)}'
-                for kind, names in problems.items()
-            ]
-            runner.logger.warning(
-                f'{path} was loaded in part. Left out:\n  ' + '\n  '.join(lines)
-            )
+            lines = [f'{len(n)} {kind}: {", ".join(n)}' for kind, n in problems.items()]
+            lines.insert(0, f'{path} was loaded in part. Left out:')
+            runner.logger.warning('\n  '.join(lines))
 
     def _is_partial(self, runner: Runner) -> bool:
-        """Whether a part is enough: at the start of a training alone."""
+        """Return whether a part is enough: only at the start of a training."""
         trains = isinstance(runner._train_loop, BaseLoop)
         return self.allow_partial and trains and not runner._resume

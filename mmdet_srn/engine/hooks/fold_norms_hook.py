@@ -1,4 +1,4 @@
-"""Validation and test without the time that batch norms take."""
+"""Validation and test without the cost of batch norms."""
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -10,15 +10,15 @@ from ...models.cpu.fold_norms import fold_norms, modules_with_backbone
 
 @HOOKS.register_module()
 class FoldNormsHook(Hook):
-    """Fold the backbone's batch norms into its convolutions, while it is tested.
+    """Fold the backbone's batch norms into its convolutions during validation and test.
 
-    The maps differ by rounding alone. Weights, checkpoints and training are not
-    touched: in the meantime the backbone's ``forward`` is that of a folded copy. A
-    backbone that has nothing to fold, or a ``forward`` of its own already, is left
-    alone; see :func:`.fold_norms`.
+    Feature maps differ by rounding only. Weights, checkpoints and training are
+    untouched: meanwhile the backbone's ``forward`` is that of a folded copy. A backbone
+    with nothing to fold, or with its own ``forward``, is left alone; see
+    :func:`.fold_norms`.
     """
 
-    priority = 'VERY_LOW'  # behind EMAHook, which puts the averaged weights in first
+    priority = 'VERY_LOW'  # after EMAHook has put in the averaged weights
 
     def __init__(self) -> None:
         self._backbones: list[nn.Module] = []
@@ -29,11 +29,11 @@ class FoldNormsHook(Hook):
             self._fold(runner)
 
     def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
-        """Bring the backbone's own forward back."""
+        """Restore the backbone's own forward."""
         self._restore()
 
     def before_train(self, runner: Runner) -> None:
-        """Bring it back where a test was broken off, which no hook is told."""
+        """Restore it after an aborted test, which no hook reports."""
         self._restore()
 
     def _fold(self, runner: Runner) -> None:

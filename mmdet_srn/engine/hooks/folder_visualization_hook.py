@@ -13,21 +13,13 @@ from mmdet_srn.evaluation.image_names import name_images
 
 @HOOKS.register_module()
 class FolderVisualizationHook(DetVisualizationHook):
-    """mmdet's hook, with the images' folders below ``--show-dir``.
+    """mmdet's ``DetVisualizationHook``, keeping image folders below ``--show-dir``.
 
     mmdet's own writes images of one name in two folders to one file.
-
-    Args:
-        *args: As :class:`mmdet.engine.hooks.DetVisualizationHook`.
-        **kwargs: Likewise.
     """
 
     def before_test(self, runner: Runner) -> None:
-        """Name all images.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Name all images."""
         self._folders = {}
         if self.draw and self.test_out_dir is not None:
             dataset = runner.test_loop.dataloader.dataset
@@ -42,14 +34,7 @@ class FolderVisualizationHook(DetVisualizationHook):
         data_batch: dict,
         outputs: Sequence[DetDataSample],
     ) -> None:
-        """Draw the images of a batch.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): The batch's index.
-            data_batch (dict): The batch.
-            outputs (Sequence[DetDataSample]): Its images, with the detections.
-        """
+        """Draw the images of a batch."""
         root = self.test_out_dir
         for sample in outputs:
             if root is not None:

@@ -1,4 +1,4 @@
-"""A run whose loss is no number any more stops, and leaves no such weights."""
+"""Stop a run whose loss is not finite, and save no such weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,28 +20,24 @@ _ADVICE = (
 
 @HOOKS.register_module()
 class InvalidLossHook(Hook):
-    """Stop the training at once when the loss is NaN or infinite.
+    """Stop training at once when the loss is NaN or infinite.
 
-    The iteration's step has spoilt the weights by then, and no later one mends them.
-    mmdet's ``CheckInvalidLossHook`` looks at every 50th iteration, so that a
-    checkpoint may be written in between. This one looks at each; mmengine reads
-    every loss of every iteration for the log, so the device is waited for anyway. In
-    distributed training the processes share what they find and all stop.
+    By then the step has spoilt the weights for good. mmdet's ``CheckInvalidLossHook``
+    looks at every 50th iteration, so that a checkpoint may be written in between; this
+    one looks at each, at no cost: mmengine reads every loss for the log anyway.
+    Distributed processes share what they find and all stop. A step that float16's
+    gradient scaler skips is fine, as its loss is finite.
 
-    A step that float16's gradient scaler skips is none of this: there the loss is
-    finite, only its gradient is not. A loss that float16 itself makes NaN does stop
-    the run, for a smaller scale of the gradients does not help it.
-
-    Weights are checked as well, before a checkpoint is written: the epoch's last step
-    may have spoilt them without a loss that shows it. This is done by the process
-    that writes; the launcher ends the others.
+    Weights are also checked before a checkpoint is written, as the epoch's last step
+    may have spoilt them without a loss to show it; the writing process does this, and
+    the launcher ends the others.
 
     Raises:
-        FloatingPointError: In the training loop. It names epoch, iteration, losses,
-            learning rate, the images of the batch and the last checkpoint.
+        FloatingPointError: In training. Names epoch, iteration, losses, learning rate,
+            the images of the batch and the last checkpoint.
     """
 
-    priority = 'LOW'  # behind EMAHook, whose weights go into the checkpoint as well
+    priority = 'LOW'  # after EMAHook, whose weights are saved, too
 
     def after_train_iter(
         self,
@@ -50,14 +46,7 @@ class InvalidLossHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Check the sum of the losses, which no invalid one leaves valid.
-
-        Args:
-            runner (Runner): The runner.
-            batch_idx (int): The iteration within the epoch, from 0.
-            data_batch (Any): What the loader gave.
-            outputs (Mapping[str, Tensor], optional): The losses and their sum.
-        """
+        """Check the sum of the losses, which any invalid one spoils."""
         if outputs is None:
             return
         invalid = ~outputs['loss'].detach().isfinite().reshape(1)
@@ -67,22 +56,13 @@ class InvalidLossHook(Hook):
             return
         own = _describe(runner.rank, data_batch, outputs) if invalid.item() else None
         found = [text for text in all_gather_object(own) if text]
-        where = f'{batch_idx + 1} of {len(runner.train_dataloader)}'
+        where = f'epoch {runner.epoch + 1}, iteration {batch_idx + 1}'
+        where = f'{where} of {len(runner.train_dataloader)}'
         lr = next(iter(runner.optim_wrapper.get_lr().values()))[0]
-        _stop(
-            runner,
-            f'the loss is not finite in epoch {runner.epoch + 1}, iteration {where} '
-            f'(lr {lr:g})',
-            found,
-        )
+        _stop(runner, f'the loss is not finite in {where} (lr {lr:g})', found)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the weights, those of an exponential moving average included.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What is to be written.
-        """
+        """Check the weights, including an exponential moving average."""
         found = [
             f'{key}: {name}'
             for key in ('state_dict', 'ema_state_dict')
@@ -90,16 +70,13 @@ class InvalidLossHook(Hook):
             if value.is_floating_point() and not value.isfinite().all()
         ]
         if found:
-            more = [f'and {len(found) - 5} more'] if len(found) > 5 else []
-            _stop(
-                runner,
-                f'{len(found)} weights are not finite after epoch {runner.epoch + 1}',
-                found[:5] + more,
-            )
+            more = [f'and {len(found) - 5} more'] * (len(found) > 5)
+            what = f'{len(found)} weights are not finite after epoch {runner.epoch + 1}'
+            _stop(runner, what, found[:5] + more)
 
 
 def _describe(rank: int, data_batch: Any, outputs: Mapping[str, Tensor]) -> str:
-    """What one process had: its losses and its images."""
+    """Describe the losses and images of one process."""
     values = ', '.join(f'{name} {value.item():g}' for name, value in outputs.items())
     samples = data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
     images = [sample.metainfo.get('img_path', '?') for sample in samples]
@@ -108,13 +85,8 @@ def _describe(rank: int, data_batch: Any, outputs: Mapping[str, Tensor]) -> str:
 
 def _stop(runner: Runner, what: str, details: list[str]) -> None:
     last = find_latest_checkpoint(runner.work_dir) or 'none was written yet'
-    lines = [
-        f'training stops: {what}',
-        *details,
-        f'The last checkpoint, from before: {last}',
-        _ADVICE,
-    ]
-    message = '\n  '.join(lines)
+    last = f'The last checkpoint, from before: {last}'
+    message = '\n  '.join([f'training stops: {what}', *details, last, _ADVICE])
     if is_main_process():
         runner.logger.error(message)  # into the log file, too
     raise FloatingPointError(message)

@@ -1,4 +1,4 @@
-"""What stops an evaluation is found before it starts."""
+"""Find errors of an evaluation before it starts."""
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -7,24 +7,20 @@ from mmengine.runner import BaseLoop, Runner
 
 @HOOKS.register_module()
 class MetricCheckHook(Hook):
-    """Show the metrics the data set before validation, test or training starts.
+    """Show the data set to the metrics before validation, test or training starts.
 
-    A metric sees images and ground truth one by one, and what it cannot evaluate only
-    at the end. Those with a method ``check_images``, such as ``WIDERFaceMetric``, get
-    an iterator over the data set's ``get_data_info`` at the start, and may stop.
+    A metric would find what it cannot evaluate only at the end. Those with a method
+    ``check_images``, such as ``WIDERFaceMetric``, get an iterator over the data set's
+    ``get_data_info`` at the start, and may raise an error.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Check the loops that are to run.
-
-        Args:
-            runner (Runner): The runner; loops that will not run are not built.
-        """
+        """Check the loops that will run; others are not built."""
         for loop in (runner._val_loop, runner._test_loop):
             if not isinstance(loop, BaseLoop):
                 continue
             dataset = loop.dataloader.dataset
-            if not hasattr(dataset, 'get_data_info'):  # no data set of mmengine's
+            if not hasattr(dataset, 'get_data_info'):  # not one of mmengine's
                 continue
             for metric in loop.evaluator.metrics:
                 if hasattr(metric, 'check_images'):

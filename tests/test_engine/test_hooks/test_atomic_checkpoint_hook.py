@@ -19,6 +19,7 @@ from torch import nn
 from mmdet_srn.engine import AtomicCheckpointHook, AtomicLocalBackend
 from mmdet_srn.engine.hooks import atomic_checkpoint_hook
 from mmdet_srn.evaluation import WIDERFaceMetric
+from tests.test_engine.small_runner import small_runner
 
 
 class Model(nn.Module):
@@ -60,28 +61,9 @@ def runner(
     evaluator: Any = None,
     **options: Any,
 ) -> Runner:
-    loader = dict(
-        batch_size=1,
-        dataset=[0] * images,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
-    return Runner(
-        model=Model(),
-        work_dir=str(work_dir),
-        experiment_name=str(work_dir),
-        train_dataloader=loader,
-        val_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        val_cfg=dict(),
-        val_evaluator=evaluator or Evaluator(Score()),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-        default_hooks=dict(
-            checkpoint=dict(type='AtomicCheckpointHook', interval=1, **hook),
-            logger=None,
-        ),
-        default_scope='mmdet',
-        log_level='WARNING',
-        **options,
+    evaluator = evaluator or Evaluator(Score())
+    return small_runner(
+        work_dir, Model(), 'val', evaluator, epochs, images, hook, **options
     )
 
 
@@ -259,15 +241,12 @@ def test_a_second_training_in_the_folder_stops(tmp_path, monkeypatch):
             runner(tmp_path, {}).train()
         assert partial.is_file()
         other.stdin.close()
-    runner(tmp_path, {}, epochs=1).train()
-    assert checkpoints(tmp_path) == {'epoch_1'}
-    assert not (tmp_path / '.training.owner').exists()
-
-
-def test_the_lock_names_its_process(tmp_path):
     with atomic_checkpoint_hook._lock(tmp_path):
         owner = (tmp_path / '.training.owner').read_text()
     assert f'process {os.getpid()} on' in owner
+    runner(tmp_path, {}, epochs=1).train()
+    assert checkpoints(tmp_path) == {'epoch_1'}  # and no partial file
+    assert not (tmp_path / '.training.owner').exists()
 
 
 def test_a_training_that_failed_does_not_keep_its_folder(tmp_path, failing):
@@ -318,12 +297,6 @@ def test_a_named_checkpoint_is_the_users_choice(tmp_path):
     again.call_hook('before_run')
     assert (tmp_path / 'last_checkpoint').read_text() == ''
     assert again._load_from == given
-
-
-def test_partial_files_are_removed_at_the_start(tmp_path):
-    (tmp_path / '.epoch_9.pth.partial').write_bytes(b'half')
-    runner(tmp_path, {}, epochs=1).train()
-    assert checkpoints(tmp_path) == {'epoch_1'}
 
 
 def test_validation_alone(tmp_path):

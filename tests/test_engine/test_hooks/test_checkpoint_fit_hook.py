@@ -3,10 +3,10 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel, BaseTTAModel
-from mmengine.runner import Runner
 from torch import nn
 
 import mmdet_srn  # noqa: F401
+from tests.test_engine.small_runner import small_runner
 from tests.training import ROOT
 
 ABSENT = dict(type='PretrainedBackbone', checkpoint='no/such/file.pth')
@@ -41,27 +41,10 @@ class Nothing(BaseMetric):
 
 
 def runner(work_dir, model, epochs=1, hook=None, **options):
-    loader = dict(
-        batch_size=1, dataset=[0], sampler=dict(type='DefaultSampler', shuffle=False)
-    )
-    return Runner(
-        model=model,
-        work_dir=str(work_dir),
-        experiment_name=str(work_dir),
-        train_dataloader=loader,
-        test_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        test_cfg=dict(),
-        test_evaluator=Evaluator(Nothing()),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-        default_hooks=dict(
-            checkpoint=dict(type='AtomicCheckpointHook', interval=1),
-            checkpoint_fit=dict(type='CheckpointFitHook', **(hook or {})),
-            logger=None,
-        ),
-        default_scope='mmdet',
-        log_level='WARNING',
-        **options,
+    hooks = dict(checkpoint_fit=dict(type='CheckpointFitHook', **(hook or {})))
+    evaluator = Evaluator(Nothing())
+    return small_runner(
+        work_dir, model, 'test', evaluator, epochs, hooks=hooks, **options
     )
 
 

@@ -11,28 +11,24 @@ import torch
 from mmengine.runner import Runner
 
 from mmdet_srn.engine import EpochSeedHook
-from tests.training import losses, small_config, write_data_set
+from tests.training import losses, small_config
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp('data') / 'noise', [3, 1, 4, 2])
-
-
-def two_epochs(
-    data: Path, work_dir: Path, name: str = 'srn_r50_fpn_widerface', **options: Any
-) -> dict[int, dict[str, float]]:
+def two_epochs(data: Path, work_dir: Path, name: str, **options: Any) -> dict:
     """Losses of two epochs, whole or from the first one's checkpoint."""
-    cfg = small_config(
-        name,
-        data,
-        work_dir,
-        train_cfg__max_epochs=2,
-        train_cfg__val_interval=9,
-        **options,
-    )
-    Runner.from_cfg(cfg).train()
+    every = dict(train_cfg__max_epochs=2, train_cfg__val_interval=9)
+    Runner.from_cfg(small_config(name, data, work_dir, **every, **options)).train()
     return losses(work_dir)
+
+
+def started(data: Path, work_dir: Path, **options: Any) -> tuple[Runner, EpochSeedHook]:
+    """A run of the base config before its first epoch, and its hook."""
+    cfg = small_config('srn_r50_fpn_widerface', data, work_dir, **options)
+    runner = Runner.from_cfg(cfg)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    hook = next(h for h in runner.hooks if isinstance(h, EpochSeedHook))
+    hook.before_run(runner)
+    return runner, hook
 
 
 @pytest.mark.parametrize(
@@ -69,23 +65,6 @@ def test_resumed_losses_are_those_of_the_whole_run(data, tmp_path, name, options
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-def test_without_the_hook_they_are_not(data, tmp_path):
-    """What the hook is for: mmengine alone repeats the order only."""
-    options = dict(randomness__seed=5, default_hooks__sampler_seed=None)
-    whole, resumed = (
-        two_epochs(data, tmp_path / run, **options, **more)
-        for run, more in (
-            ('whole', {}),
-            (
-                'resumed',
-                dict(resume=True, load_from=str(tmp_path / 'whole' / 'epoch_1.pth')),
-            ),
-        )
-    )
-    assert set(resumed) == {3, 4}
-    assert resumed[3] != whole[3]
-
-
 def draws(**state: int) -> list[float]:
     """What the three generators give after an epoch's start."""
     loader = SimpleNamespace(sampler=None, batch_sampler=SimpleNamespace(sampler=None))
@@ -108,17 +87,9 @@ def test_every_epoch_process_and_seed_has_its_own_state():
 
 def test_workers_of_each_epoch_draw_anew(data, tmp_path):
     """mmengine's own worker_init_fn repeats the first epoch's augmentation."""
-    cfg = small_config(
-        'srn_r50_fpn_widerface',
-        data,
-        tmp_path,
-        train_dataloader__num_workers=2,
-        train_dataloader__sampler__shuffle=False,
-    )
-    runner = Runner.from_cfg(cfg)
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    hook = next(h for h in runner.hooks if isinstance(h, EpochSeedHook))
-    hook.before_run(runner)
+    workers = dict(train_dataloader__num_workers=2)
+    options = dict(workers, train_dataloader__sampler__shuffle=False)
+    runner, hook = started(data, tmp_path, **options)
     hook.before_train(runner)
     epochs = []
     for epoch in (0, 1, 0):
@@ -126,39 +97,22 @@ def test_workers_of_each_epoch_draw_anew(data, tmp_path):
         hook.before_train_epoch(runner)
         batches = [batch['inputs'] for batch in runner.train_dataloader]
         epochs.append([image for images in batches for image in images])
-    same = [
-        [torch.equal(a, b) for a, b in zip(epochs[0], other, strict=True)]
-        for other in epochs[1:]
-    ]
-    assert not any(same[0])
-    assert all(same[1])
+    first, other, again = epochs
+    assert not any(map(torch.equal, first, other))
+    assert all(map(torch.equal, first, again))
 
 
 def test_persistent_workers_are_warned_of(data, tmp_path):
-    cfg = small_config(
-        'srn_r50_fpn_widerface',
-        data,
-        tmp_path,
-        train_dataloader__num_workers=1,
-        train_dataloader__persistent_workers=True,
-    )
-    runner = Runner.from_cfg(cfg)
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    hook = EpochSeedHook()
-    hook.before_run(runner)
+    workers = dict(train_dataloader__num_workers=1)
+    options = dict(workers, train_dataloader__persistent_workers=True)
+    runner, hook = started(data, tmp_path, **options)
     hook.before_train(runner)
     (log,) = tmp_path.glob('*/*.log')
-    assert 'will see other augmentations' in log.read_text()
+    assert 'other augmentations' in log.read_text()
 
 
 def test_a_samplers_own_seed_stays(data, tmp_path):
-    cfg = small_config(
-        'srn_r50_fpn_widerface', data, tmp_path, train_dataloader__sampler__seed=7
-    )
-    runner = Runner.from_cfg(cfg)
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    hook = EpochSeedHook()
-    hook.before_run(runner)
-    runner._seed = 1234  # as a resumed checkpoint gives it
+    runner, hook = started(data, tmp_path, train_dataloader__sampler__seed=7)
+    runner._seed = 1234  # as a resumed checkpoint sets it
     hook.before_train(runner)
     assert runner.train_dataloader.sampler.seed == 7

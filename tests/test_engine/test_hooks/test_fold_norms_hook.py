@@ -1,6 +1,5 @@
 """While a run is tested its backbone is a folded one; then nothing of it is left."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from tests.test_analysis.small_detector import build
-from tests.training import small_config, write_data_set
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp('data') / 'noise', [3, 1, 2, 4])
+from tests.training import small_config
 
 
 def norms_in(backbone: nn.Module) -> int:

@@ -1,6 +1,5 @@
 """A NaN stops the run and reaches no checkpoint."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +7,7 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.runner import Runner
 
-from tests.training import small_config, write_data_set
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp('data') / 'noise', [3, 1, 4, 2])
+from tests.training import small_config
 
 
 @pytest.mark.parametrize('earlier', [False, True])
@@ -49,17 +43,20 @@ def test_diverging_run_stops_with_all_that_helps(data, tmp_path, earlier):
     assert message in log.read_text()
 
 
-def call(loss: float, **state) -> None:
-    hook = HOOKS.build(dict(type='InvalidLossHook'))
-    runner = SimpleNamespace(
+def runner(epoch: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(
         train_dataloader=[0],
-        epoch=0,
+        epoch=epoch,
         rank=0,
         work_dir='nowhere',
         logger=SimpleNamespace(error=print),
         optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1])),
     )
-    hook.after_train_iter(runner, 0, **state, outputs=dict(loss=torch.tensor(loss)))
+
+
+def call(loss: float, **state) -> None:
+    hook = HOOKS.build(dict(type='InvalidLossHook'))
+    hook.after_train_iter(runner(), 0, **state, outputs=dict(loss=torch.tensor(loss)))
 
 
 @pytest.mark.parametrize('loss', [float('nan'), float('inf'), -float('inf')])
@@ -80,14 +77,11 @@ def test_what_is_one(loss):
 def test_no_such_weights_are_saved(name, value):
     """As where the last step of an epoch spoilt them, after a finite loss."""
     hook = HOOKS.build(dict(type='InvalidLossHook'))
-    runner = SimpleNamespace(
-        epoch=3, work_dir='nowhere', logger=SimpleNamespace(error=print)
-    )
     good = dict(weight=torch.ones(2), steps=torch.tensor(3))
-    hook.before_save_checkpoint(runner, dict(state_dict=good, ema_state_dict=good))
+    hook.before_save_checkpoint(runner(3), dict(state_dict=good, ema_state_dict=good))
     bad = {f'{i}.weight': torch.tensor([1.0, value]) for i in range(7)}
     with pytest.raises(FloatingPointError) as caught:
-        hook.before_save_checkpoint(runner, {'state_dict': good, name: bad})
+        hook.before_save_checkpoint(runner(3), {'state_dict': good, name: bad})
     message = str(caught.value)
     assert '7 weights are not finite after epoch 4' in message
     assert f'{name}: 0.weight' in message and 'and 2 more' in message
