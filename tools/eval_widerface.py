@@ -28,14 +28,7 @@ from mmdet_srn.evaluation import (
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        What they say.
-    """
+    """Parse the command line (None: the process's own)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'pred_dir',
@@ -92,17 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Evaluates, prints and writes.
-
-    Args:
-        args: The command line.
-
-    Raises:
-        OSError: If something cannot be read or written.
-        ValueError: If the ground truth or a curve is malformed, no file can be used,
-            or the columns are not x, y, w, h, score.
-        ImportError: If h5py or matplotlib is needed and missing.
-    """
+    """Evaluate, print and write; raise OSError, ValueError or ImportError."""
     ground_truth = wider_face_ground_truth.read_ground_truth(args.gt_dir)
     published = (
         wider_face_curves.read_published_curves(args.compare) if args.compare else {}
@@ -173,14 +156,7 @@ def check_usable(args: argparse.Namespace, report: Any, ground_truth: Any) -> No
 
 
 def part_note(report: Any) -> str:
-    """What to say with every figure if this is not the whole official evaluation.
-
-    Args:
-        report: From the reader of the results.
-
-    Returns:
-        One line; '' if it is the whole.
-    """
+    """Say that figures are not comparable; empty for the whole official evaluation."""
     whole = wider_face_ground_truth.NUM_VAL_IMAGES
     lacking = sum(len(report.odd[kind]) for kind in ('missing', 'malformed', 'short'))
     usable = report.num_images - lacking
@@ -188,13 +164,7 @@ def part_note(report: Any) -> str:
 
 
 def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
-    """Prints what was evaluated and what was odd about it.
-
-    Args:
-        args: The command line.
-        name: The detector's name.
-        report: From the reader of the results.
-    """
+    """Print what was evaluated and what was odd about it."""
     describe = protocols.describe_protocol
     print('WIDER FACE val, the official evaluation')
     if note := part_note(report):
@@ -217,13 +187,7 @@ def print_report(args: argparse.Namespace, name: str, report: Any) -> None:
 
 
 def print_results(name: str, results: dict, published: dict) -> None:
-    """Prints the table of APs.
-
-    Args:
-        name: The detector's name.
-        results: Its results.
-        published: Published curves.
-    """
+    """Print the table of APs."""
     truncate = wider_face_curves.truncate
     width = max(map(len, [name, 'truncated', *published]))
     subsets = list(results)
