@@ -16,8 +16,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch import nn
 
-from ..analysis.machine import check_device
 from ..checkpoint_file import UnfitError, check_fit, load_checkpoint
+from ..model_loader import check_device
 from ..models.cpu.fold_norms import fold_norms, modules_with_backbone
 from ..models.cpu.weight_layout import lay_out_weights
 from .after_fork import use_one_thread_after_fork
