@@ -28,8 +28,9 @@ Contiguous weights are laid out anew in each sparse call, as for a batch's first
 ``predict``; there, later levels lay out only the deferred layers' weights, and later
 images none: --keep-weights times these. Weights channels last are read as they lie.
 
-Below the table, a cost fitted to these cases is printed beside the present one, and how
-well both choose. The fit is by least squares of the error in the sparse time, as a
+Below the table, a cost fitted to these cases is printed beside the present one, with
+the number of wrong choices and what they lose against the faster way and against dense.
+The fit is by least squares of the error in the sparse time, as a
 share of the slower one's time: a small map counts as much as a large one, and cases far
 below the limit, where any cost chooses rightly, count little.
 
@@ -262,45 +263,20 @@ def measure(args: argparse.Namespace, device: torch.device) -> pd.DataFrame:
 
 def print_cases(cases: pd.DataFrame) -> None:
     """Print the figures of all cases."""
-    sparse, dense = cases[MEASURED[0]], cases[MEASURED[1]]
-    work = {'G sparse': sparse / 1e9, 'G dense': dense / 1e9, 'ratio': sparse / dense}
-    table = pd.concat(
-        [
-            cases[['size', 'left_percent', 'deferred']],
-            pd.DataFrame(work),
-            cases[['sparse_ms', 'dense_ms', 'choice_ms', 'chosen', 'lost_percent']],
-        ],
-        axis=1,
-    )
-    names = [name.replace('_percent', ' %').replace('_', ' ') for name in table.columns]
-    print_table(table, ['map', *names[1:]], ' .1f  .3f .3f .3f .2f .2f .2f  .1f')
+    names = dict(size='map', left_percent='left %', lost_percent='lost %')
+    names |= dict(zip(MEASURED[:2], ['G sparse', 'G dense'], strict=True))
+    names |= {f'{way}_ms': f'{way} ms' for way in ('sparse', 'dense', 'choice')}
+    table = cases.rename(columns=names)
+    table[['G sparse', 'G dense']] /= 1e9
+    table.insert(5, 'ratio', table['G sparse'] / table['G dense'])
+    formats = ('', '.1f', '', '.3f', '.3f', '.3f', '.2f', '.2f', '.2f', '', '.1f')
+    print(tabulate(table, 'keys', 'plain', showindex=False, floatfmt=formats))
 
 
-def print_table(table: pd.DataFrame, names: Sequence[str], formats: str) -> None:
-    """Print a table with the first column to the left, the others to the right."""
-    align = ['left', *['right'] * (len(names) - 1)]
-    options = dict(tablefmt='plain', showindex=False, colalign=align)
-    print(tabulate(table, names, floatfmt=formats.split(' '), **options))
-
-
-def print_costs(costs: dict[str, dict[str, Any]], number: int) -> None:
-    """Print costs, and how well they choose in a number of cases."""
-    rows = [
-        dict(
-            cost=name,
-            factor=cost['factor'],
-            overhead=cost['overhead'] / 1e9,
-            wrong=f'{cost["wrong"]} of {number}',
-            lost=f'{cost["mean_lost_percent"]:.2f} %',
-        )
-        for name, cost in costs.items()
-    ]
-    names = ['cost', 'factor', 'overhead / 1e9', 'wrong', 'lost on average']
-    print_table(pd.DataFrame(rows), names, ' .3f .3f  ')
-    for name, cost in costs.items():
-        for what, reference in (('lost', 'the better one'), ('lost_to_dense', 'dense')):
-            most, case = cost[f'most_{what}_percent'], cost[f'most_{what}_at']
-            print(f'{name}: at most {most:.1f} % slower than {reference} ({case})')
+def print_costs(costs: dict[str, dict[str, Any]]) -> None:
+    """Print costs, and how well they choose."""
+    table = pd.DataFrame(costs).map(lambda v: f'{v:.4g}' if isinstance(v, float) else v)
+    print(tabulate(table, ['', *costs], 'plain', disable_numparse=True))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -320,8 +296,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         choices = choose(cost, cases)
         lost = choices.lost_percent
         costs[name] = dict(
-            cost._asdict(), wrong=int((lost > 0).sum()), mean_lost_percent=lost.mean()
+            cost._asdict(), cases=len(cases), wrong=int((lost > 0).sum())
         )
+        costs[name]['mean_lost_percent'] = lost.mean()
         for what in ('lost', 'lost_to_dense'):
             worst = choices[f'{what}_percent'].idxmax()
             size, left, deferred = cases.iloc[worst, :3]
@@ -332,7 +309,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     cases = cases.join(choose(present, cases)[['chosen', 'lost_percent']])
     print_cases(cases)
     print()
-    print_costs(costs, len(cases))
+    print_costs(costs)
     options = dict(dtype=args.dtype, runs=args.runs, keep_weights=args.keep_weights)
     return dict(machine=machine, **options, cases=cases.to_dict('records'), costs=costs)
 
