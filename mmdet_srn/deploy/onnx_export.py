@@ -22,8 +22,8 @@ OPSET = 18
 """Version of ONNX's operators: the one that torch's exporter is written in."""
 
 EXAMPLE = (2, 200, 168, 3)
-"""Any size does but special ones, which the export would take for the rule: 1, one for
-two axes, or a multiple of ``pad_size_divisor``."""
+"""Not a special size, from which the export would generalise: 1, the same on two axes,
+or a multiple of ``pad_size_divisor``."""
 
 
 def export_onnx(
@@ -33,26 +33,26 @@ def export_onnx(
     form: str = 'detections',
     cfg_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a trained SRN as an ONNX file, whole or not at all.
+    """Write a trained SRN as an ONNX file, whole or not at all.
 
     Batch, height and width are dynamic. See ``SRNGraph`` for input and outputs.
 
     Args:
-        config (str | os.PathLike): The config.
-        checkpoint (str | os.PathLike): Its weights, all of which must fit.
-        path (str | os.PathLike): The file to write.
-        form (str): 'raw', 'boxes' or 'detections'. Defaults to 'detections'.
-        cfg_options (Mapping, optional): Settings of the config to replace, such as
-            ``{'model.test_cfg.score_thr': 0.05}``. Defaults to None.
+        config: The config.
+        checkpoint: Its weights, all of which must fit.
+        path: The file to write.
+        form: 'raw', 'boxes' or 'detections'.
+        cfg_options: Settings of the config to replace, such as
+            ``{'model.test_cfg.score_thr': 0.05}``.
 
     Returns:
-        dict[str, Any]: The file's metadata, see ``make_metadata``.
+        The file's metadata, see ``make_metadata``.
 
     Raises:
         ImportError: If onnx or onnxscript is missing.
         OSError: If a file cannot be read or written.
-        ValueError: If config and checkpoint are not a pair, or are none of a detector
-            that can be exported.
+        ValueError: If config and checkpoint do not fit, or the detector cannot be
+            exported.
     """
     require_exporter()
     cfg, detector, classes = load_detector(config, checkpoint, cfg_options)
@@ -63,11 +63,7 @@ def export_onnx(
 
 
 def require_exporter() -> None:
-    """Checks that what the export needs beside torch is installed.
-
-    Raises:
-        ImportError: If not; the message says what to install.
-    """
+    """Raise an ImportError, which says what to install, if a package is missing."""
     for name in ('onnx', 'onnxscript'):
         try:
             importlib.import_module(name)
@@ -80,16 +76,12 @@ def require_exporter() -> None:
 def save_onnx(
     graph: SRNGraph, metadata: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> None:
-    """Exports a graph, checks the result and writes it.
+    """Export a graph, check the result and write it.
 
     Args:
-        graph (SRNGraph): The graph.
-        metadata (Mapping): Plain data, stored as JSON under names with a prefix.
-        path (str | os.PathLike): The file to write.
-
-    Raises:
-        ImportError: If onnx or onnxscript is missing.
-        OSError: If the file cannot be written.
+        graph: The graph.
+        metadata: Plain data, stored as JSON under names with a prefix.
+        path: The file to write.
     """
     import onnx
 
@@ -123,7 +115,7 @@ def save_onnx(
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without what concerns torch's authors, or torchvision, which is not needed."""
+    """Silence warnings for torch's authors and about torchvision, which is not used."""
     logger = logging.getLogger('torch.onnx._internal.exporter._registration')
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -136,11 +128,11 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _tidy(model: Any, form: str) -> None:
-    """Takes out what only the exporter's authors need, and names the axes."""
+    """Remove what only the exporter's authors need, and name the axes."""
     graph = model.graph
     model.producer_name, model.producer_version = 'mmdet_srn', __version__
-    del graph.value_info[:]  # shapes of all that is in between, inferred again
-    # Traces with paths of the machine that the export ran on.
+    del graph.value_info[:]  # shapes of inner values, inferred again
+    # Stack traces with paths of this machine
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ''

@@ -111,14 +111,9 @@ def test_parameter_count(reference):
 
 def test_inference_settings():
     cfg = Config.fromfile(REPO / 'configs' / 'srn_r50_fpn_widerface_released.py')
-    assert cfg.model.test_cfg.to_dict() == dict(
-        score_thr=0.05,
-        small_map_cells=120,
-        small_map_score_thr=0.0,
-        nms_pre=6000,
-        nms=dict(type='nms', iou_threshold=0.4, offset=1),
-        max_per_img=750,
-    )
+    # the rest: dense_heads/test_selection.py
+    assert cfg.model.test_cfg.nms == dict(type='nms', iou_threshold=0.4, offset=1)
+    assert cfg.model.test_cfg.max_per_img == 750
     assert cfg.model.data_preprocessor.pad_size_divisor == 1
     assert cfg.test_dataloader.batch_size == 1
     assert cfg.model.bbox_head.share_cls_predictor is False
@@ -186,33 +181,3 @@ def test_detections(detector, case, number):
             assert (found.scores < 0.05).any()  # the small maps' threshold
         else:
             assert len(found) == 750
-
-
-def test_6000_per_level(detector, case):
-    """More candidates than NMS is sent, on the network's own outputs."""
-    images, plain = case
-    height, width = images[0].shape[:2]
-    if (height, width) == (64, 96):
-        pytest.skip('the image has no 6000 anchors')
-    raised = plain[0]._replace(
-        first_cls=[m + 20 for m in plain[0].first_cls],
-        cls=[m + 4 for m in plain[0].cls],
-    )
-    levels, margins, _ = released_network.candidates(raised, 0)
-    assert len(levels[0][1]) == 6000
-    assert margins['top'] > 1e-7
-    stc, str_ = released_network.STC_LEVELS, released_network.STR_LEVELS
-    found = detector.bbox_head.predict_by_feat(
-        [raised.first_cls[level] for level in stc],
-        [raised.first_reg[level] for level in str_],
-        raised.cls,
-        raised.reg,
-        [dict(img_shape=(height, width), scale_factor=(1.0, 1.0))],
-        with_nms=False,
-    )[0]
-    assert_same_detections(
-        found.bboxes.double().numpy(),
-        found.scores.double().numpy(),
-        np.concatenate([boxes for boxes, _ in levels]),
-        np.concatenate([scores for _, scores in levels]),
-    )

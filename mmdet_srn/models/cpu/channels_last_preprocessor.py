@@ -9,20 +9,19 @@ from mmdet.registry import MODELS
 
 @MODELS.register_module()
 class ChannelsLastPreprocessor(DetDataPreprocessor):
-    """``DetDataPreprocessor`` whose images lie channels last when a CPU tests.
+    """``DetDataPreprocessor`` with images channels last for tests on a CPU.
 
-    The shape (N, 3, H, W) stays. Convolutions, norms and activations keep the format
-    of their input, so the whole network works in it, with the weights as they are.
-    Values differ by rounding alone. Training is not touched.
+    The shape (N, 3, H, W) stays. Convolutions, norms and activations keep the format of
+    their input, so the whole network works in it. Values differ by rounding alone.
+    Training stays the same.
 
-    Not for a model with operators of mmcv that read memory as it lies, such as
-    ``RoIAlign`` and deformable convolutions: on a CPU they misread the format, most of
-    them without a word (mmcv 2.3).
+    Not for models with mmcv operators that assume contiguous memory, such as
+    ``RoIAlign`` and deformable convolutions: on a CPU most of them misread the format
+    without an error (mmcv 2.3).
 
     Args:
         *args: See ``DetDataPreprocessor``.
-        channels_last (Sequence[str]): Kinds of device on which images are laid out
-            so. Defaults to ('cpu', ), the one where it was measured.
+        channels_last: Device types on which images are laid out so; measured on 'cpu'.
         **kwargs: See ``DetDataPreprocessor``.
     """
 
@@ -33,15 +32,7 @@ class ChannelsLastPreprocessor(DetDataPreprocessor):
         self.channels_last = tuple(channels_last)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Prepare a batch.
-
-        Args:
-            data (dict): From the data loader.
-            training (bool): Whether it is for training. Defaults to False.
-
-        Returns:
-            dict: ``inputs`` (N, 3, H, W) and ``data_samples``.
-        """
+        """Prepare a batch from the data loader, as ``DetDataPreprocessor`` does."""
         data = super().forward(data, training)
         inputs = data['inputs']
         if not training and self.applies_to(inputs.device):
@@ -49,5 +40,5 @@ class ChannelsLastPreprocessor(DetDataPreprocessor):
         return data
 
     def applies_to(self, device: torch.device) -> bool:
-        """Whether images are laid out so on a device."""
+        """Whether images are channels last on a device."""
         return device.type in self.channels_last

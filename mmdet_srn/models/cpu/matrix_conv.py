@@ -5,22 +5,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MOST_CELLS = {'cpu': 500}
-"""Cells of the output, of all images, up to which the product is taken; elsewhere none.
+"""Output cells of all images up to which the product is used; on other devices never.
 
-Of SRN's C6 (3x3, 2048 to 1024 channels, stride 2) the product was 2.2 times as fast as
+For SRN's C6 (3x3, 2048 to 1024 channels, stride 2) the product was 2.2 times as fast as
 torch's convolution at 80 cells, 1.3 times at 256, 1.1 times at 468, and slower at 768
 (2 cores of an AMD EPYC, family 25 model 17, torch 2.13, fp32).
 """
 
 
 class MatrixConv2d(nn.Conv2d):
-    """``nn.Conv2d`` that, in eval mode on small maps, leaves its weights as they lie.
+    """``nn.Conv2d`` that, in eval mode on small maps, does not copy its weights.
 
-    On a CPU torch lays out a convolution's weights anew in each call. For SRN's C6,
-    75 MB of weights for the 80 cells of a 640x480 image, that takes longer than the
-    convolution. Here the input is laid out instead, and multiplied with the weights,
-    contiguous or channels last. Values differ by rounding alone. Training is not
-    touched.
+    On a CPU torch reorders a convolution's weights in each call. For SRN's C6, 75 MB of
+    weights for the 80 cells of a 640x480 image, that takes longer than the convolution.
+    Here the input is unfolded instead and multiplied with the weights, contiguous or
+    channels last. Values differ by rounding alone. Training stays the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from .matrix_conv import MatrixConv2d
 
 
 def images_are_channels_last(detector: nn.Module) -> bool:
-    """Whether a detector's preprocessor lays images out so, on the device it is on."""
+    """Whether a detector's images are channels last on the device it is on."""
     preprocessor = getattr(detector, 'data_preprocessor', None)
     device = next(detector.parameters()).device
     return isinstance(
@@ -17,15 +17,12 @@ def images_are_channels_last(detector: nn.Module) -> bool:
 
 
 def lay_out_weights(detector: nn.Module) -> None:
-    """Lay weights out channels last where the detector's images are.
+    """Lay a detector's weights out channels last where its images are.
 
-    On a CPU torch otherwise lays them out so in each call. Where images are contiguous
-    nothing is changed: such weights would turn all maps channels last, which mmcv's
-    operators on a CPU misread; see ``ChannelsLastPreprocessor``. Subclasses of
-    ``nn.Conv2d`` may read their weights as they lie and are left alone.
-
-    Args:
-        detector (nn.Module): On its device; with a ``data_preprocessor``.
+    On a CPU torch would otherwise do so in each call. Where images are contiguous
+    nothing changes: such weights would turn all maps channels last, which mmcv's
+    operators on a CPU misread (see ``ChannelsLastPreprocessor``). Other subclasses of
+    ``nn.Conv2d`` are left alone, as they may assume contiguous weights.
     """
     if images_are_channels_last(detector):
         for module in detector.modules():

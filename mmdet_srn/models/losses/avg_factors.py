@@ -1,4 +1,4 @@
-"""What losses are divided by, averaged over processes and, maybe, over time."""
+"""Normalisers of losses, averaged over processes and, optionally, over batches."""
 
 import torch
 from mmdet.utils import reduce_mean
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 class AvgFactors(nn.Module):
     """Numbers of positives as ``avg_factor`` of losses.
 
-    They are averaged over the processes, and at least 1 in all of them together. With
-    ``momentum`` they are averaged over the batches as well, for batches so small that
-    their positives say little. The average is saved with the checkpoint.
+    They are averaged over the processes, with a total of at least 1. ``momentum``
+    averages them over batches as well, for batches with few positives; the average is
+    saved with the checkpoint.
 
     Args:
-        number (int): How many losses there are.
-        momentum (float, optional): Weight of the batches before, in [0, 1); .9
-            averages over about 10 batches. Defaults to None, each batch its own.
+        number: Number of losses.
+        momentum: Weight of earlier batches, in [0, 1); .9 averages over about 10
+            batches. None: each batch has its own.
 
     Raises:
         ValueError: If ``momentum`` is outside [0, 1).

@@ -11,17 +11,14 @@ def full_precision(values: Tensor) -> Tensor:
 
 
 def survives(logits: Tensor, theta: float) -> Tensor:
-    """Which anchors the first step leaves to the second.
+    """Find the anchors (...) that the first step leaves to the second.
 
-    Dropped is what the first step takes for background with a confidence above
-    ``theta``; with several classes, the best class counts.
+    It drops those that are background with a confidence above ``theta``; of several
+    classes the best one counts.
 
     Args:
-        logits (Tensor): First-step scores before the sigmoid, shape (..., C).
-        theta (float): Negative confidence above which an anchor is dropped.
-
-    Returns:
-        Tensor: Boolean, shape (...).
+        logits: First-step scores before the sigmoid, (..., C).
+        theta: Negative confidence above which an anchor is dropped.
     """
     # In half precision 1 - p has steps of 5e-4 around theta = 0.99.
     return 1 - full_precision(logits.detach()).sigmoid().amax(dim=-1) <= theta
@@ -35,24 +32,20 @@ class TwoStageFocalLoss(nn.Module):
         L = \frac{1}{N_1} \sum_{i \in \Omega} FL(p_i, l_i)
           + \frac{1}{N_2} \sum_{i \in \Phi} FL(q_i, l'_i)
 
-    with :math:`\Omega` the anchors that are classified twice and :math:`\Phi`
-    what the first step leaves. Each step has its own targets and its own
-    normaliser. Usable without ``SRNHead``, in any detector with two
-    classification outputs.
+    with :math:`\Omega` the anchors that are classified twice and :math:`\Phi` what the
+    first step leaves. Each step has its own targets and its own normaliser. Usable
+    without ``SRNHead``, in any detector with two classification outputs.
 
     Args:
-        theta (float): First-step negative confidence above which an anchor
-            takes no part in the second step. Defaults to 0.99 (paper,
-            'Selective Two-Step Classification').
-        filter_positives (bool): Whether the filter also drops second-step
-            positives, as the formula reads. Defaults to False: it exists to
-            drop easy negatives, and a positive that the first step misses is
-            what the second has to learn.
-        gamma (float): Focusing exponent. Defaults to 2.0 (paper).
-        alpha (float): Weight of the positives. Defaults to 0.25 (paper).
-        loss_weight (float): Weight of both steps. Defaults to 1.0.
-        use_sigmoid (bool): Only True is known; mmdet's anchor heads look for
-            it. Defaults to True.
+        theta: First-step negative confidence above which an anchor takes no part in the
+            second step (paper, 'Selective Two-Step Classification').
+        filter_positives: Whether the filter also drops second-step positives, as the
+            formula reads. By default it does not: it exists to drop easy negatives,
+            and a positive that the first step misses is what the second has to learn.
+        gamma: Focusing exponent (paper).
+        alpha: Weight of the positives (paper).
+        loss_weight: Weight of both steps.
+        use_sigmoid: Must be True; mmdet's anchor heads read it.
 
     Raises:
         ValueError: If ``theta`` is outside [0, 1].
@@ -83,15 +76,11 @@ class TwoStageFocalLoss(nn.Module):
         )
 
     def survivors(self, first: Tensor, second_labels: Tensor) -> Tensor:
-        """Anchors that take part in the second step (the set Phi).
+        """Find the anchors (...) that take part in the second step (the set Phi).
 
         Args:
-            first (Tensor): First-step logits, shape (..., C).
-            second_labels (Tensor): Second-step labels, shape (...); C is
-                background.
-
-        Returns:
-            Tensor: Boolean, shape (...).
+            first: First-step logits, (..., C).
+            second_labels: Second-step labels, (...); C is background.
         """
         keep = survives(first, self.theta)
         if not self.filter_positives:
@@ -113,23 +102,20 @@ class TwoStageFocalLoss(nn.Module):
         """Compute the loss of each step.
 
         Args:
-            first (Tensor): Logits of the anchors in the first step, (M, C).
-            second (Tensor): Logits of the second step, (K, C).
-            first_labels (Tensor): Labels (M, ), from 0 to C; C is background.
-            second_labels (Tensor): Labels (K, ), the same way.
-            first_weights (Tensor, optional): Weights (M, ); 0 ignores an
-                anchor. Defaults to None, all 1.
-            second_weights (Tensor, optional): Weights (K, ), the same way.
-            keep (Tensor, optional): Boolean (K, ), the anchors of Phi.
-                Defaults to None: ``survivors`` of the first step, for which
-                both steps must hold the same anchors.
-            first_avg_factor (float | Tensor, optional): Normaliser N_1.
-                Defaults to None, the first step's positives, at least 1.
-            second_avg_factor (float | Tensor, optional): Normaliser N_2, the
-                same way, positives counted inside Phi.
+            first: Logits of the first step's anchors, (M, C).
+            second: Logits of the second step's, (K, C).
+            first_labels: Labels (M, ), from 0 to C; C is background.
+            second_labels: Labels (K, ), the same way.
+            first_weights: Weights (M, ); 0 ignores an anchor. None: all 1.
+            second_weights: Weights (K, ), the same way.
+            keep: Boolean (K, ), the anchors of Phi. None: ``survivors`` of the first
+                step; then both steps must have the same anchors.
+            first_avg_factor: Normaliser N_1. None: the first step's positives, at
+                least 1.
+            second_avg_factor: Normaliser N_2. None: the same inside Phi.
 
         Returns:
-            tuple[Tensor, Tensor]: Scalar losses of the two steps.
+            Scalar losses of the two steps.
 
         Raises:
             ValueError: If ``keep`` is None and the steps differ in size.
@@ -137,8 +123,8 @@ class TwoStageFocalLoss(nn.Module):
         if keep is None:
             if len(first) != len(second):
                 raise ValueError(
-                    f'{len(first)} anchors in the first step and {len(second)} in '
-                    'the second: pass keep, which anchors of the second remain'
+                    f'{len(first)} anchors in the first step and {len(second)} in the '
+                    "second: pass keep, the second step's anchors that remain"
                 )
             keep = self.survivors(first, second_labels)
         rows = keep.nonzero().squeeze(1)

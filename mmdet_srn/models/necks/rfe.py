@@ -18,22 +18,21 @@ KERNEL_SIZES = ((1, 5), (5, 1), (1, 3), (3, 1))
 class RFE(BaseModule):
     """Receptive Field Enhancement block (paper, same-named section).
 
-    Parallel branches with rectangular kernels see faces of unusual poses; each
-    is 1x1, rectangular kernel, 1x1. They are concatenated, fused by a 1x1
-    convolution and added to the input. ReLU follows every convolution, none
-    the sum (released code). Where no gradients are wanted the sum takes the place
-    of the last convolution's values, which a hook on ``fuse`` may have kept.
+    Parallel branches with rectangular kernels see faces in unusual poses; each is 1x1,
+    rectangular kernel, 1x1. They are concatenated, fused by a 1x1 convolution and added
+    to the input. ReLU follows every convolution, but not the sum (released code).
+    Without gradients the sum overwrites the output of ``fuse``, which matters to a hook
+    on it.
 
-    It works inside ``SRNHead``'s subnets and, since it also takes the tuple of
-    maps that an FPN returns, as a neck after any FPN::
+    It works inside ``SRNHead``'s subnets and, since it also takes the tuple of maps
+    that an FPN returns, as a neck after any FPN::
 
         neck=[dict(type='FPN', ...), dict(type='RFE', in_channels=256)]
 
     Args:
-        in_channels (int): Channels of the input and of the output.
-        norm_cfg (dict, optional): Normalisation after every convolution.
-            Defaults to None, as in the released code.
-        init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
+        in_channels: Channels of the input and of the output.
+        norm_cfg: Normalisation after every convolution (released code: none).
+        init_cfg: Default: Xavier (paper, 'Training').
 
     Raises:
         ValueError: If there are fewer channels than branches.
@@ -52,7 +51,7 @@ class RFE(BaseModule):
         width = in_channels // len(KERNEL_SIZES)
         if width == 0:
             raise ValueError(
-                f'RFE needs at least one channel a branch, got in_channels='
+                'RFE needs at least one channel per branch, got in_channels='
                 f'{in_channels} for {len(KERNEL_SIZES)} branches'
             )
         self.branches = nn.ModuleList(
@@ -69,26 +68,20 @@ class RFE(BaseModule):
             )
             for height_k, width_k in KERNEL_SIZES
         )
-        # In a Sequential: a ConvModule that is a direct child would draw its
-        # own Kaiming weights over init_cfg's.
+        # In a Sequential: as a direct child, ConvModule would overwrite init_cfg's
+        # weights by its own Kaiming ones.
         self.fuse = nn.Sequential(
             ConvModule(width * len(KERNEL_SIZES), in_channels, 1, norm_cfg=norm_cfg)
         )
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Enhance one map, or each map of a pyramid with the same weights.
-
-        Args:
-            x (Tensor | Sequence[Tensor]): Shape (N, C, H, W), or such maps.
-
-        Returns:
-            Tensor | tuple[Tensor, ...]: Same shapes as the input.
+        """Enhance one map (N, C, H, W), or each of a pyramid with the same weights.
 
         Raises:
             ValueError: If a map has other than ``in_channels`` channels.
         """
         if not isinstance(x, Tensor):
-            # A map that stands for two levels' steps is enhanced once and stays one.
+            # A map that both steps read is enhanced once and stays one map.
             maps = {id(level): level for level in x}
             enhanced = {key: self(to_dense(level)) for key, level in maps.items()}
             return tuple(enhanced[id(level)] for level in x)
@@ -100,4 +93,4 @@ class RFE(BaseModule):
         fused = self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
         if torch.is_grad_enabled() or fused.dtype != x.dtype:
             return x + fused
-        return fused.add_(x)  # of a large map, fresh memory takes longer than the sum
+        return fused.add_(x)  # allocating a large map takes longer than the sum

@@ -15,14 +15,14 @@ _is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # older torch may
 
 
 class DeferredConv(nn.Module):
-    """A convolution that, but in training, is left to who reads its output."""
+    """A convolution that, except in training, is left to the reader of its output."""
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
         self.conv = conv
 
     def forward(self, x: Tensor | DeferredMap) -> Tensor | DeferredMap:
-        """Convolve x (N, C, H, W), or say with what to."""
+        """Convolve x (N, C, H, W), or defer it."""
         if isinstance(x, DeferredMap):
             return x.then(self.conv)
         return self.conv(x) if self.training else DeferredMap(x, self.conv)
@@ -31,11 +31,11 @@ class DeferredConv(nn.Module):
 class DeferredLateral(DeferredConv):
     """One that makes a lateral, whose sum with the map above is then deferred as well.
 
-    Not in a compiler, which cannot trace the sum of a tensor with something else.
+    Not under ``torch.compile``, which cannot trace the sum with a ``DeferredMap``.
     """
 
     def forward(self, x: Tensor) -> Tensor | DeferredMap:
-        """Convolve x (N, C, H, W), or say with what to."""
+        """Convolve x (N, C, H, W), or defer it."""
         return self.conv(x) if _is_compiling() else super().forward(x)
 
 
@@ -49,36 +49,29 @@ class SRNFPN(BaseModule):
     (released code). Second step: mmdet's ``FPN`` on the same stages.
 
     Args:
-        in_channels (Sequence[int]): Channels of the backbone's stages.
-        out_channels (int): Channels of every output map. Defaults to 256.
-        extra_channels (Sequence[int]): Channels of the first step's maps that
-            come after the backbone's, C6 and C7, before their reduction; as many
-            levels as there are of both has each pyramid. Defaults to (1024, 256),
-            as in the released network.
-        add_extra_convs (bool | str): What P6 is a convolution of, as in
-            ``FPN``: 'on_lateral' is the lateral of C5 (released code),
-            'on_output' is P5 (paper). Defaults to 'on_lateral'.
-        upsample_cfg (dict): Top-down upsampling, as in ``FPN``. Defaults to
-            bilinear with aligned corners (released code);
-            ``dict(mode='nearest')`` is FPN's (paper).
-        first_levels (Sequence[int], optional): Levels, 0 the finest, of the
-            first step that are made: those in the head's ``stc_levels`` and
-            ``str_levels``. In place of the others the second step's map is
-            returned, which the head does not read. Without it, a level that
-            no step uses is computed for nothing, and its parameters get no
-            gradient. Defaults to None, all.
-        deferred_levels (Sequence[int]): Levels of the second step whose 3x3
-            output convolution is left to the reader, who may need it at few
-            places: in eval mode they come as ``DeferredMap``, for ``SRNHead``
-            and its ``stc_levels``. Of level 0, where there are others, the
-            lateral convolution and the sum are left as well. Defaults to (),
-            none.
-        init_cfg (dict, optional): Defaults to Xavier (paper, 'Training').
+        in_channels: Channels of the backbone's stages.
+        out_channels: Channels of every output map.
+        extra_channels: Channels of C6 and C7, the first step's maps after the
+            backbone's, before their reduction; both pyramids have as many levels as
+            there are stages and extra maps. Default: released network.
+        add_extra_convs: Input of P6, as in ``FPN``: 'on_lateral' is the lateral of C5
+            (released code), 'on_output' is P5 (paper).
+        upsample_cfg: Top-down upsampling, as in ``FPN``. Default: bilinear with aligned
+            corners (released code); ``dict(mode='nearest')`` is FPN's (paper).
+        first_levels: Levels, 0 the finest, of the first step to make: those in the
+            head's ``stc_levels`` and ``str_levels``. For the others the second step's
+            map is returned, which the head's first step does not read. None for all;
+            then a level that no step uses is wasted work, and its parameters get no
+            gradient.
+        deferred_levels: Levels of the second step whose 3x3 output convolution is left
+            to the reader, who may need it at few cells: in eval mode they are
+            ``DeferredMap``, for ``SRNHead`` and its ``stc_levels``. On level 0, where
+            there are others, the lateral convolution and the sum are left as well.
+        init_cfg: Default: Xavier (paper, 'Training').
 
     Raises:
-        ValueError: If ``first_levels`` names a level twice or one that there
-            is not, or ``deferred_levels`` one that the backbone has not or
-            that the extra levels are made of.
+        ValueError: If ``first_levels`` are not distinct levels, or ``deferred_levels``
+            are not the backbone's or are what the extra levels are made of.
     """
 
     def __init__(
@@ -139,20 +132,14 @@ class SRNFPN(BaseModule):
             laterals[0] = DeferredLateral(laterals[0].conv)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor | DeferredMap, ...]:
-        """Build both pyramids.
-
-        Args:
-            inputs (Sequence[Tensor]): The backbone's maps, each of shape
-                (N, in_channels[i], H_i, W_i).
+        """Build both pyramids of the backbone's maps, each (N, in_channels[i], H, W).
 
         Returns:
-            tuple[Tensor | DeferredMap, ...]: The first step's maps,
-            then the second step's, each finest first and of shape
-            (N, out_channels, H_i, W_i).
+            The first step's maps, then the second step's, each finest first and
+            (N, out_channels, H, W).
 
         Raises:
-            ValueError: If the maps are not as many as ``in_channels``, or have
-                other channels.
+            ValueError: If the maps do not have the channels of ``in_channels``.
         """
         channels = tuple(stage.shape[1] for stage in inputs)
         if channels != self.in_channels:
@@ -163,7 +150,7 @@ class SRNFPN(BaseModule):
             )
         stages = list(inputs)
         for conv in self.extra_convs:
-            # contiguous weights, 75 MB of C6, would be laid out as a channels last map
+            # for a channels last map the weights, 75 MB of C6, would be reordered
             stages.append(conv(stages[-1].contiguous()))
         second = self.fpn(inputs)
         first = list(second)

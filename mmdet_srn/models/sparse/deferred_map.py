@@ -1,4 +1,4 @@
-"""A feature map whose last layers are left to who reads the map."""
+"""A feature map whose last layers are left to its reader."""
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +8,7 @@ from ..spans import NECK
 
 
 class Added(nn.Module):
-    """Adds a map, such as the one above it in a pyramid, upsampled.
-
-    Attributes:
-        addend (Tensor): Shape (N, C, H, W).
-        out_channels (int): C.
-    """
+    """Adds a map (N, C, H, W), such as the upsampled one above in a pyramid."""
 
     def __init__(self, addend: Tensor) -> None:
         super().__init__()
@@ -31,14 +26,10 @@ class DeferredMap:
     In mmdet's ``FPN`` it also stands for a lateral: it has a shape, and what is added
     to it is deferred as well.
 
-    Attributes:
-        source (Tensor): Shape (N, C, H, W).
-        layers (tuple[nn.Module]): What makes the map of it, one after the other; each
-            keeps height and width, and the last one has ``out_channels``.
-
     Args:
-        source (Tensor): See above.
-        layers (nn.Module): At least one.
+        source: (N, C, H, W).
+        layers: At least one; applied in turn to ``source`` they make the map. Each
+            keeps height and width, and the last one has ``out_channels``.
     """
 
     def __init__(self, source: Tensor, *layers: nn.Module) -> None:
@@ -48,7 +39,7 @@ class DeferredMap:
     @property
     def shape(self) -> tuple[int, ...]:
         """N, C', H, W."""
-        # no torch.Size: in an export these are no numbers
+        # no torch.Size: in an export these are symbols
         number, _, *size = self.source.shape
         return (number, self.layers[-1].out_channels, *size)
 
@@ -62,7 +53,7 @@ class DeferredMap:
         Raises:
             ValueError: If the map has another shape.
         """
-        # under a trace sizes are tensors, and the sum will say it
+        # under a trace sizes are tensors, and the sum itself will fail
         if not torch.jit.is_tracing() and tuple(addend.shape) != self.shape:
             raise ValueError(
                 f'a map {tuple(addend.shape)} cannot be added to one {self.shape}; if '
@@ -72,7 +63,7 @@ class DeferredMap:
 
     def split(self) -> list['DeferredMap']:
         """The map of each image, as a batch of one."""
-        # split: of an image with an index, torch no longer sees the memory format
+        # split: indexing an image would lose the memory format
         addends = {
             layer: layer.addend.split(1)
             for layer in self.layers

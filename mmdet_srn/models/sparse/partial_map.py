@@ -8,33 +8,28 @@ from .deferred_map import Added, DeferredMap, to_dense
 from .sparse_layers import Rows, sparse_chain
 
 SPARSE_COST = {'cpu': (1.45, 0.06e9)}
-"""What sparse multiply-adds cost, of dense ones: a factor, and how many more.
+"""Cost of sparse multiply-adds in dense ones: a factor, and an overhead.
 
 Devices that are missing here, such as GPUs, have not been measured.
 
-By ``tools/benchmark_sparse.py --runs 3`` on 2 cores of an AMD EPYC (family 25 model 17)
-in fp32: 176 cases, RFE subnet of 256 channels, with and without a deferred convolution,
-maps of 256x256 to 10x8 cells, a share of 0.005 to 0.9 of the cells in clusters like
-faces'. Least squares gave 1.38 and 0.07e9, with which some maps were up to 18 % slower
-than computed whole. By these two none of the cases was slower than computed whole, and
-none more than 5.5 % slower than the better way. Choosing takes 1 to 3 ms. With the sum
-deferred as well, in later runs: 38 cases, in all of them the faster way was chosen; of
-76 others, repeated there, one was computed 4 % slower than whole.
+Measured by ``tools/benchmark_sparse.py --runs 3`` on 2 cores of an AMD EPYC (family 25
+model 17) in fp32: 176 cases, RFE subnet of 256 channels, with and without a deferred
+convolution, maps of 256x256 to 10x8 cells, 0.005 to 0.9 of the cells in clusters like
+faces. With the least-squares fit, 1.38 and 0.07e9, some maps were up to 18 % slower
+than computed whole; with these values none was, and none took over 5.5 % longer than
+the faster choice. Choosing takes 1 to 3 ms. With the sum deferred as well (38 cases)
+the choice was always the faster one; of 76 repeated others one was 4 % slower than
+computed whole.
 """
 
 
 class SparseModule:
     """Modules that can be computed all over a map, and maybe at some cells only.
 
-    Attributes:
-        chain (Chain | None): See :func:`.sparse_chain`.
-        out_channels (int): Channels of the last one's output.
-
     Args:
-        modules (nn.Module): From map to map, one after the other; the last one has
-            ``out_channels``.
-        always (bool): Whether to compute only the cells that are asked for even
-            where all of them would be faster. Defaults to False.
+        modules: Applied to a map in turn; the last one has ``out_channels``.
+        always: Whether to compute only the cells that are read even where the whole
+            map would be faster.
     """
 
     def __init__(self, *modules: nn.Module, always: bool = False) -> None:
@@ -54,8 +49,8 @@ class PartialMap:
     """A map of one image, computed where it is read and only once.
 
     Args:
-        source (Tensor): The map, or what ``conv`` makes it of; (1, C, H, W).
-        conv (SparseModule, optional): Defaults to None.
+        source: (1, C, H, W).
+        conv: Makes the map of ``source``; None where that is the map.
     """
 
     def __init__(self, source: Tensor, conv: SparseModule | None = None) -> None:
@@ -65,14 +60,10 @@ class PartialMap:
         self._rows: Rows | None = None
 
     def apply(self, module: SparseModule, cells: Tensor) -> Tensor:
-        """Values of ``module``'s output on this map at some cells.
+        """Compute ``module`` on this map at some cells: (number of cells, C').
 
-        Args:
-            module (SparseModule): What reads the map.
-            cells (Tensor): Boolean (H, W), at least one.
-
-        Returns:
-            Tensor: (number of cells, C'), from left to right, then down.
+        ``cells`` is boolean (H, W), with at least one; the output is in its order, row
+        by row.
         """
         if self.may_pay(module):
             need = module.chain.reach(cells)
@@ -81,7 +72,7 @@ class PartialMap:
         return Rows.of(module.dense(self._dense())[0], cells).values
 
     def may_pay(self, module: SparseModule) -> bool:
-        """Whether there is a way to compute some cells that could be the faster one."""
+        """Whether computing some cells could be faster than the whole map."""
         if module.chain is None or module.always:
             return module.chain is not None
         return self._cost[1] < self.dense_work(module)
@@ -129,14 +120,11 @@ class PartialMap:
 
 
 class PartialMaps:
-    """A batch's map, computed where it is read and only once.
+    """A batch's map (N, C', H, W), computed where it is read and only once.
 
     Attributes:
-        source (Tensor): Shape (N, C, H, W): the map, or what it is made of.
-        images (list[PartialMap]): The map of each image.
-
-    Args:
-        feature_map (Tensor | DeferredMap): The map, (N, C', H, W).
+        source: (N, C, H, W), the map or what it is made of.
+        images: The map of each image.
     """
 
     def __init__(self, feature_map: Tensor | DeferredMap) -> None:
@@ -147,12 +135,12 @@ class PartialMaps:
                 feature_map, convs = feature_map.dense(), None
         self._feature_map = feature_map
         self.source = feature_map if convs is None else feature_map.source
-        # split: of an image with an index, torch no longer sees the memory format
+        # split: indexing an image would lose the memory format
         sources = self.source.split(1)
         self.images = list(map(PartialMap, sources, convs or [None] * len(sources)))
 
     def may_pay(self, module: SparseModule) -> bool:
-        """Whether to compute ``module`` at some cells could be faster than at all."""
+        """Whether computing some cells could be faster than the whole map."""
         return all(image.may_pay(module) for image in self.images)
 
     def apply_to_all(self, module: SparseModule) -> Tensor:
@@ -165,7 +153,7 @@ class PartialMaps:
 
 
 def _sparse_modules(feature_map: DeferredMap) -> list[SparseModule]:
-    """What makes the map of each image; one for all where nothing is an image's own."""
+    """Makers of each image's map; the same for all where no layer is an image's own."""
     if any(isinstance(layer, Added) for layer in feature_map.layers):
         return [SparseModule(*image.layers) for image in feature_map.split()]
     return [SparseModule(*feature_map.layers)] * len(feature_map.source)

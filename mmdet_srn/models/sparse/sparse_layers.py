@@ -14,7 +14,7 @@ from ..necks.rfe import RFE
 from .deferred_map import Added
 
 NORMS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
-"""In eval mode pointwise; by their methods, for mmengine swaps the class on a CPU."""
+"""Pointwise in eval mode; by their methods, as mmengine swaps the class on a CPU."""
 
 ACTIVATIONS = (
     nn.ELU,
@@ -31,11 +31,11 @@ ACTIVATIONS = (
 """Pointwise ones; others make a chain dense."""
 
 GATHERED_BYTES = {'cpu': 4 * 2**20}
-"""How much of a layer's input is laid out for one matrix product.
+"""Size of the part of a layer's input that is gathered for one matrix product.
 
-On a CPU it shall stay in the cache: of 1024 rows of 3x3x256 numbers the gathering took
-0.16 ms beside 12.7 ms of product, of 4096 rows 21 ms beside 53 ms (one core of an AMD
-EPYC, family 25 model 17, 32 MiB of L3). Elsewhere 256 MiB, not measured.
+On a CPU it should fit the cache: gathering 1024 rows of 3x3x256 numbers took 0.16 ms
+beside 12.7 ms for the product, 4096 rows 21 ms beside 53 ms (one core of an AMD EPYC,
+family 25 model 17, 32 MiB of L3). Elsewhere 256 MiB, not measured.
 """
 
 
@@ -43,8 +43,8 @@ class Rows(NamedTuple):
     """Some cells of one image's map.
 
     Attributes:
-        cells (Tensor): Boolean (H, W), which cells these are.
-        values (Tensor): (number of cells, C), from left to right, then down.
+        cells: Boolean (H, W), which cells these are.
+        values: (number of cells, C), row by row.
     """
 
     cells: Tensor
@@ -60,7 +60,7 @@ class Rows(NamedTuple):
         )
 
     def at(self, cells: Tensor) -> Tensor:
-        """Values of some of the cells (H, W), (their number, C)."""
+        """Values (n, C) of some of the cells (H, W)."""
         if cells is self.cells:
             return self.values
         numbers = self.cells.flatten().cumsum(0) - 1
@@ -71,14 +71,14 @@ class Layer(ABC):
     """A layer that knows which cells of its input it reads.
 
     Attributes:
-        work (int): Multiply-adds that one cell takes.
+        work: Multiply-adds per cell.
     """
 
     work: int = 0
 
     @abstractmethod
     def reach(self, cells: Tensor) -> Tensor:
-        """Cells of the input (H, W) that the given ones of the output read."""
+        """Find the input cells (H, W) that the given output cells read."""
 
     @abstractmethod
     def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
@@ -88,17 +88,12 @@ class Layer(ABC):
     def __call__(self, rows: Rows, cells: Tensor) -> Rows:
         """Compute the output at ``cells`` or more.
 
-        Args:
-            rows (Rows): The input, at least at ``reach(cells)``.
-            cells (Tensor): Boolean (H, W).
-
-        Returns:
-            Rows: The output.
+        ``cells`` is boolean (H, W); the input must be there at ``reach(cells)``.
         """
 
 
 class _Pointwise(Layer):
-    """What looks at one cell alone; computed wherever there is input."""
+    """A layer that reads one cell alone; computed wherever there is input."""
 
     def __init__(self, function: Callable[[Rows], Tensor], work: int = 0) -> None:
         self.function = function
@@ -120,7 +115,7 @@ class _Conv(Layer):
     def __init__(self, conv: nn.Conv2d) -> None:
         self.conv = conv
         self.work = conv.weight.numel()
-        # rows and columns that a cell reads, relative to its own
+        # offsets of the rows and columns that a cell reads
         self.steps = [
             [number * dilation - padding for number in range(size)]
             for size, dilation, padding in zip(
@@ -251,18 +246,12 @@ class UnknownLayerError(Exception):
 
 
 def sparse_chain(modules: Iterable[nn.Module]) -> Chain | None:
-    """Make of modules, one after the other, what computes them at some cells.
+    """Make a chain that computes modules, in turn, at some cells; None if one cannot.
 
     Known are ``nn.Sequential``, mmcv's ``ConvModule``, ``RFE``, convolutions of stride
-    1 that keep the size, batch norm in eval mode, pointwise activations and, of one
-    image, ``Added``. A group norm, say, sees the whole map. A module with hooks or with
-    a ``forward`` of its own counts as unknown: they would not be called.
-
-    Args:
-        modules (Iterable[nn.Module]): Modules from map to map.
-
-    Returns:
-        Chain | None: None where a module is not known.
+    1 that keep the size, batch norm in eval mode, pointwise activations and, for one
+    image, ``Added``. A group norm, for example, sees the whole map. A module with hooks
+    or a patched ``forward`` is unknown, as these would not be called.
     """
     try:
         return Chain(_layers(nn.Sequential(*modules)))
@@ -273,7 +262,7 @@ def sparse_chain(modules: Iterable[nn.Module]) -> Chain | None:
 def _layers(module: nn.Module) -> list[Layer]:
     layers: list[Layer] = []
     for part in _parts(module):
-        # In place on what came from elsewhere, it would change what others read.
+        # In place on its input it would change what others read.
         if getattr(part, 'inplace', False) and not layers:
             raise UnknownLayerError(part)
         if not isinstance(part, nn.Identity):
@@ -300,10 +289,7 @@ def _parts(module: nn.Module) -> list[nn.Module]:
 
 
 def _layer(module: nn.Module) -> Layer:
-    """Make the layer of a module that is no container.
-
-    By exact type: a subclass may do something else.
-    """
+    """Make the layer of a module that is no container, by its exact type."""
     if type(module) is RFE:
         return _Enhancement(module)
     if type(module) is Added and len(module.addend) == 1:

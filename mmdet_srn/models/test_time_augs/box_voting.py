@@ -10,25 +10,23 @@ def box_voting(
     keep_singles: bool = False,
     max_num: int = 750,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Merges the detections of one class, as SRN's released code does.
+    """Merge the detections of one class, as SRN's released code does.
 
-    The best remaining box and all that overlap it by ``iou_thr`` or more make a
+    The best remaining box and all that overlap it by ``iou_thr`` or more form a
     cluster. Its box is their mean, weighted with the scores, its score the best one.
     This goes on until no box is left. Of equal scores the first in list order leads.
 
-    A cluster of one box is dropped: no other scale has seen it. So this must not be
-    applied to the detections of one scale alone, of which nearly nothing would be
-    left.
+    A cluster of one box is dropped, as no other scale has seen it. So never apply this
+    to the detections of a single scale: nearly nothing would be left.
 
     Args:
         bboxes: (N, 4), xyxy in pixels.
         scores: (N,). Boxes whose score is not above 0 take no part.
-        iou_thr: Least IoU with the best box, of areas (x2 - x1 + 1) * (y2 - y1 + 1).
-            Defaults to 0.5, released code.
-        keep_singles: Keep clusters of one box as they are. Defaults to False,
-            released code.
-        max_num: How many clusters to return at most, the best ones. Defaults to 750,
-            released code.
+        iou_thr: Least IoU with the best box, with areas (x2 - x1 + 1) * (y2 - y1 + 1)
+            (released code).
+        keep_singles: Whether to keep clusters of one box as they are (released code:
+            no).
+        max_num: Largest number of clusters to return, the best ones (released code).
 
     Returns:
         Boxes (K, 4) and scores (K,) in float64, best first.
@@ -37,7 +35,7 @@ def box_voting(
     bboxes = np.asarray(bboxes, np.float64).reshape(-1, 4)
     order = np.argsort(-scores, kind='stable')
     order = order[scores[order] > 0]
-    # One row a coordinate: the loop reads each of them as a whole.
+    # One row per coordinate: the loop reads each as a whole.
     rest, scores = bboxes[order].T.copy(), scores[order]
     areas = _extent(rest[0], rest[2]) * _extent(rest[1], rest[3])
     merged = np.zeros((min(max_num, len(scores)), 5))
@@ -54,7 +52,7 @@ def box_voting(
             inter, areas[0] + areas - inter, out=np.zeros_like(inter), where=inter > 0
         )
         others = iou < iou_thr
-        others[0] = False  # also of a box that is no box
+        others[0] = False  # even if the box has no area
         members = ~others
         if keep_singles or np.count_nonzero(members) > 1:
             weights = scores[members]

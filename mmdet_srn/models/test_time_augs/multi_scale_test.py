@@ -1,7 +1,8 @@
 """SRN's multi-scale test as a test-time augmentation."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,12 +14,83 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .box_voting import box_voting
-from .multi_scale_views import View, multi_scale_views
+
+# Released code. Sides are in pixels of the original image, with +1.
+MIN_LONGER_SIDE = 30
+MAX_SHORTER_SIDE = 100
+
+
+class View(NamedTuple):
+    """One pass of the detector.
+
+    Attributes:
+        factor: Scale of the view relative to the base image.
+        flip: Whether it is then mirrored left to right.
+        longer_above: Keep boxes with ``longer side + 1`` above it, in pixels of the
+            original image.
+        shorter_below: Keep boxes with ``shorter side + 1`` below it, the same way.
+    """
+
+    factor: float
+    flip: bool = False
+    longer_above: float = -math.inf
+    shorter_below: float = math.inf
+
+
+def multi_scale_views(
+    height: int, width: int, max_size: int
+) -> tuple[float, tuple[View, ...]]:
+    """List the scales at which the released code tests an image, at least four.
+
+    With M = ``max_size``, the views of an image of fewer than M * M pixels are
+
+    - the image and its mirror image;
+    - 0.5, for boxes whose longer side + 1 is above 30;
+    - 1.5^t, t = 1..floor(log_2.25(M * M / (height * width))), and
+      sqrt(M * M / (height * width)), for boxes whose shorter side + 1 is below 100.
+      If the last two are equal, both are used, as in the released code.
+
+    Any other image is first resized by r = sqrt(M * M / (height * width)). The views of
+    this base image are
+
+    - the base image and its mirror image;
+    - 0.75 and 0.5, for boxes whose longer side + 1 is above 30.
+
+    Args:
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        max_size: M. Released: 1400 and 2100.
+
+    Returns:
+        Scale of the base image relative to the original, at most 1, and its views.
+
+    Raises:
+        ValueError: If an argument is below 1.
+    """
+    if min(height, width, max_size) < 1:
+        raise ValueError(
+            f'height, width and max_size must be 1 or more, not {height}, {width}, '
+            f'{max_size}'
+        )
+    pixels, max_pixels = height * width, max_size * max_size
+    largest = math.sqrt(max_pixels / pixels)
+    views = [View(1.0), View(1.0, flip=True)]
+    if pixels >= max_pixels:
+        views += [View(f, longer_above=MIN_LONGER_SIDE) for f in (0.75, 0.5)]
+        return largest, tuple(views)
+    views.append(View(0.5, longer_above=MIN_LONGER_SIDE))
+    # Whole numbers: a logarithm in floating point is off at some powers of 2.25.
+    t = 1
+    while 9**t * pixels <= 4**t * max_pixels:
+        views.append(View(1.5**t, shorter_below=MAX_SHORTER_SIDE))
+        t += 1
+    views.append(View(largest, shorter_below=MAX_SHORTER_SIDE))
+    return 1.0, tuple(views)
 
 
 @MODELS.register_module()
 class SRNMultiScaleTest(BaseTTAModel):
-    """Runs a detector on many scales of each image and lets the boxes vote.
+    """Run a detector on many scales of each image and let the boxes vote.
 
     The protocol of SRN's released code: which scales there are depends on the
     image's size (:func:`.multi_scale_views`), the detections of all of them are
@@ -30,30 +102,24 @@ class SRNMultiScaleTest(BaseTTAModel):
     or, in any runner, ``model = dict(type='SRNMultiScaleTest', max_size=2100,
     module=<the detector>)``. The detector may be any of mmdet's.
 
-    The scales are made here and not in the pipeline, one at a time, so that no more
-    than one image of up to max_size^2 pixels is in the detector at once, and its
-    features are gone before the next. ``cv2.resize`` (INTER_LINEAR) gets the image
-    as it was loaded, uint8, and the factor s. The new sides are s times the old ones,
-    rounded half to even, at least 1; but pixels are sampled, and boxes taken back, by
-    s itself and not by the ratio of the rounded sides, which mmdet's ``scale_factor``
-    is. Boxes are taken back in this order: mirrored in the width of the resized
-    image, x -> width - x - 1; then x -> (x - (s - 1) / 2) / s. Their sizes are
-    measured after that, in pixels of the original image.
+    The scales are made here and not in the pipeline, one at a time, so that the
+    detector holds at most one image of max_size^2 pixels. ``cv2.resize``
+    (INTER_LINEAR) gets the image as loaded, uint8, and the factor s. The new sides are
+    s times the old ones, rounded half to even, at least 1; but pixels are sampled, and
+    boxes scaled back, by s itself and not by the ratio of the rounded sides, as
+    mmdet's ``scale_factor`` is.
 
     Each result carries the name of the protocol as meta information ``protocol``,
     such as 'ms-2100', followed by the arguments that are not the released ones.
 
     Args:
-        module (dict or nn.Module): The detector, or its config.
-        max_size (int): Square root of the largest number of pixels. Released code:
-            1400 and 2100.
-        iou_thr (float): Least IoU in box voting. Defaults to 0.5, released code.
-        keep_singles (bool): Keep boxes that only one pass has seen. Defaults to
-            False, released code.
-        max_per_img (int): How many boxes an image may have. Defaults to 750,
-            released code.
-        data_preprocessor (dict or nn.Module, optional): See ``BaseTTAModel``.
-            Defaults to None.
+        module: The detector, or its config.
+        max_size: Square root of the largest number of pixels. Released: 1400 and 2100.
+        iou_thr: Least IoU in box voting (released code).
+        keep_singles: Whether to keep boxes that only one pass has seen (released
+            code: no).
+        max_per_img: Largest number of boxes per image (released code).
+        data_preprocessor: See ``BaseTTAModel``.
 
     Raises:
         ValueError: If ``max_size`` or ``max_per_img`` is below 1.
@@ -91,17 +157,17 @@ class SRNMultiScaleTest(BaseTTAModel):
         return f'ms-{self.max_size}{"".join(changed)}'
 
     def test_step(self, data: dict) -> list[DetDataSample]:
-        """Detects at all scales of each image of a batch.
+        """Detect at all scales of each image of a batch.
 
         Args:
-            data (dict): ``inputs``: images (3, H, W) as loaded, a list of them or a
-                tensor; ``data_samples``: a ``DetDataSample`` for each. What
-                ``PackDetInputs`` and a data loader make.
+            data: ``inputs``: images (3, H, W) as loaded, a list of them or a tensor;
+                ``data_samples``: a ``DetDataSample`` for each. What ``PackDetInputs``
+                and a data loader make.
 
         Returns:
-            list[DetDataSample]: The same data samples with ``pred_instances``, on
-            the CPU: ``bboxes`` (K, 4) xyxy in pixels of the original image, not
-            clipped to it, ``scores`` (K, ) and ``labels`` (K, ), best first.
+            The same data samples with ``pred_instances``, on the CPU: ``bboxes``
+            (K, 4) xyxy in pixels of the original image, not clipped to it, ``scores``
+            (K, ) and ``labels`` (K, ), best first.
 
         Raises:
             TypeError: If ``data`` is not such a dict.
@@ -130,15 +196,14 @@ class SRNMultiScaleTest(BaseTTAModel):
     def merge_preds(
         self, data_samples_list: list[list[DetDataSample]]
     ) -> list[DetDataSample]:
-        """Lets the boxes of all views of each image vote.
+        """Let the boxes of all views of each image vote.
 
         Args:
-            data_samples_list (list[list[DetDataSample]]): For each image, the
-                predictions of its views, all in pixels of the original image.
+            data_samples_list: For each image, the predictions of its views, all in
+                pixels of the original image.
 
         Returns:
-            list[DetDataSample]: For each image its first data sample, with the
-            merged ``pred_instances``.
+            For each image its first data sample, with the merged ``pred_instances``.
         """
         for views in data_samples_list:
             views[0].pred_instances = self._vote(
@@ -158,13 +223,13 @@ class SRNMultiScaleTest(BaseTTAModel):
                 seen = seen[:, ::-1]
             found = self._run_detector(seen, sample)
             width = seen.shape[1] if view.flip else None
-            found.bboxes = _take_back(found.bboxes, base * view.factor, width)
-            yield DetDataSample(pred_instances=found[_counts(found.bboxes, view)])
+            found.bboxes = rescale_boxes(found.bboxes, base * view.factor, width)
+            yield DetDataSample(pred_instances=found[_fits(found.bboxes, view)])
 
     def _run_detector(self, image: np.ndarray, sample: DetDataSample) -> InstanceData:
         """Detections of one pass, boxes in float64 and pixels of this image."""
         shape = image.shape[:2]
-        # Said to be the original, so that the detector does not take boxes back.
+        # As if it were the original, so that the detector does not rescale boxes.
         shapes = dict(ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0))
         seen = DetDataSample(metainfo={**sample.metainfo, **shapes})
         # A copy: torch takes no mirrored array, however narrow.
@@ -236,12 +301,12 @@ def _resize(image: np.ndarray, factor: float) -> np.ndarray:
     return resized.reshape(*resized.shape[:2], channels)  # OpenCV drops a single one
 
 
-def _take_back(bboxes: Tensor, scale: float, flipped_width: int | None) -> Tensor:
-    """Boxes (N, 4) in pixels of the original image.
+def rescale_boxes(bboxes: Tensor, scale: float, flipped_width: int | None) -> Tensor:
+    """Map boxes (N, 4) of a view to pixels of the original image.
 
     Args:
         bboxes: xyxy in pixels of the view.
-        scale: By how much the view was resized.
+        scale: Scale of the view relative to the original image.
         flipped_width: The view's width in pixels if it was mirrored.
     """
     if flipped_width is not None:
@@ -252,7 +317,7 @@ def _take_back(bboxes: Tensor, scale: float, flipped_width: int | None) -> Tenso
     return (bboxes - (scale - 1) / 2) / scale
 
 
-def _counts(bboxes: Tensor, view: View) -> Tensor:
-    """Which boxes are of the size that the view is there for."""
+def _fits(bboxes: Tensor, view: View) -> Tensor:
+    """Find the boxes of the sizes that a view is for."""
     sides = bboxes[:, 2:] - bboxes[:, :2] + 1
     return (sides.amax(1) > view.longer_above) & (sides.amin(1) < view.shorter_below)

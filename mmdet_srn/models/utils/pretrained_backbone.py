@@ -12,30 +12,26 @@ from torch import nn
 class PretrainedBackbone(PretrainedInit):
     """Load a backbone's weights, or say what to put where.
 
-    mmengine's ``Pretrained`` goes on, with a warning in the log, if a checkpoint
-    holds little or nothing of the module, and fails with a bare network error if
-    the weights cannot be fetched. This one takes the same arguments and raises::
+    mmengine's ``Pretrained`` only logs a warning if a checkpoint holds little or
+    nothing of the module, and fails with a bare network error if the weights cannot be
+    fetched. This one takes the same arguments and raises::
 
         init_cfg=dict(type='PretrainedBackbone', checkpoint=FILE_OR_ADDRESS)
 
     Args:
-        checkpoint (str): File, or address that mmengine can load.
-        prefix (str, optional): Prefix of the backbone's names in it, such as
-            'backbone.' for a detector's checkpoint. Defaults to None.
-        map_location (str): Defaults to 'cpu'.
+        checkpoint: File, or address that mmengine can load.
+        prefix: Prefix of the backbone's names in it, such as 'backbone.' for a
+            detector's checkpoint.
+        map_location: Where to load it.
     """
 
     def __call__(self, module: nn.Module) -> None:
-        """Fill the module.
-
-        Args:
-            module (nn.Module): The backbone.
+        """Fill the backbone.
 
         Raises:
-            FileNotFoundError: If the checkpoint cannot be had; the message says
-                what to put where.
-            ValueError: If it lacks a weight of the backbone, or holds one of
-                another shape.
+            FileNotFoundError: If the checkpoint is not available; the message says what
+                to put where.
+            ValueError: If it lacks a weight of the backbone or has another shape.
         """
         state = self._load()
         if self.prefix:
@@ -83,7 +79,7 @@ class PretrainedBackbone(PretrainedInit):
                 else 'Either make that file, or name another'
             )
             raise FileNotFoundError(
-                f'the backbone weights {self.checkpoint} cannot be had ({error}). '
+                f'the backbone weights {self.checkpoint} are not available ({error}). '
                 f'{fetch} with --cfg-options model.backbone.init_cfg.checkpoint=FILE, '
                 'or train from scratch with --cfg-options '
                 'model.backbone.init_cfg=None model.backbone.frozen_stages=-1'

@@ -70,7 +70,7 @@ RANDOM = dict(type='RandomSampler', num=8, pos_fraction=0.5)
         ),
         (dict(in_channels=(8, 16, 32)), "dict(type='ChannelMapper'"),
         (dict(rfe_cfg=dict(type='RFE', in_channels=16)), 'must be feat_channels=8'),
-        (dict(feat_channels=3, rfe_cfg=dict(type='RFE')), 'one channel a branch'),
+        (dict(feat_channels=3, rfe_cfg=dict(type='RFE')), 'one channel per branch'),
         (dict(stacked_convs=2), 'rfe_cfg=None leaves it out'),
         (
             dict(loss_cls=dict(type='FocalLoss', use_sigmoid=True)),
@@ -89,6 +89,7 @@ RANDOM = dict(type='RandomSampler', num=8, pos_fraction=0.5)
             'train_cfg.assigner=SimOTAAssigner: each step is matched',
         ),
         (dict(train_cfg=dict(sampler=RANDOM)), 'leave the sampler out'),
+        (dict(test_cfg=ConfigDict(second_step='some')), "second_step='some' must be"),
         (dict(train_cfg=dict(first_avg_levels='stc')), "first_avg_levels='stc'"),
     ],
 )
@@ -226,22 +227,7 @@ def test_stacked_convs(number, rfe):
         assert abs(2 * names.index('RFE') + 2 - number) <= 1
     else:
         assert names == ['ConvModule'] * number
-    head.init_weights()
-    given = [torch.randn_like(m) for m in maps(12)]
-    assert [m.shape[1] for m in head(given)[2]] == [6] * 3
-    head.eval()
-    sample = DetDataSample(metainfo=dict(img_shape=SIZE, scale_factor=(1.0, 1.0)))
-    found = []
-    for second_step in ('dense', 'sparse'):
-        head.test_cfg = ConfigDict(
-            second_step=second_step,
-            nms=dict(type='nms', iou_threshold=0.5),
-            max_per_img=10,
-        )
-        with torch.no_grad():
-            found += head.predict(given, [sample])
-    assert len(found[0]) == len(found[1]) > 0
-    torch.testing.assert_close(found[0].scores, found[1].scores)
+    assert [m.shape[1] for m in head(maps(12))[2]] == [6] * 3
 
 
 @pytest.mark.parametrize(

@@ -144,21 +144,6 @@ def test_all_images_at_once(deferred):
     assert work - again == (2 * 3 * 120 * conv.weight.numel() if deferred else 0)
 
 
-@pytest.mark.parametrize('deferred', [False, True])
-def test_whether_a_part_may_pay(deferred, monkeypatch):
-    """Not where all of the cells take less than the overhead of some."""
-    source, conv = torch.randn(2, 6 if deferred else 8, 12, 10), output_conv()
-    maps = PartialMaps(DeferredMap(source, conv) if deferred else source)
-    module = reader()
-    dense = 120 * (module.chain.work + (conv.weight.numel() if deferred else 0))
-    for overhead, pays in ((dense - 1, True), (dense, False)):
-        monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, overhead))
-        assert maps.may_pay(module) == pays
-        assert maps.may_pay(reader(always=True))
-    unknown = nn.Conv2d(8, 4, 3, padding=1, groups=2)
-    assert not maps.may_pay(SparseModule(unknown, always=True))
-
-
 def test_weights_are_laid_out_once_for_all_images():
     """But where a sum is each image's own."""
     source, conv = torch.randn(3, 6, 5, 4), output_conv()

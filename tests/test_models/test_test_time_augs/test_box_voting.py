@@ -73,20 +73,6 @@ def test_the_first_of_equal_scores_leads():
     assert len(voted([middle, left, right], keep_singles=True)) == 1
 
 
-def test_only_the_best_are_returned():
-    rows = [(20 * i, 0, 20 * i + 9, 9, 0.001 * i + 0.1) for i in range(800)]
-    found = voted(rows + rows)
-    assert len(found) == 750
-    assert found[0, 4] == rows[-1][4]
-    assert (np.diff(found[:, 4]) < 0).all()
-
-
-def test_one_scale_alone_leaves_nothing():
-    rows = [(20 * i, 0, 20 * i + 9, 9, 0.5) for i in range(5)]
-    assert len(voted(rows)) == 0
-    assert len(voted(rows, keep_singles=True)) == 5
-
-
 @pytest.mark.parametrize('keep_singles', [False, True])
 def test_odd_input(keep_singles):
     assert len(voted([], keep_singles=keep_singles)) == 0

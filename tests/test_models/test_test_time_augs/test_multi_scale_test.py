@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 import weakref
@@ -8,17 +9,93 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
-from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import nn
 
 import mmdet_srn  # noqa: F401
-from mmdet_srn.models.test_time_augs import SRNMultiScaleTest
+from mmdet_srn.models.test_time_augs import SRNMultiScaleTest, multi_scale_views
+from mmdet_srn.models.test_time_augs.multi_scale_test import View
 from tests.reference import multi_scale_reference as reference
+
+# ------------------------------------------------------------------------- views
+
+BIG, SMALL = dict(longer_above=30), dict(shorter_below=100)
+
+
+def expanded(height, width, max_size):
+    """The package's list in the form of the reference's."""
+    base, views = multi_scale_views(height, width, max_size)
+    names = {
+        (-math.inf, math.inf): None,
+        (30, math.inf): 'big',
+        (-math.inf, 100): 'small',
+    }
+    return [
+        (
+            tuple(factor for factor in (base, view.factor) if factor != 1),
+            view.flip,
+            names[view.longer_above, view.shorter_below],
+        )
+        for view in views
+    ]
+
+
+@given(
+    st.integers(1, 6000), st.integers(1, 6000), st.sampled_from([1, 7, 243, 1400, 2100])
+)
+@example(1400, 1400, 1400)
+@example(1400, 1399, 1400)
+@example(1, 1, 2100)
+@example(1, 5000, 2100)
+@example(1400, 1400, 2100)  # 2.25 exactly
+@example(1, 1024, 243)  # 2.25^5 exactly, a logarithm in floats says 4.999...
+def test_scales_are_the_references(height, width, max_size):
+    found = expanded(height, width, max_size)
+    expected = reference.scale_list(height, width, max_size)
+    assert [row[1:] for row in found] == [row[1:] for row in expected]
+    for (ours, *_), (theirs, *_) in zip(found, expected, strict=True):
+        # exactly 1 is no resize
+        assert ours == pytest.approx([f for f in theirs if f != 1], rel=1e-14)
+
+
+def test_small_image():
+    # 2100^2 / (600 * 800) = 9.1875, between 2.25^2 and 2.25^3
+    base, views = multi_scale_views(600, 800, 2100)
+    assert base == 1
+    assert views == (
+        View(1.0),
+        View(1.0, flip=True),
+        View(0.5, **BIG),
+        View(1.5, **SMALL),
+        View(2.25, **SMALL),
+        View(math.sqrt(9.1875), **SMALL),
+    )
+
+
+def test_large_image():
+    base, views = multi_scale_views(2800, 1400, 1400)
+    assert base == math.sqrt(0.5)
+    assert views == (
+        View(1.0),
+        View(1.0, flip=True),
+        View(0.75, **BIG),
+        View(0.5, **BIG),
+    )
+
+
+@pytest.mark.parametrize('arguments', [(0, 5, 1400), (5, 0, 1400), (5, 5, 0)])
+def test_refuses_what_is_no_size(arguments):
+    with pytest.raises(ValueError, match='1 or more'):
+        multi_scale_views(*arguments)
+
+
+# -------------------------------------------------------------------------- test
 
 
 class StubDetector(nn.Module):
@@ -136,54 +213,6 @@ def test_boxes_come_back_to_where_they_were(size, passes):
     assert not rest
     assert len(detector.calls) == passes
     np.testing.assert_allclose(found, [7, 20, 49, 59, 0.75], atol=1.0)
-    # Only the mean over the scales is off: at the original scale it is exact.
-    if size[0] * size[1] < 120**2:
-        first = SRNMultiScaleTest(StubDetector(bright), max_size=120)
-        views = list(first._detect(image, DetDataSample()))
-        for view in views[:2]:
-            np.testing.assert_array_equal(
-                view.pred_instances.bboxes.numpy(), [[7, 20, 49, 59]]
-            )
-
-
-def test_size_filters_read_the_original_image():
-    """One box of each length; the views say which of them they are for."""
-    longer = [29.0, 29.5, 98.5, 99.0]  # x2 - x1, one less than the side
-
-    def boxes(image):  # of these lengths in pixels of the original image, 300 wide
-        scale = image.shape[1] / 300
-        return [(0, 200 * i, length * scale, 0, 0.5) for i, length in enumerate(longer)]
-
-    def squares(image):
-        return [(x1, y1, x2, y1 + x2, s) for x1, y1, x2, _, s in boxes(image)]
-
-    image, sample = noise(300, 300), DetDataSample()
-    small = SRNMultiScaleTest(StubDetector(squares), max_size=900)
-    counts = [len(v.pred_instances) for v in small._detect(image, sample)]
-    # original, flip; 0.5; 1.5, 2.25 and 3
-    assert counts == [4, 4, 3, 3, 3, 3]
-    large = SRNMultiScaleTest(StubDetector(boxes), max_size=150)
-    counts = [len(v.pred_instances) for v in large._detect(image, sample)]
-    assert counts == [4, 4, 3, 3]
-
-
-def test_view_images_are_resized_as_released():
-    image = noise(57, 91)
-    seen = []
-
-    def look(view):
-        seen.append(view.copy())
-        return []
-
-    SRNMultiScaleTest(StubDetector(look), max_size=50).test_step(batch(image))
-    r = 50 / (57 * 91) ** 0.5
-    base = cv2.resize(image, None, fx=r, fy=r, interpolation=cv2.INTER_LINEAR)
-    assert base.shape == (round(57 * r), round(91 * r), 3)
-    expected = [base, base[:, ::-1]]
-    expected += [cv2.resize(base, None, fx=f, fy=f) for f in (0.75, 0.5)]
-    assert [v.dtype for v in seen] == [np.uint8] * 4
-    for found, wanted in zip(seen, expected, strict=True):
-        np.testing.assert_array_equal(found, wanted)
 
 
 def test_detector_is_told_the_size_of_the_view():
@@ -220,12 +249,8 @@ def test_batch_of_unlike_images():
         (alone,) = model.test_step(batch(image))
         np.testing.assert_array_equal(rows_of(sample), rows_of(alone))
     assert [s.img_path for s in together] == [f'event/{n}.jpg' for n in range(3)]
-
-
-def test_stacked_batch():
-    """default_collate makes one tensor of images of one size."""
-    data = batch(noise(31, 45), noise(31, 45)[::-1])
-    model = SRNMultiScaleTest(StubDetector(scattered), max_size=60)
+    # default_collate makes one tensor of images of one size
+    data = batch(images[0], images[0][::-1])
     expected = [rows_of(s) for s in model.test_step(data)]
     data = dict(data, inputs=torch.stack(data['inputs']))
     for sample, rows in zip(model.test_step(data), expected, strict=True):
@@ -313,32 +338,6 @@ def scope():
         init_default_scope(before.scope_name)
 
 
-@pytest.fixture
-def srn(repo_root, scope):
-    cfg = Config.fromfile(repo_root / 'configs/srn_r18_face_mosaic.py')
-    cfg.model.test_cfg.max_per_img = 60
-    model = MODELS.build(dict(type='SRNMultiScaleTest', module=cfg.model, max_size=72))
-    model.module.init_weights()
-    return model.eval()
-
-
-@pytest.mark.parametrize('size', [(48, 67), (111, 90), (1, 1), (3, 40)])
-def test_srn_is_the_references(srn, size):
-    image = noise(*size)
-
-    def detect(view):
-        (sample,) = srn.module.test_step(batch(view))
-        found = sample.pred_instances
-        return torch.cat((found.bboxes, found.scores[:, None]), dim=1).tolist()
-
-    (sample,) = srn.test_step(batch(image))  # gradients are on: none may come out
-    assert not sample.pred_instances.bboxes.requires_grad
-    with torch.no_grad():
-        expected = reference.multi_scale_test(detect, image, 72)
-    assert len(expected) >= 3
-    np.testing.assert_allclose(rows_of(sample), expected, rtol=1e-5, atol=1e-4)
-
-
 @pytest.fixture(scope='module')
 def images(tmp_path_factory) -> Path:
     """Two images in WIDER FACE's layout, of unlike size."""
@@ -403,23 +402,8 @@ def test_stock_tta_switch(repo_root, images, tmp_path, scope):
         written = tmp_path / 'run' / 'results' / '0--Event' / f'{name}.txt'
         lines = written.read_text().splitlines()[1:]
         assert int(lines[0]) == len(sample.pred_instances) > 0
-        height, width = image.shape[:2]
-        for line, (x1, y1, x2, y2, score) in zip(
-            lines[1:], rows_of(sample).astype(float), strict=True
-        ):
-            x1, x2 = (min(max(x, 0), width - 1) for x in (x1, x2))
-            y1, y2 = (min(max(y, 0), height - 1) for y in (y1, y2))
-            wanted = [round(v) for v in (x1, y1, x2 - x1 + 1, y2 - y1 + 1)]
-            assert line.split()[:4] == [str(v) for v in wanted]
-            assert float(line.split()[4]) == round(score, 3)
-
-
-def test_runner_with_the_wrapper_as_model(repo_root, images, tmp_path):
-    cfg = runner_config(repo_root, images, tmp_path / 'run')
-    cfg.model = ConfigDict(cfg.tta_model, module=cfg.model)
-    metrics = Runner.from_cfg(cfg).test()
-    assert 0 <= metrics['widerface/AP'] <= 1
-    assert metrics['widerface/faces'] == 2
+        scores = [float(line.split()[4]) for line in lines[1:]]
+        assert scores == pytest.approx(sample.pred_instances.scores.tolist(), abs=6e-4)
 
 
 @pytest.mark.parametrize('max_size', [1400, 2100])

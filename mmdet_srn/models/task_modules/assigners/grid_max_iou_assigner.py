@@ -17,7 +17,7 @@ from torch import Tensor
 from .near_pairs import near_pairs
 
 CHUNK_SIZE = 1 << 16
-"""Pairs at a time, our choice: more are no faster on a CPU."""
+"""Pairs at a time (our choice): more are no faster on a CPU."""
 
 DENSE_PAIRS = 1 << 24
 """96 faces and the anchors of 1024x1024: half a gigabyte for all pairs at once."""
@@ -31,26 +31,25 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
     """``MaxIoUAssigner`` for many anchors and many boxes.
 
     ``gt_inds`` and ``labels`` are those of ``MaxIoUAssigner``, without the matrix of
-    all overlaps: only pairs of boxes and priors that may reach a threshold are
-    compared (see ``near_pairs``). Memory grows with priors plus boxes. It needs to
-    know nothing but the priors, so it serves any head.
+    all overlaps: only pairs of boxes and priors that may reach a threshold are compared
+    (see ``near_pairs``). Memory grows with priors plus boxes. It reads nothing but the
+    priors, so it works in any head.
 
-    ``max_overlaps`` reads 0 below the lowest threshold. Heads and ``PseudoSampler``
-    do not look there; ``IoUBalancedNegSampler`` does.
+    ``max_overlaps`` is 0 below the lowest threshold. Heads and ``PseudoSampler`` do not
+    read that; ``IoUBalancedNegSampler`` does.
 
-    ``MaxIoUAssigner`` itself computes what is unusual: half precision, boxes that are
-    not finite, another ``iou_calculator``, ``perm_repeat_gt_cfg``, a ``pos_iou_thr``
-    of 0, ``gt_max_assign_all=False`` with low-quality matches, and, with a
-    ``min_pos_iou`` of 0, boxes that no prior overlaps.
+    ``MaxIoUAssigner`` itself handles the unusual: half precision, boxes that are not
+    finite, another ``iou_calculator``, ``perm_repeat_gt_cfg``, a ``pos_iou_thr`` of 0,
+    ``gt_max_assign_all=False`` with low-quality matches, and, with a ``min_pos_iou`` of
+    0, boxes that no prior overlaps.
 
     Args:
-        *args (Any): As ``MaxIoUAssigner``.
-        chunk_size (int): Greatest number of pairs whose overlaps are computed at a
-            time. Defaults to 65,536 (our choice).
-        dense_pairs (int, optional): Up to this number of boxes times priors
-            ``MaxIoUAssigner`` computes all overlaps at once. Defaults to None: 2**24
-            on a GPU, where few large operations are the faster way, 0 on a CPU.
-        **kwargs (Any): As ``MaxIoUAssigner``; ``gpu_assign_thr`` is not needed here.
+        *args: As ``MaxIoUAssigner``.
+        chunk_size: Largest number of pairs whose overlaps are computed at a time.
+        dense_pairs: Up to this number of boxes times priors ``MaxIoUAssigner`` computes
+            all overlaps at once. None: 2**24 on a GPU, where few large operations are
+            faster, 0 on a CPU.
+        **kwargs: As ``MaxIoUAssigner``; ``gpu_assign_thr`` is not needed here.
 
     Raises:
         ValueError: If ``chunk_size`` is not positive.
@@ -80,15 +79,14 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
         """Assign a box, background or neither to each prior.
 
         Args:
-            pred_instances (InstanceData): ``priors`` (P, 4), xyxy in pixels.
-            gt_instances (InstanceData): ``bboxes`` (K, 4) and ``labels`` (K, ).
-            gt_instances_ignore (InstanceData, optional): ``bboxes`` (I, 4) to
-                ignore. Defaults to None.
-            **kwargs (Any): Not used, as in ``MaxIoUAssigner``.
+            pred_instances: ``priors`` (P, 4), xyxy in pixels.
+            gt_instances: ``bboxes`` (K, 4) and ``labels`` (K, ).
+            gt_instances_ignore: ``bboxes`` (I, 4) to ignore.
+            **kwargs: Not used, as in ``MaxIoUAssigner``.
 
         Returns:
-            AssignResult: ``gt_inds`` (P, ), i + 1 for box i, 0 for background and -1
-            for neither; ``labels`` (P, ), -1 but for boxes; ``max_overlaps`` (P, ).
+            ``gt_inds`` (P, ), i + 1 for box i, 0 for background and -1 for neither;
+            ``labels`` (P, ), -1 where no box is assigned; ``max_overlaps`` (P, ).
         """
         priors = get_box_tensor(pred_instances.priors)[:, :4]
         bboxes = get_box_tensor(gt_instances.bboxes)[:, :4]
@@ -103,7 +101,7 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
         return result
 
     def _is_unusual(self, priors: Tensor, bboxes: Tensor, ignored: Tensor) -> bool:
-        """Whether mmdet's way is the right one, or the faster."""
+        """Whether only ``MaxIoUAssigner`` is right, or is faster."""
         dense_pairs = self.dense_pairs
         if dense_pairs is None:
             dense_pairs = 0 if priors.device.type == 'cpu' else DENSE_PAIRS
@@ -127,7 +125,7 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
     def _search(
         self, priors: Tensor, bboxes: Tensor, labels: Tensor, ignored: Tensor
     ) -> AssignResult | None:
-        """Match what is near; None if a box without overlap claims a prior."""
+        """Match near pairs; None if a box without overlap claims a prior."""
         taken_out = find_ignored(self, priors, ignored)
         lower, upper = 0.0, self.neg_iou_thr
         if isinstance(upper, tuple):
@@ -177,16 +175,13 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
 
 
 def find_ignored(assigner: MaxIoUAssigner, priors: Tensor, ignored: Tensor) -> Tensor:
-    """Find the priors that an assigner takes out of the matching.
+    """Find the priors (P, ) that an assigner takes out of the matching.
 
     Args:
-        assigner (MaxIoUAssigner): Its ``ignore_iof_thr``, ``ignore_wrt_candidates``
-            and ``iou_calculator`` decide.
-        priors (Tensor): Shape (P, 4), xyxy in pixels.
-        ignored (Tensor): Boxes to ignore, shape (I, 4).
-
-    Returns:
-        Tensor: Boolean, shape (P, ).
+        assigner: Its ``ignore_iof_thr``, ``ignore_wrt_candidates`` and
+            ``iou_calculator`` decide.
+        priors: (P, 4), xyxy in pixels.
+        ignored: Boxes to ignore, (I, 4).
     """
     found = torch.zeros(len(priors), dtype=torch.bool, device=priors.device)
     if assigner.ignore_iof_thr <= 0:

@@ -25,14 +25,14 @@ def near_pairs(
     compared with the cells in reach.
 
     Args:
-        bboxes (Tensor): Shape (K, 4), xyxy in pixels, finite.
-        priors (Tensor): Shape (P, 4), the same.
-        low (float): Least IoU, from 0 to 1; with 0, all that overlap.
-        chunk_size (int): Greatest number of pairs at a time.
+        bboxes: (K, 4), xyxy in pixels, finite.
+        priors: (P, 4), the same.
+        low: Least IoU, from 0 to 1; with 0, all that overlap.
+        chunk_size: Largest number of pairs at a time.
 
     Yields:
-        tuple[Tensor, Tensor]: Rows of ``bboxes`` and of ``priors``, each (n, ). Every
-        pair that overlaps and reaches ``low`` comes once; some others come, too.
+        Rows of ``bboxes`` and of ``priors``, each (n, ). Every pair that overlaps and
+        reaches ``low`` comes once; some others come, too.
     """
     low = low * (1 - MARGIN)
     box_rows, box_centre, box_size = _centre_and_size(bboxes)
@@ -102,8 +102,8 @@ def _count(counts: Tensor, chunk_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Count from 0 for each of ``counts`` (N, ), ``chunk_size`` numbers at a time.
 
     Yields:
-        tuple[Tensor, Tensor]: Positions in ``counts``, rising, and for each position
-        ``i`` the numbers from 0 to ``counts[i] - 1``.
+        Positions in ``counts``, rising, and for each position ``i`` the numbers from 0
+        to ``counts[i] - 1``.
     """
     ends = counts.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0

@@ -25,11 +25,9 @@ class SRNAnchorGenerator(AnchorGenerator):
              strides=[4, 8, 16, 32, 64, 128], center_offset=0.5)
 
     Args:
-        strides (Sequence[int]): Stride of each level in pixels. Defaults to
-            (4, 8, 16, 32, 64, 128), the levels P2 to P7.
-        scales (Sequence[float]): Multiples of the base size. Defaults to
-            (2, 2 * sqrt(2)) (paper, 'Network Structure').
-        ratios (Sequence[float]): Height over width. Defaults to (1.25, ).
+        strides: Stride of each level in pixels. Default: P2 to P7.
+        scales: Multiples of the base size (paper, 'Network Structure').
+        ratios: Height over width.
     """
 
     def __init__(
@@ -47,17 +45,13 @@ class SRNAnchorGenerator(AnchorGenerator):
         ratios: Tensor,
         center: tuple[float, float] | None = None,
     ) -> Tensor:
-        """Anchors of the cell at the origin.
+        """Make the anchors (R * S, 4) of the cell at the origin, xyxy, scale fastest.
 
         Args:
-            base_size (float): Stride of the level in pixels.
-            scales (Tensor): Multiples of the base size, shape (S, ).
-            ratios (Tensor): Height over width, shape (R, ).
-            center (tuple[float, float], optional): Centre (x, y) in pixels.
-                Defaults to None, the middle of the cell's pixels.
-
-        Returns:
-            Tensor: Shape (R * S, 4), xyxy in pixels, scale fastest.
+            base_size: Stride of the level in pixels.
+            scales: Multiples of the base size, (S, ).
+            ratios: Height over width, (R, ).
+            center: Centre (x, y) in pixels; None for the middle of the cell's pixels.
         """
         if center is None:
             center = ((base_size - 1) / 2, (base_size - 1) / 2)

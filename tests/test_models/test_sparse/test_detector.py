@@ -1,4 +1,4 @@
-"""SRN in a detector: the second step where it is needed, in one pass and in many."""
+"""SRNFPN and SRNHead in a detector: the second step where it is needed."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 
 from mmdet_srn.models.sparse import partial_map
-from mmdet_srn.models.sparse.deferred_map import DeferredMap
 from mmdet_srn.models.sparse.partial_map import PartialMap
-from mmdet_srn.models.test_time_augs import SRNMultiScaleTest
 from tests.conftest import REPO_ROOT
 from tests.test_models.test_dense_heads.test_srn_head_sparse import assert_same
 
@@ -81,32 +79,3 @@ def test_detector(calls):
                 )
     assert all(len(s.pred_instances) > 100 for s in expected)
     assert min(calls) < 0.3 < 0.6 < max(calls)
-
-
-def test_raw_outputs_of_deferred_maps():
-    late, plain = detector('auto'), detector('auto', ())
-    image = torch.randn(1, 3, 65, 70)
-    with torch.no_grad():
-        assert isinstance(late.extract_feat(image)[6], DeferredMap)
-        found, expected = (model(image, mode='tensor') for model in (late, plain))
-    for ours, theirs in zip(found, expected, strict=True):
-        for a, b in zip(ours, theirs, strict=True):
-            assert torch.equal(a, b)
-
-
-def test_multi_scale(calls):
-    results = {}
-    for second_step in ('dense', 'sparse', 'auto'):
-        model = SRNMultiScaleTest(
-            detector(second_step), max_size=150, keep_singles=True
-        )
-        with torch.no_grad():
-            results[second_step] = [
-                s.pred_instances for s in model.test_step(data((67, 81), (40, 55)))
-            ]
-        if second_step == 'dense':
-            assert not calls
-    assert len(calls) > 2 * 2 * 10  # every pass
-    assert all(len(found) > 100 for found in results['dense'])
-    assert_same(results['sparse'], results['dense'])
-    assert_same(results['auto'], results['dense'])
