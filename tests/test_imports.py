@@ -24,7 +24,6 @@ ALLOWED = {
     'deploy': {'engine', 'evaluation', 'model_loader', 'models'},
     'detector': {'__init__', 'deploy', 'evaluation', 'model_loader', 'models'},
     # For tools; nothing else imports them.
-    'analysis': {'deploy', 'detector', 'evaluation', 'model_loader', 'models'},
     'benchmark': {'deploy', 'detector', 'evaluation', 'model_loader', 'models'},
     'ablation': {'checkpoint_file', 'evaluation', 'model_loader', 'models'},
 }

@@ -1,25 +1,29 @@
-"""Times the matching of anchors and faces, beside mmdet's, and measures its memory.
+"""Compare time and memory of matching anchors and faces with those of mmdet's assigner.
 
-The anchors are SRN's. In step 1 they are matched as they are, in step 2 those of P5
-to P7 are moved first, as the first regression does. Each row of the table is
-measured in processes of its own, mmdet's first; both results must be the same.
+The anchors are SRN's. In step 1 they are matched as they are; in step 2 those of P5 to
+P7 are moved first, as the first regression does. Each assigner is measured in a
+process of its own, mmdet's first; both results must be the same. Times are those of
+the fastest run, memory that of the first.
 """
 
 import argparse
 import hashlib
 import multiprocessing
-import resource
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
+from tabulate import tabulate
 from torch import Tensor
+from torch.utils.benchmark import Timer, timer
+from tqdm import tqdm
 
 import mmdet_srn  # noqa: F401
+from mmdet_srn.benchmark.memory import peak_memory
 from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 
 #: Thresholds of each step (paper).
@@ -28,35 +32,19 @@ STEPS = (
     dict(pos_iou_thr=0.5, neg_iou_thr=0.4),
 )
 STRIDES = (4, 8, 16, 32, 64, 128)
-MIB = 2**20
 
 
 class Measured(NamedTuple):
-    """What one matching takes.
-
-    Attributes:
-        seconds: Wall time of the fastest run.
-        cpu_seconds: CPU time, of all threads, of the fastest run.
-        extra: How many bytes more than before the first run held at its peak.
-        digest: Of the result; equal for equal results.
-    """
+    """Seconds of wall clock and of CPU, MiB at the peak, and a digest of the result."""
 
     seconds: float
     cpu_seconds: float
-    extra: int
+    mib: float | None
     digest: str
 
 
 def make_priors(size: int, step: int) -> Tensor:
-    """Makes the priors of a step.
-
-    Args:
-        size: Side of the square image in pixels.
-        step: 0 or 1.
-
-    Returns:
-        Boxes (P, 4), xyxy in pixels.
-    """
+    """Make a step's priors (P, 4), xyxy in pixels, for a square image."""
     generator = TASK_UTILS.build(dict(type='SRNAnchorGenerator', strides=STRIDES))
     maps = [(-(-size // stride), -(-size // stride)) for stride in STRIDES]
     levels = generator.grid_priors(maps, device='cpu')
@@ -72,15 +60,7 @@ def make_priors(size: int, step: int) -> Tensor:
 
 
 def make_faces(number: int, size: int) -> Tensor:
-    """Makes up faces: anywhere, from 6 pixels to a third of the image.
-
-    Args:
-        number: How many.
-        size: Side of the image in pixels.
-
-    Returns:
-        Boxes (K, 4), xyxy in pixels.
-    """
+    """Make faces (K, 4), xyxy: anywhere, from 6 pixels to a third of the image."""
     random = torch.Generator().manual_seed(0)
     octaves = torch.log2(torch.tensor(size / 3 / 6))
     width = 6 * torch.exp2(octaves * torch.rand(number, 1, generator=random) ** 2)
@@ -90,15 +70,12 @@ def make_faces(number: int, size: int) -> Tensor:
 
 
 def read_faces(path: str, numbers: list[int], size: int) -> list[Tensor]:
-    """Reads real layouts, scaled until the last face touches the image's border.
+    """Read real layouts from WIDER FACE's annotation, scaled to fill the image.
 
-    Args:
-        path: WIDER FACE's annotation.
-        numbers: How many faces; the image of most faces, but no more, is taken.
-        size: Side of the image in pixels.
+    For each number, the image with the most faces, but no more, is taken.
 
     Returns:
-        For each number boxes (K, 4), xyxy in pixels.
+        For each number, boxes (K, 4), xyxy in pixels.
     """
     records = read_wider_face_txt(path)
     layouts = []
@@ -113,42 +90,8 @@ def read_faces(path: str, numbers: list[int], size: int) -> list[Tensor]:
     return layouts
 
 
-def resident_bytes(peak: bool = False) -> int:
-    """Tells how much memory this process holds, or held at its peak.
-
-    Args:
-        peak: Whether the peak is asked for.
-
-    Returns:
-        Bytes.
-    """
-    status = Path('/proc/self/status')
-    if not status.is_file():  # no Linux: only the peak is known
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    field = 'VmHWM:' if peak else 'VmRSS:'
-    (line,) = [x for x in status.read_text().splitlines() if x.startswith(field)]
-    return int(line.split()[1]) * 1024
-
-
-def forget_peak() -> None:
-    """Lets the peak of this process begin anew, where the system can."""
-    path = Path('/proc/self/clear_refs')
-    if path.exists():
-        path.write_text('5')
-
-
 def measure(kind: str, step: int, faces: Tensor, args: argparse.Namespace) -> Measured:
-    """Measures one assigner, in a process that does nothing else.
-
-    Args:
-        kind: Type of the assigner.
-        step: 0 or 1.
-        faces: Boxes (K, 4).
-        args: Arguments of the command line.
-
-    Returns:
-        What it takes.
-    """
+    """Measure one type of assigner on faces (K, 4), in a fresh process."""
     torch.set_num_threads(args.threads)
     assigner = TASK_UTILS.build(
         dict(type=kind, **STEPS[step], match_low_quality=args.low_quality)
@@ -160,101 +103,64 @@ def measure(kind: str, step: int, faces: Tensor, args: argparse.Namespace) -> Me
             InstanceData(priors=priors), InstanceData(bboxes=bboxes, labels=labels)
         ).gt_inds
 
+    def fastest(clock: Callable[[], float]) -> float:
+        names = dict(assign=assign, priors=priors, faces=faces)
+        call = 'assign(priors, faces)'
+        timed = Timer(call, timer=clock, globals=names, num_threads=args.threads)
+        return min(timed.blocked_autorange(min_run_time=args.seconds).times)
+
     assign(make_priors(64, step), make_faces(2, 64))  # loads what is loaded late
     priors = make_priors(args.size, step)
-    forget_peak()
-    before = resident_bytes()
-    gt_inds = assign(priors, faces)
-    extra = resident_bytes(peak=True) - before
+    gt_inds, extra = peak_memory(lambda: assign(priors, faces), priors.device)
     digest = hashlib.sha256(gt_inds.numpy().tobytes()).hexdigest()
-    times, cpu_times, end = [], [], time.perf_counter() + args.seconds
-    while not times or time.perf_counter() < end:
-        start, cpu_start = time.perf_counter(), time.process_time()
-        assign(priors, faces)
-        times.append(time.perf_counter() - start)
-        cpu_times.append(time.process_time() - cpu_start)
-    return Measured(min(times), min(cpu_times), extra, digest)
+    mib = None if extra is None else extra / 2**20
+    return Measured(fastest(timer), fastest(time.process_time), mib, digest)
 
 
 def main() -> int:
-    """Runs the benchmark and prints a table.
-
-    Returns:
-        Exit status: 1 if the results differ.
-    """
+    """Run the benchmark and print a table; return 1 if the results differ."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--annotation',
-        metavar='FILE',
-        help='WIDER FACE text annotation to take layouts from (default: made up)',
-    )
-    parser.add_argument(
-        '--faces',
-        type=int,
-        nargs='+',
-        default=[0, 50, 400, 1000, 1968],
-        help='numbers of faces (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--size', type=int, default=1024, help='pixels (default: %(default)s)'
-    )
-    parser.add_argument('--threads', type=int, default=2, help='(default: %(default)s)')
-    parser.add_argument(
-        '--stock-up-to',
-        type=int,
-        default=1000,
-        metavar='N',
-        help="most faces for mmdet's, which at 1000 takes 6 GB (default: %(default)s)",
-    )
-    parser.add_argument(
-        '--low-quality', action='store_true', help='with low quality matches'
-    )
-    parser.add_argument(
-        '--seconds',
-        type=float,
-        default=2.0,
-        help='how long to repeat each measurement (default: %(default)s)',
-    )
+    add = parser.add_argument
+    text = 'WIDER FACE text annotation to take layouts from (default: synthetic ones)'
+    add('--annotation', metavar='FILE', help=text)
+    numbers, text = [0, 50, 400, 1000, 1968], 'numbers of faces (default: %(default)s)'
+    add('--faces', type=int, nargs='+', default=numbers, help=text)
+    add('--size', type=int, default=1024, help='pixels (default: %(default)s)')
+    add('--threads', type=int, default=2, help='(default: %(default)s)')
+    text = "most faces for mmdet's, which at 1000 takes 6 GB (default: %(default)s)"
+    add('--stock-up-to', type=int, default=1000, metavar='N', help=text)
+    add('--low-quality', action='store_true', help='with low quality matches')
+    text = 'how long to repeat each measurement (default: %(default)s)'
+    add('--seconds', type=float, default=2.0, help=text)
     args = parser.parse_args()
-    layouts = (
-        read_faces(args.annotation, args.faces, args.size)
-        if args.annotation
-        else [make_faces(number, args.size) for number in args.faces]
-    )
-    context = multiprocessing.get_context('spawn')
+    if args.annotation:
+        layouts = read_faces(args.annotation, args.faces, args.size)
+    else:
+        layouts = [make_faces(number, args.size) for number in args.faces]
     print(f'{len(make_priors(args.size, 0)):,} anchors, {args.threads} threads')
-    print(f'{"":12}{"MaxIoUAssigner":^27}{"GridMaxIoUAssigner":^27}{"faster":^16}')
-    unit = f'{"s":>9}{"CPU s":>9}{"MiB":>9}'
-    print(f'{"faces":>6}{"step":>6}{unit}{unit}{"wall":>8}{"CPU":>8}')
-    agree = True
-    with context.Pool(1, maxtasksperchild=1) as pool:
-        for faces in layouts:
-            for step in range(len(STEPS)):
-                row = f'{len(faces):6}{step + 1:6}'
-                stock = None
-                if len(faces) <= args.stock_up_to:
-                    task = 'MaxIoUAssigner', step, faces, args
-                    stock = pool.apply(measure, task)
-                    row += show(stock)
-                else:
-                    row += f'{"-":>9}' * 3
-                ours = pool.apply(measure, ('GridMaxIoUAssigner', step, faces, args))
-                row += show(ours)
-                if stock is not None:
-                    row += f'{stock.seconds / ours.seconds:8.1f}'
-                    row += f'{stock.cpu_seconds / ours.cpu_seconds:8.1f}'
-                    if stock.digest != ours.digest:
-                        row += '  THE RESULTS DIFFER'
-                        agree = False
-                print(row, flush=True)
+    rows, agree = [], True
+    cases = [(faces, step) for faces in layouts for step in range(len(STEPS))]
+    with multiprocessing.get_context('spawn').Pool(1, maxtasksperchild=1) as pool:
+        for faces, step in tqdm(cases, leave=False):
+            stock = None
+            if len(faces) <= args.stock_up_to:
+                stock = pool.apply(measure, ('MaxIoUAssigner', step, faces, args))
+            ours = pool.apply(measure, ('GridMaxIoUAssigner', step, faces, args))
+            row = [len(faces), step + 1, *(stock or [None] * 4)[:3], *ours[:3]]
+            if stock is not None:
+                row.append(f'{stock.seconds / ours.seconds:.1f}')
+                row.append(f'{stock.cpu_seconds / ours.cpu_seconds:.1f}')
+                if stock.digest != ours.digest:
+                    row.append('THE RESULTS DIFFER')
+                    agree = False
+            rows.append(row)
+    units = ['wall s', 'CPU s', 'MiB']
+    kinds = [f'{kind}\n{unit}' for kind in ('MaxIoU', 'GridMaxIoU') for unit in units]
+    names = ['faces', 'step', *kinds, 'faster\nwall', 'faster\nCPU', '']
+    digits = ['', '', *['.4f', '.4f', '.1f'] * 2, '.1f', '.1f', '']
+    rows = [[*row, '', '', ''][: len(names)] for row in rows]
+    print(tabulate(rows, names, 'plain', floatfmt=digits, missingval='-'))
     return 0 if agree else 1
-
-
-def show(measured: Measured) -> str:
-    """Formats a measurement as three columns."""
-    return (
-        f'{measured.seconds:9.4f}{measured.cpu_seconds:9.4f}{measured.extra / MIB:9.1f}'
-    )
 
 
 if __name__ == '__main__':

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import torch
 
-from mmdet_srn.analysis.arguments import read_size
-from mmdet_srn.analysis.turns import take_turns
+from mmdet_srn.benchmark.arguments import read_size
+from mmdet_srn.benchmark.measuring import time_interleaved
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.detector.images import read_image
 from mmdet_srn.model_loader import load_detector, run_detector
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for batch_size in args.batch_sizes:
             batch = [image] * batch_size
             boxes = len(runner([image])[0][0])
-            slow, fast = take_turns(
+            slow, fast = time_interleaved(
                 [lambda b=batch: run_detector(detector, b), lambda b=batch: runner(b)],
                 args.runs,
             )

@@ -1,37 +1,38 @@
-"""Times the second step at some cells of a map beside all over it, and fits the cost.
+"""Time the second step at some cells of a map and all over it, and fit the cost.
 
     python tools/benchmark_sparse.py
     python tools/benchmark_sparse.py --threads 1 --runs 9 --json sparse.json
     python tools/benchmark_sparse.py --sizes 160x120 80x60 --shares 30 50 --dtype bf16
 
-``PartialMap`` (mmdet_srn/models/sparse/partial_map.py) chooses for each level and image
-between the two, by ``SPARSE_COST``: sparse where factor * sparse multiply-adds +
-overhead is less than the dense multiply-adds. Here both are timed where ``predict``
-uses them, on SRN's class subnet (3x3, RFE, 3x3, predictor, of 256 channels), with and
-without what the neck left to the reader. Weights and maps are random, the cells
-clusters as faces leave them.
+``PartialMap`` (mmdet_srn/models/sparse/partial_map.py) chooses between the two for each
+level and image by ``SPARSE_COST``: sparse where factor * sparse multiply-adds +
+overhead is less than the dense multiply-adds. Here both are timed as ``predict`` uses
+them, on SRN's class subnet (3x3, RFE, 3x3, predictor, of 256 channels), with and
+without the layers that the neck deferred. Weights and maps are random; the cells are
+in clusters like those of faces.
 
-The ways take turns, so what else the machine does hits all. Times are medians of wall
-clock; the columns are
+Runs are interleaved, so that other load affects both. Times are medians of wall clock;
+the columns are
 
     left %     cells at which an output is asked for
-    deferred   what is computed before: the neck's 3x3 convolution (conv), or its
+    deferred   layers computed before: the neck's 3x3 convolution (conv), or its
                lateral 1x1, the sum with the map above and the 3x3 (sum)
     G sparse, G dense
                1e9 multiply-adds
     ratio      of these
-    choice ms  what choosing takes, whatever is chosen
+    choice ms  time of choosing, whatever is chosen
     chosen     what the present cost chooses
-    lost %     time that this takes more than the better one
+    lost %     time that the chosen takes more than the faster one
 
-Contiguous weights are laid out anew in each sparse call, as for the first map of a
-batch in ``predict``. There later levels lay out the deferred layers' alone, and later
-images nothing: --keep-weights times these. Channels last, weights are read as they lie.
+Contiguous weights are laid out anew in each sparse call, as for a batch's first map in
+``predict``; there, later levels lay out only the deferred layers' weights, and later
+images none: --keep-weights times these. Weights channels last are read as they lie.
 
-Below the table: a cost fitted to these cases beside the present one, and how well both
-choose in them. The fit is by least squares of the error in the sparse time, as a share
-of the slower one's time: a small map counts as much as a large one, and cases far below
-the limit, where any cost chooses rightly, count little.
+Below the table, a cost fitted to these cases is printed beside the present one, with
+the number of wrong choices and what they lose against the faster way and against dense.
+The fit is by least squares of the error in the sparse time, as a
+share of the slower one's time: a small map counts as much as a large one, and cases far
+below the limit, where any cost chooses rightly, count little.
 
 Exit status: 0, 1 after an error, 2 for wrong arguments.
 """
@@ -40,43 +41,140 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import numpy as np
+import pandas as pd
 import torch
-from torch import nn
+from scipy.optimize import nnls
+from tabulate import tabulate
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from mmdet_srn.analysis.arguments import percent, read_size, whole
-from mmdet_srn.analysis.device_clock import device_clock
-from mmdet_srn.analysis.machine import describe_machine
-from mmdet_srn.analysis.sparse_and_dense import SparseAndDense
-from mmdet_srn.analysis.sparse_cost import SparseComparison, SparseCost
-from mmdet_srn.analysis.sparse_cost_choices import judge, lost
-from mmdet_srn.analysis.sparse_cost_fit import fit_sparse_cost
-from mmdet_srn.analysis.surviving_share import clustered_cells
-from mmdet_srn.analysis.turns import take_turns
-from mmdet_srn.analysis.variants import FORMATS, PRECISIONS, precision_context
+from mmdet_srn.benchmark.arguments import percent, read_size, whole
+from mmdet_srn.benchmark.machine import describe_machine
+from mmdet_srn.benchmark.measuring import time_interleaved
+from mmdet_srn.benchmark.survivors import clustered_cells
+from mmdet_srn.benchmark.variants import FORMATS, PRECISIONS, precision_context
 from mmdet_srn.model_loader import check_device
 from mmdet_srn.models.dense_heads import SRNHead
 from mmdet_srn.models.sparse.deferred_map import Added
-from mmdet_srn.models.sparse.partial_map import SPARSE_COST
+from mmdet_srn.models.sparse.partial_map import SPARSE_COST, PartialMap, SparseModule
+from mmdet_srn.models.sparse.sparse_layers import Rows
 
 CHANNELS = 256
-SEED = 0
+#: Maps of P2 to P4 of 640x480 and 1024x1024 pixels, and two smaller ones.
 SIZES = (
-    *((160, 120), (80, 60), (40, 30), (20, 15), (10, 8)),
-    *((256, 256), (128, 128), (64, 64)),
+    *('160x120', '80x60', '40x30', '20x15', '10x8'),
+    *('256x256', '128x128', '64x64'),
 )
-"""Maps of P2 to P4 of 640x480 and 1024x1024 pixels, and two that are smaller."""
+MEASURED = ['sparse_multiply_adds', 'dense_multiply_adds', 'sparse_ms', 'dense_ms']
 SHARES = (0.5, 1, 3, 10, 20, 30, 40, 50, 60, 75, 90)
-WIDTHS = dict(
-    [
-        *(('map', 8), ('left %', 6), ('deferred', 8), ('G sparse', 9), ('G dense', 9)),
-        *(('ratio', 6), ('sparse ms', 10), ('dense ms', 10), ('choice ms', 9)),
-        *(('chosen', 6), ('lost %', 6)),
-    ]
-)
+
+
+class Cost(NamedTuple):
+    """Cost of sparse multiply-adds in dense ones, as in ``SPARSE_COST``."""
+
+    factor: float
+    overhead: float
+
+
+class SparseAndDense:
+    """Both ways in which ``PartialMap`` may compute some cells of one image.
+
+    Attributes:
+        sparse_work: Multiply-adds of ``sparse``.
+        dense_work: Multiply-adds of ``dense``.
+
+    Args:
+        modules: What reads the map: a subnet and its predictor, in evaluation mode.
+        source: The map (1, C, H, W), or what ``deferred`` makes it of.
+        cells: Boolean (H, W), at least one.
+        deferred: Layers that the neck left to the reader, as in ``DeferredMap``.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        source: Tensor,
+        cells: Tensor,
+        deferred: Sequence[nn.Module] = (),
+    ) -> None:
+        self.modules, self.deferred = modules, deferred
+        self.source, self.cells = source, cells
+        self.renew()
+        need = self._reader.chain.reach(cells)
+        self.sparse_work = self._map().sparse_work(self._reader, need, cells)
+        self.dense_work = self._map().dense_work(self._reader)
+
+    def renew(self) -> None:
+        """Forget how the weights were laid out for the sparse computation."""
+        self._reader = SparseModule(*self.modules, always=True)
+        self._maker = SparseModule(*self.deferred) if self.deferred else None
+
+    def sparse(self) -> Tensor:
+        """Compute the cells alone, (number of cells, C')."""
+        return self._map().apply(self._reader, self.cells)
+
+    def dense(self) -> Tensor:
+        """Compute the whole map, and read the cells, (number of cells, C')."""
+        feature_map = self.source
+        if self._maker is not None:
+            feature_map = self._maker.dense(feature_map)
+        return Rows.of(self._reader.dense(feature_map)[0], self.cells).values
+
+    def choose(self) -> bool:
+        """Choose as ``PartialMap`` does; return whether sparse."""
+        chosen, feature_map = SparseModule(*self.modules), self._map()
+        return feature_map.may_pay(chosen) and feature_map.sparse_pays(
+            chosen, chosen.chain.reach(self.cells), self.cells
+        )
+
+    def _map(self) -> PartialMap:
+        """Make a map of which nothing is computed yet."""
+        return PartialMap(self.source, self._maker)
+
+
+def fit_cost(cases: pd.DataFrame) -> Cost:
+    """Fit factor and overhead, neither below 0, by least squares.
+
+    The sparse times, in multiply-adds at the rate of the same map's dense computation,
+    are predicted as factor * sparse multiply-adds + overhead.
+
+    Raises:
+        ValueError: If a number is not positive and finite, or if all cases have the
+            same sparse work.
+    """
+    known = cases[MEASURED].to_numpy(float)
+    wrong = ~(np.isfinite(known) & (known > 0)).all(axis=1)
+    if wrong.any():
+        got = cases[MEASURED].iloc[wrong.argmax()].to_dict()
+        raise ValueError(f'work and times must be positive and finite, got {got}')
+    sparse_work, dense_work, sparse_ms, dense_ms = known.T
+    if len(np.unique(sparse_work)) < 2:
+        raise ValueError(f'{len(cases)} cases without different sparse work')
+    target = sparse_ms * dense_work / dense_ms
+    weight = 1 / np.maximum(target, dense_work)
+    terms = weight[:, None] * np.stack([sparse_work, np.ones_like(sparse_work)], axis=1)
+    units = np.linalg.norm(terms, axis=0)  # a factor is about 1, an overhead 1e8
+    solution, _ = nnls(terms / units, weight * target)
+    return Cost(*(solution / units).tolist())
+
+
+def choose(cost: Cost, cases: pd.DataFrame) -> pd.DataFrame:
+    """Tell what a cost chooses, and what that loses against the better and dense."""
+    sparse_work, dense_work, sparse_ms, dense_ms = (cases[name] for name in MEASURED)
+    pays = cost.factor * sparse_work + cost.overhead < dense_work
+    chosen_ms = sparse_ms.where(pays, dense_ms)
+    return pd.DataFrame(
+        dict(
+            chosen=np.where(pays, 'sparse', 'dense'),
+            lost_percent=100 * (chosen_ms / np.minimum(sparse_ms, dense_ms) - 1),
+            lost_to_dense_percent=100 * (chosen_ms / dense_ms - 1),
+        )
+    )
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -84,67 +182,47 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    add = parser.add_argument
+    size_list = [read_size(size) for size in SIZES]
+    text = f'of the maps, in cells (default: {" ".join(SIZES)})'
+    add(
         '--sizes',
         nargs='+',
         type=read_size,
-        default=SIZES,
+        default=size_list,
         metavar='WxH',
-        help='of the maps, in cells (default: '
-        f'{" ".join(f"{width}x{height}" for width, height in SIZES)})',
+        help=text,
     )
-    parser.add_argument(
+    text = (
+        f'cells left, and at least one cluster (default: {" ".join(map(str, SHARES))})'
+    )
+    add(
         '--shares',
         nargs='+',
         type=percent,
         default=SHARES,
         metavar='PERCENT',
-        help='cells that are left, at least, and at least one cluster (default: '
-        f'{" ".join(map(str, SHARES))})',
+        help=text,
     )
-    parser.add_argument(
-        '--runs', type=whole(1), default=5, help='timed calls (default: %(default)s)'
-    )
-    parser.add_argument('--dtype', choices=('fp32', *PRECISIONS), default='fp32')
-    parser.add_argument(
-        '--format',
-        choices=tuple(FORMATS),
-        help='memory format of maps and weights (default: that of FaceDetector, '
-        'channels_last on a CPU, contiguous elsewhere)',
-    )
-    parser.add_argument(
-        '--keep-weights', action='store_true', help='lay weights out once, see above'
-    )
-    parser.add_argument(
-        '--threads', type=whole(1), help="of torch (default: torch's own choice)"
-    )
-    parser.add_argument('--device', default='cpu', help='(default: %(default)s)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures')
+    add('--runs', type=whole(1), default=5, help='timed calls (default: %(default)s)')
+    add('--dtype', choices=('fp32', *PRECISIONS), default='fp32')
+    text = 'memory format of maps and weights (default: channels_last on a CPU)'
+    add('--format', choices=tuple(FORMATS), help=text)
+    add('--keep-weights', action='store_true', help='lay weights out once, see above')
+    add('--threads', type=whole(1), help="of torch (default: torch's choice)")
+    add('--device', default='cpu', help='(default: %(default)s)')
+    add('--json', type=Path, metavar='FILE', help='write all figures')
     args = parser.parse_args(argv)
     if min(args.shares) == 0:
         parser.error('--shares: 0 leaves nothing to compute')
     return args
 
 
-def make_context(dtype: str, device: torch.device) -> AbstractContextManager:
-    """Make the context of a precision, see ``precision_context``; none for fp32."""
-    return nullcontext() if dtype == 'fp32' else precision_context(dtype, device)
-
-
 def make_cases(
     args: argparse.Namespace, device: torch.device
 ) -> Iterator[tuple[str, str, SparseAndDense]]:
-    """Make what is timed.
-
-    Args:
-        args (argparse.Namespace): The command line.
-        device (torch.device): Where it is computed.
-
-    Yields:
-        tuple[str, str, SparseAndDense]: Name of the map's size, what is deferred, and
-        both ways.
-    """
-    torch.manual_seed(SEED)
+    """Yield name of the map's size, what is deferred, and both ways."""
+    torch.manual_seed(0)
     name = args.format or ('channels_last' if device.type == 'cpu' else 'contiguous')
     placed = dict(device=device, memory_format=FORMATS[name])
     head = SRNHead(num_classes=1, in_channels=CHANNELS).eval().to(**placed)
@@ -154,7 +232,7 @@ def make_cases(
         source = torch.randn(1, CHANNELS, height, width, device=device)
         source = source.contiguous(memory_format=FORMATS[name])
         deferred = dict(no=(), conv=(conv,), sum=(lateral, Added(source), conv))
-        generator = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(0)
         for share in args.shares:
             cells = clustered_cells(height, width, share / 100, generator).to(device)
             for kind, layers in deferred.items():
@@ -163,178 +241,81 @@ def make_cases(
                 yield f'{width}x{height}', kind, ways
 
 
-def measure(
-    args: argparse.Namespace, device: torch.device
-) -> Iterator[tuple[dict[str, Any], SparseComparison]]:
-    """Time all cases.
-
-    Args:
-        args (argparse.Namespace): The command line.
-        device (torch.device): Where it is computed.
-
-    Yields:
-        tuple[dict[str, Any], SparseComparison]: A case's figures, times in ms, and the
-        part of them that a cost is fitted to.
-    """
-    present = present_cost(device)
-    for name, deferred, ways in make_cases(args, device):
-        # one context for all calls: it keeps the dense weights in its type, as the
-        # first step leaves them in ``predict``
-        with torch.no_grad(), make_context(args.dtype, device):
-            sparse, dense, choice = take_turns(
+def measure(args: argparse.Namespace, device: torch.device) -> pd.DataFrame:
+    """Time all cases."""
+    rows = []
+    number = 3 * len(args.sizes) * len(args.shares)
+    for name, deferred, ways in tqdm(make_cases(args, device), total=number):
+        # One context for all calls keeps the dense weights in its type, as the first
+        # step does in ``predict``.
+        with torch.no_grad(), precision_context(args.dtype, device):
+            seconds = time_interleaved(
                 [ways.sparse, ways.dense, ways.choose],
                 args.runs,
-                device_clock(device),
                 before=(lambda: None) if args.keep_weights else ways.renew,
             )
-        case = SparseComparison(ways.sparse_work, ways.dense_work, sparse, dense)
-        row = dict(
-            size=name,
-            left_percent=100 * int(ways.cells.sum()) / ways.cells.numel(),
-            deferred=deferred,
-            sparse_multiply_adds=ways.sparse_work,
-            dense_multiply_adds=ways.dense_work,
-            sparse_ms=1e3 * sparse,
-            dense_ms=1e3 * dense,
-            choice_ms=1e3 * choice,
-            chosen='sparse' if present.pays(case) else 'dense',
-            lost_percent=100 * lost(present, case),
-        )
-        yield row, case
+        left = 100 * int(ways.cells.sum()) / ways.cells.numel()
+        work = ways.sparse_work, ways.dense_work
+        rows.append([name, left, deferred, *work, *(1e3 * each for each in seconds)])
+    columns = ['size', 'left_percent', 'deferred', *MEASURED, 'choice_ms']
+    return pd.DataFrame(rows, columns=columns)
 
 
-def present_cost(device: torch.device) -> SparseCost:
-    """Look up what ``PartialMap`` chooses by; the work alone where it has nothing."""
-    return SparseCost(*SPARSE_COST.get(device.type, (1.0, 0.0)))
+def print_cases(cases: pd.DataFrame) -> None:
+    """Print the figures of all cases."""
+    names = dict(size='map', left_percent='left %', lost_percent='lost %')
+    names |= dict(zip(MEASURED[:2], ['G sparse', 'G dense'], strict=True))
+    names |= {f'{way}_ms': f'{way} ms' for way in ('sparse', 'dense', 'choice')}
+    table = cases.rename(columns=names)
+    table[['G sparse', 'G dense']] /= 1e9
+    table.insert(5, 'ratio', table['G sparse'] / table['G dense'])
+    formats = ('', '.1f', '', '.3f', '.3f', '.3f', '.2f', '.2f', '.2f', '', '.1f')
+    print(tabulate(table, 'keys', 'plain', showindex=False, floatfmt=formats))
 
 
-def line(cells: Sequence[str]) -> str:
-    """Lay out a line of the table."""
-    texts = [
-        text.ljust(width) if name == 'map' else text.rjust(width)
-        for text, (name, width) in zip(cells, WIDTHS.items(), strict=True)
-    ]
-    return ' '.join(texts)
-
-
-def cells_of(row: dict[str, Any]) -> list[str]:
-    """Write a case's figures, by column."""
-    sparse, dense = row['sparse_multiply_adds'], row['dense_multiply_adds']
-    return [
-        row['size'],
-        f'{row["left_percent"]:.1f}',
-        row['deferred'],
-        f'{sparse / 1e9:.3f}',
-        f'{dense / 1e9:.3f}',
-        f'{sparse / dense:.3f}',
-        f'{row["sparse_ms"]:.2f}',
-        f'{row["dense_ms"]:.2f}',
-        f'{row["choice_ms"]:.2f}',
-        row['chosen'],
-        f'{row["lost_percent"]:.1f}',
-    ]
-
-
-def case_name(row: dict[str, Any]) -> str:
-    """Name a case."""
-    name = f'{row["size"]}, {row["left_percent"]:.1f} % left'
-    return name if row['deferred'] == 'no' else f'{name}, {row["deferred"]} deferred'
-
-
-def judged(
-    cost: SparseCost, cases: Sequence[SparseComparison], rows: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """Say how well a cost chooses.
-
-    Args:
-        cost (SparseCost): The cost.
-        cases (Sequence[SparseComparison]): What was measured.
-        rows (Sequence[dict[str, Any]]): The same cases, for their names.
-
-    Returns:
-        dict[str, Any]: The cost and its figures.
-    """
-    choices = judge(cost, cases)
-    return dict(
-        factor=cost.factor,
-        overhead=cost.overhead,
-        wrong=choices.wrong,
-        mean_lost_percent=100 * choices.mean_lost,
-        most_lost_percent=100 * choices.most_lost,
-        most_lost_at=case_name(rows[choices.most_lost_at]),
-        most_lost_to_dense_percent=100 * choices.most_lost_to_dense,
-        most_lost_to_dense_at=case_name(rows[choices.most_lost_to_dense_at]),
-    )
-
-
-def print_costs(costs: dict[str, dict[str, Any]], number: int) -> None:
-    """Print costs and how well they choose.
-
-    Args:
-        costs (dict[str, dict[str, Any]]): Figures of ``judged``, by name.
-        number (int): Of the cases.
-    """
-    print(
-        f'{"cost":8}{"factor":>8}{"overhead":>11}{"wrong":>14}{"lost on average":>17}'
-    )
-    for name, cost in costs.items():
-        wrong = f'{cost["wrong"]} of {number}'
-        print(
-            f'{name:8}{cost["factor"]:8.3f}{cost["overhead"] / 1e9:9.3f}e9{wrong:>14}'
-            f'{cost["mean_lost_percent"]:15.2f} %'
-        )
-    for name, cost in costs.items():
-        print(
-            f'{name}: at most {cost["most_lost_percent"]:.1f} % slower than the better '
-            f'one ({cost["most_lost_at"]})\n'
-            f'{name}: at most {cost["most_lost_to_dense_percent"]:.1f} % slower than '
-            f'dense ({cost["most_lost_to_dense_at"]})'
-        )
+def print_costs(costs: dict[str, dict[str, Any]]) -> None:
+    """Print costs, and how well they choose."""
+    table = pd.DataFrame(costs).map(lambda v: f'{v:.4g}' if isinstance(v, float) else v)
+    print(tabulate(table, ['', *costs], 'plain', disable_numparse=True))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure, fit and print all.
-
-    Args:
-        args (argparse.Namespace): The command line.
-
-    Returns:
-        dict[str, Any]: All figures.
-
-    Raises:
-        OSError: If there is no folder for the file.
-        ValueError: If something in the arguments does not fit; the message says what.
-    """
+    """Measure, fit and print all; return the figures."""
     check_device(args.device)
     device = torch.device(args.device)
-    make_context(args.dtype, device)
+    precision_context(args.dtype, device)
     if args.json and not args.json.parent.is_dir():  # not after all has been timed
         raise FileNotFoundError(f'no folder {args.json.parent}')
     machine = describe_machine(args.device)
     print(f'{machine}\n{args.dtype}, medians of {args.runs} calls\n')
-    print(line(list(WIDTHS)))
-    rows, cases = [], []
-    for row, case in measure(args, device):
-        print(line(cells_of(row)), flush=True)
-        rows.append(row)
-        cases.append(case)
-    costs = dict(present=present_cost(device), fitted=fit_sparse_cost(cases))
-    report = {name: judged(cost, cases, rows) for name, cost in costs.items()}
+    present = Cost(*SPARSE_COST.get(device.type, (1.0, 0.0)))
+    with patch.dict(SPARSE_COST, {device.type: present}):
+        cases = measure(args, device)
+    costs = {}
+    for name, cost in (('present', present), ('fitted', fit_cost(cases))):
+        choices = choose(cost, cases)
+        lost = choices.lost_percent
+        costs[name] = dict(
+            cost._asdict(), cases=len(cases), wrong=int((lost > 0).sum())
+        )
+        costs[name]['mean_lost_percent'] = lost.mean()
+        for what in ('lost', 'lost_to_dense'):
+            worst = choices[f'{what}_percent'].idxmax()
+            size, left, deferred = cases.iloc[worst, :3]
+            at = f'{size}, {left:.1f} % left'
+            at += '' if deferred == 'no' else f', {deferred} deferred'
+            costs[name][f'most_{what}_percent'] = choices[f'{what}_percent'].max()
+            costs[name][f'most_{what}_at'] = at
+    cases = cases.join(choose(present, cases)[['chosen', 'lost_percent']])
+    print_cases(cases)
     print()
-    print_costs(report, len(cases))
+    print_costs(costs)
     options = dict(dtype=args.dtype, runs=args.runs, keep_weights=args.keep_weights)
-    return dict(machine=machine, **options, cases=rows, costs=report)
+    return dict(machine=machine, **options, cases=cases.to_dict('records'), costs=costs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark.
-
-    Args:
-        argv (Sequence[str], optional): Defaults to None, the process's own.
-
-    Returns:
-        int: Exit status.
-    """
+    """Run the benchmark; return the exit status."""
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -1,4 +1,4 @@
-"""Where a training iteration's time goes: loading, matching, forward, backward.
+"""Show where a training iteration's time goes: loading, matching, forward, backward.
 
 Runs a few iterations of a config on its own data, through its own loader, model and
 optimiser, and prints a table. Nothing is written or validated.
@@ -6,18 +6,18 @@ optimiser, and prints a table. Nothing is written or validated.
 
 import argparse
 import resource
-import statistics
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
 
+import pandas as pd
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
+from tabulate import tabulate
+from torch.utils.benchmark import timer
 from tqdm import tqdm
 
 import mmdet_srn  # noqa: F401
@@ -32,36 +32,12 @@ PARTS = (
 )
 
 
-class Stopwatch:
-    """Adds up seconds by name, waiting for the device at each end."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Time what is inside."""
-        synchronize()
-        start = time.perf_counter()
-        yield
-        synchronize()
-        self.seconds[name] += time.perf_counter() - start
-
-    def timed(self, name: str, function: Callable) -> Callable:
-        """The function, timed."""
-
-        @wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with self(name):
-                return function(*args, **kwargs)
-
-        return wrapper
-
-
-def synchronize() -> None:
-    """Wait until the device has done what it was told."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+@contextmanager
+def timed(seconds: Counter, name: str) -> Iterator[None]:
+    """Add the time inside to a part's, having waited for a GPU."""
+    start = timer()
+    yield
+    seconds[name] += timer() - start
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,7 +55,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def build(args: argparse.Namespace, work_dir: str) -> Runner:
-    """The runner of the config, its model initialised, its optimiser ready."""
+    """Build the config's runner, with weights initialised and optimiser ready."""
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = work_dir
@@ -95,42 +71,46 @@ def build(args: argparse.Namespace, work_dir: str) -> Runner:
     return runner
 
 
-def measure(runner: Runner, iters: int, warm_up: int) -> list[dict[str, float]]:
-    """Seconds of each part, a dict an iteration; ``images`` is the batch size."""
+def batches_of(runner: Runner) -> Iterator[dict]:
+    """Iterate over the training data, again and again."""
+    while True:
+        yield from runner.train_dataloader
+
+
+def measure(runner: Runner, iters: int, warm_up: int) -> pd.DataFrame:
+    """Measure the seconds of each part, a row per iteration, and its 'images'."""
     model = runner.model.module if hasattr(runner.model, 'module') else runner.model
-    watch = Stopwatch()
-    head = model.bbox_head
-    for attribute, name in (('first_assigner', PARTS[2]), ('assigner', PARTS[3])):
-        if hasattr(head, attribute):
-            assigner = getattr(head, attribute)
-            assigner.assign = watch.timed(name, assigner.assign)
-    rows = []
-    batches = iter(runner.train_dataloader)
-    for i in tqdm(range(warm_up + iters), unit='iteration', leave=False):
-        watch.seconds.clear()
-        with watch(PARTS[0]):
-            batch = next(batches, None)
-            if batch is None:
-                batches = iter(runner.train_dataloader)
+    head, seconds, rows = model.bbox_head, Counter(), []
+    batches = batches_of(runner)
+    with ExitStack() as stack:
+        for attribute, name in (('first_assigner', PARTS[2]), ('assigner', PARTS[3])):
+            if (assigner := getattr(head, attribute, None)) is not None:
+                # contextmanager objects are decorators
+                assign = timed(seconds, name)(assigner.assign)
+                stack.enter_context(patch.object(assigner, 'assign', assign))
+        for i in tqdm(range(warm_up + iters), unit='iteration', leave=False):
+            seconds.clear()
+            with timed(seconds, PARTS[0]):
                 batch = next(batches)
-        with watch(PARTS[1]):
-            data = model.data_preprocessor(batch, training=True)
-        with runner.optim_wrapper.optim_context(runner.model):
-            with watch(PARTS[4]):
-                losses = runner.model(**data, mode='loss')
-                total, _ = model.parse_losses(losses)
-        with watch(PARTS[5]):
-            runner.optim_wrapper.update_params(total)
-        if i >= warm_up:
-            row = dict(watch.seconds)
-            # the assigners run inside the forward
-            row[PARTS[4]] -= row.get(PARTS[2], 0) + row.get(PARTS[3], 0)
-            rows.append(dict(row, images=len(data['data_samples'])))
-    return rows
+            with timed(seconds, PARTS[1]):
+                data = model.data_preprocessor(batch, training=True)
+            with (
+                runner.optim_wrapper.optim_context(runner.model),
+                timed(seconds, PARTS[4]),
+            ):
+                total, _ = model.parse_losses(runner.model(**data, mode='loss'))
+            with timed(seconds, PARTS[5]):
+                runner.optim_wrapper.update_params(total)
+            if i >= warm_up:
+                row = {part: seconds[part] for part in PARTS}
+                # the assigners run inside the forward
+                row[PARTS[4]] -= row[PARTS[2]] + row[PARTS[3]]
+                rows.append(dict(row, images=len(data['data_samples'])))
+    return pd.DataFrame(rows)
 
 
 def peak_memory() -> str:
-    """Peak of the device's memory, or of the process where there is none."""
+    """Describe the peak memory of the GPU, or of the process where there is none."""
     if torch.cuda.is_available():
         return f'{torch.cuda.max_memory_allocated() / 2**20:,.0f} MB on the GPU'
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -143,27 +123,26 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as work_dir:
-        runner = build(args, work_dir)
-        rows = measure(runner, args.iters, args.warm_up)
-    totals = [sum(row.get(part, 0) for part in PARTS) for row in rows]
-    device = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f'CPU, {torch.get_num_threads()} threads'
-    )
+        rows = measure(build(args, work_dir), args.iters, args.warm_up)
+    seconds, images = rows[list(PARTS)], rows['images']
+    totals = seconds.sum(axis=1)
+    device = f'CPU, {torch.get_num_threads()} threads'
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
     print(
         f'{args.config} on {device}: {args.iters} iterations after {args.warm_up}, '
-        f'{rows[0]["images"]} images each'
+        f'{images[0]} images each'
     )
-    print(f'{"part":24} {"median s":>10} {"share":>7}')
-    for part in PARTS:
-        seconds = [row.get(part, 0.0) for row in rows]
-        share = sum(seconds) / sum(totals)
-        print(f'{part:24} {statistics.median(seconds):>10.4f} {share:>7.1%}')
-    images = sum(row['images'] for row in rows)
+    shares = seconds.sum() / totals.sum()
+    table = [
+        [part, f'{seconds[part].median():.4f}', f'{shares[part]:.1%}'] for part in PARTS
+    ]
+    table.append(['iteration', f'{totals.median():.4f}', ''])
+    names, align = ['part', 'median s', 'share'], ('left', 'right', 'right')
+    print(tabulate(table, names, 'plain', disable_numparse=True, colalign=align))
     print(
-        f'{"iteration":24} {statistics.median(totals):>10.4f}\n'
-        f'{images / sum(totals):.2f} images per second, peak memory {peak_memory()}'
+        f'{images.sum() / totals.sum():.2f} images per second, '
+        f'peak memory {peak_memory()}'
     )
 
 

@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmdet_srn.analysis.made_photographs import write_photograph
-from tests.test_analysis.small_detector import build, write_config
+from mmdet_srn.benchmark.synthetic_images import write_image
+from tests.test_benchmark.small_detector import build, write_config
 from tests.tool_loader import load_tool
 
 
@@ -55,7 +55,7 @@ def test_checkpoint_and_photographs(tool, config, tmp_path):
     folder = tmp_path / 'photographs'
     (folder / 'below').mkdir(parents=True)
     for name, width in (('a', 96), ('below/b', 96), ('c', 80)):
-        write_photograph(folder / f'{name}.jpg', width, 64)
+        write_image(folder / f'{name}.jpg', width, 64)
     (folder / 'notes.txt').write_text('no image')
     out = tmp_path / 'out.json'
     assert (
@@ -102,30 +102,26 @@ def test_sizes_and_pipeline(tool, config):
     assert resize.scale == (30, 20) and not resize.keep_ratio
 
 
-def test_norms_are_folded_but_for_the_released_code(tool, config, tmp_path):
-    ways = ['released', 'released+folded', 'dense', 'auto', 'auto+unfolded']
-    args = tool.parse_args([config, '--share=1', '--ways', *ways])
-    made = tool.make_ways(args, build(tmp_path), pipeline=None)
-    folded = {
-        name: not any(isinstance(m, nn.BatchNorm2d) for m in way.detector.modules())
-        for name, way in made
+def test_the_released_code_is_neither_folded_nor_channels_last(tool, config, tmp_path):
+    ways = {
+        'released': (False, False),
+        'released+folded': (True, False),
+        'released+channels_last': (False, True),
+        'dense': (True, True),
+        'auto': (True, True),
+        'auto+unfolded': (False, True),
+        'auto+contiguous': (True, False),
     }
-    assert folded == dict(zip(ways, [False, True, True, True, False], strict=True))
-
-
-def test_all_is_channels_last_but_for_the_released_code(tool, config, tmp_path):
-    ways = ['released', 'released+channels_last', 'dense', 'auto', 'auto+contiguous']
     args = tool.parse_args([config, '--share=1', '--ways', *ways])
-    made = tool.make_ways(args, build(tmp_path), pipeline=None)
-    laid_out = {
-        name: all(
-            weight.is_contiguous(memory_format=torch.channels_last)
-            for weight in way.detector.parameters()
-            if weight.dim() == 4
+    found = {}
+    for name, variant in tool.make_variants(args, build(tmp_path), pipeline=None):
+        modules, weights = variant.detector.modules(), variant.detector.parameters()
+        last = torch.channels_last
+        found[name] = (
+            not any(isinstance(module, nn.BatchNorm2d) for module in modules),
+            all(w.is_contiguous(memory_format=last) for w in weights if w.dim() == 4),
         )
-        for name, way in made
-    }
-    assert laid_out == dict(zip(ways, [False, True, True, True, False], strict=True))
+    assert found == ways
 
 
 def test_images_are_evenly_spread(tool, tmp_path):
@@ -151,13 +147,12 @@ def test_says_what_is_wrong(tool, config, more, message, capsys):
     assert error.splitlines()[-1].startswith('benchmark: ') and message in error
 
 
-def test_configs_that_are_none(tool, tmp_path, capsys):
+def test_no_config(tool, tmp_path, capsys):
     path = tmp_path / 'wrong.py'
     path.write_text('a = 1\n')
-    assert tool.main([str(path)]) == 1
-    assert 'has no model' in capsys.readouterr().err
-    assert tool.main(['missing.py']) == 1
-    assert 'no config missing.py' in capsys.readouterr().err
+    for name, message in ((path, 'has no model'), ('missing.py', 'no config missing')):
+        assert tool.main([str(name)]) == 1
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -175,12 +170,3 @@ def test_wrong_arguments(tool, config, arguments, message, capsys):
     with pytest.raises(SystemExit) as error:
         tool.main([config, *arguments])
     assert error.value.code == 2 and message in capsys.readouterr().err
-
-
-def test_help(tool, capsys):
-    with pytest.raises(SystemExit) as error:
-        tool.main(['--help'])
-    text = capsys.readouterr().out
-    assert error.value.code == 0
-    for option in ('--share', '--ways', '--checkpoint', '--images', '--json'):
-        assert option in text

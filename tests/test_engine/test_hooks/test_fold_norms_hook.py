@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from tests.test_analysis.small_detector import build
+from tests.test_benchmark.small_detector import build
 from tests.training import small_config
 
 

@@ -1,10 +1,11 @@
-"""SRN with all its parts and few channels, whose first step leaves a part."""
+"""SRN with all its parts and few channels; a part survives its first step."""
 
 from pathlib import Path
 
 import torch
 from mmdet.models import SingleStageDetector
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from torch import nn
 
@@ -18,6 +19,9 @@ model = dict(
     neck=dict(in_channels=[4, 8, 16, 32], out_channels=8, extra_channels=(16, 8)),
     bbox_head=dict(in_channels=8, feat_channels=8))
 """
+#: Height and width of an image, and the cells of its maps.
+SIZE = (128, 160)
+CELLS = [32 * 40, 16 * 20, 8 * 10, 4 * 5, 2 * 3, 1 * 2]
 
 
 def write_config(folder: Path, more: str = '') -> Path:
@@ -41,6 +45,21 @@ def build(folder: Path, second_step: str = 'auto', **changes) -> SingleStageDete
     return model.eval()
 
 
+def noise(number: int = 1) -> dict:
+    """Images of noise, as a data loader gives them."""
+    torch.manual_seed(3)
+    meta = dict(img_shape=SIZE, ori_shape=SIZE, scale_factor=(1.0, 1.0))
+    images = [torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8)] * number
+    samples = [DetDataSample(metainfo=meta) for _ in images]
+    return dict(inputs=images, data_samples=samples)
+
+
+def detect(detector: SingleStageDetector, number: int = 1) -> list:
+    with torch.no_grad():
+        found = detector.test_step(noise(number))
+    return [sample.pred_instances for sample in found]
+
+
 def weights_of(*modules: nn.Module) -> int:
     """Multiply-adds per cell of convolutions of stride 1."""
     return sum(
@@ -49,8 +68,3 @@ def weights_of(*modules: nn.Module) -> int:
         for conv in module.modules()
         if isinstance(conv, nn.Conv2d)
     )
-
-
-#: Cells of the maps of an image of 160x128 pixels.
-SIZE = (128, 160)
-CELLS = [32 * 40, 16 * 20, 8 * 10, 4 * 5, 2 * 3, 1 * 2]

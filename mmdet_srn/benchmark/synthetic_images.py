@@ -1,4 +1,4 @@
-"""Images to time on where there are no photographs."""
+"""Synthetic images, for timing without photographs."""
 
 from pathlib import Path
 
@@ -6,16 +6,10 @@ import cv2
 import numpy as np
 
 
-def write_photograph(path: Path, width: int, height: int, seed: int = 0) -> None:
-    """Write a JPEG file that decodes about as slowly as a photograph.
+def write_image(path: Path, width: int, height: int, seed: int = 0) -> None:
+    """Write a JPEG file that takes about as long to decode as a photograph.
 
-    Coarse to fine patterns, each half as strong as the one before, and grain.
-
-    Args:
-        path (Path): File to write.
-        width (int): In pixels.
-        height (int): In pixels.
-        seed (int): Another one is another image. Defaults to 0.
+    It holds coarse to fine patterns, each half as strong as the one before, and grain.
     """
     rng = np.random.default_rng(seed)
     image = np.full((height, width, 3), 128, np.float32)

@@ -1,4 +1,4 @@
-"""Readers of command line arguments, for argparse."""
+"""Types of command line arguments, for argparse."""
 
 import argparse
 import re
@@ -6,14 +6,7 @@ from collections.abc import Callable
 
 
 def read_size(text: str) -> tuple[int, int]:
-    """Read a size.
-
-    Args:
-        text (str): Such as '640x480', width first.
-
-    Returns:
-        tuple[int, int]: Width and height, at least 1.
-    """
+    """Read a size such as '640x480': width and height, at least 1."""
     found = re.fullmatch(r'0*([1-9][0-9]*)x0*([1-9][0-9]*)', text)
     if not found:
         raise argparse.ArgumentTypeError(f'{text!r} is no size such as 640x480')
@@ -21,15 +14,14 @@ def read_size(text: str) -> tuple[int, int]:
 
 
 def percent(text: str) -> float:
-    """Read a share in percent."""
-    value = float(text)
-    if not 0 <= value <= 100:
+    """Read a percentage from 0 to 100."""
+    if not 0 <= float(text) <= 100:
         raise argparse.ArgumentTypeError(f'{text} is not from 0 to 100')
-    return value
+    return float(text)
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """Make what reads a number of at least ``least``."""
+    """Make a reader of whole numbers of at least ``least``."""
 
     def number(text: str) -> int:
         if int(text) < least:

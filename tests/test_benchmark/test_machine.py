@@ -1,6 +1,6 @@
 import torch
 
-from mmdet_srn.analysis.machine import describe_machine
+from mmdet_srn.benchmark.machine import describe_machine
 
 
 def test_names_what_figures_depend_on():

@@ -1,1 +1,0 @@
-"""What a detector's time, multiplications and memory go to; for tools/benchmark*."""

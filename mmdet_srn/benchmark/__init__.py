@@ -1,0 +1,1 @@
+"""Time, work and memory of a detector; only tools/ imports it."""
