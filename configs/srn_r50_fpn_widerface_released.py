@@ -1,5 +1,5 @@
 # The released network and its inference, for the released weights:
-#   python tools/convert_srn_official.py SRC srn_released.pth
+#   python tools/model_converters/convert_srn_official.py SRC srn_released.pth
 #   mim test mmdet_srn configs/srn_r50_fpn_widerface_released.py \
 #     --checkpoint srn_released.pth
 # The base holds what the weights need: RGB normalised as ImageNet, no padding,

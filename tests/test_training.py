@@ -34,7 +34,11 @@ def mosaic(tmp_path_factory) -> Path:
     pytest.importorskip('skimage', reason='the mosaic is made of scikit-image data')
     root = Path(__file__).resolve().parent.parent
     out = tmp_path_factory.mktemp('mosaic') / 'face_mosaic'
-    command = [sys.executable, root / 'tools/make_face_mosaic.py', out]
+    command = [
+        sys.executable,
+        root / 'tools/dataset_converters/make_face_mosaic.py',
+        out,
+    ]
     options = ['--num-train', '8', '--num-val', '4', '--size', '128']
     subprocess.run([*command, *options], check=True, capture_output=True)
     return out

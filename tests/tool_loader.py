@@ -10,9 +10,15 @@ from unittest import mock
 TOOLS = Path(__file__).resolve().parent.parent / 'tools'
 
 
+def find_tool(name: str) -> Path:
+    """Find ``name``.py in the folders of tools/."""
+    (path,) = TOOLS.rglob(f'{name}.py')
+    return path
+
+
 def load_tool(name: str) -> ModuleType:
-    """Load tools/``name``.py anew, without running its ``main``."""
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
+    """Load a script anew, without running its ``main``."""
+    spec = importlib.util.spec_from_file_location(name, find_tool(name))
     module = importlib.util.module_from_spec(spec)
     # Some tools ask for mmdet_srn without mmdet; other tests need it in full.
     light = mock.patch.dict(os.environ, MMDET_SRN_LIGHT='0')

@@ -28,7 +28,7 @@ bash tools/setup.sh
 . "${MMDET_SRN_VENV:-.venv}/bin/activate"
 
 step 'Face mosaic'
-python tools/make_face_mosaic.py "$data"
+python tools/dataset_converters/make_face_mosaic.py "$data"
 
 step 'Training'
 # What is there must not be resumed after the config or the data have changed.
@@ -56,7 +56,7 @@ fi
 step 'Pictures'
 log=$(find "$out" -path '*/vis_data/scalars.json' -size +0 -not -path "$out/test/*" |
   sort | tail -n 1)
-python tools/report_results.py "$out/results.pkl" "$out" --protocol original \
+python tools/analysis_tools/report_results.py "$out/results.pkl" "$out" --protocol original \
   ${log:+--log "$log"}
 
 step 'Done'

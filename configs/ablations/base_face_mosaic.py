@@ -1,6 +1,6 @@
-# A base for tools/ablate.py: srn_r18_face_mosaic.py with a quarter of its images, seen
-# once instead of three times: about two minutes a cell on one CPU core. What it lacks
-# beside the quickstart, the backbone brings: it is the quickstart's, as the paper's is
+# A base for ablate.py: srn_r18_face_mosaic.py with a quarter of its images, seen once
+# instead of three times: about two minutes a cell on one CPU core. What it lacks beside
+# the quickstart, the backbone brings: it is the quickstart's, as the paper's is
 # ImageNet's; neck and head are new. Of the learning rates .001, .002 and .004 the one
 # below got furthest without the two steps. See README.md for the command and for what
 # such figures are good for.

@@ -62,7 +62,7 @@ def _open(title: str, *cells: tuple[str, str]) -> Table:
     return Table(title, (), (_BASE, *(Cell(*cell) for cell in cells)))
 
 
-#: All tables, by the name that ``tools/ablate.py --table`` takes.
+#: All tables, by the name that ``tools/analysis_tools/ablate.py --table`` takes.
 TABLES: dict[str, Table] = {
     '1': Table(
         'Table 1: the modules one after the other',

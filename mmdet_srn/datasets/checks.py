@@ -39,7 +39,7 @@ from .wider_face_txt_reader import (
     read_wider_face_txt,
 )
 
-#: Exit status of tools/check_dataset.py by what is wrong. The other findings are
+#: Exit status of tools/misc/check_dataset.py by what is wrong. The other findings are
 #: remarks: the official data have them as well, and training copes with them.
 LAYOUT, IMAGES, COUNTS, BOXES = 3, 4, 5, 6
 

@@ -35,7 +35,7 @@ class Settings:
 
 
 class OnnxRunner:
-    """Finds faces with a file that ``tools/export_onnx.py`` wrote.
+    """Finds faces with a file that ``tools/deployment/export_onnx.py`` wrote.
 
     .. code-block:: python
 
@@ -155,7 +155,7 @@ class OnnxRunner:
         types = [outputs.get(name) for name in _OUTPUTS]
         if inputs != [('images', 'tensor(uint8)')] or types != _OUTPUT_TYPES:
             raise ValueError(
-                f'{self._path} is no file of tools/export_onnx.py: it takes {inputs} '
+                f'{self._path} is no file of export_onnx.py: it takes {inputs} '
                 f'and gives {outputs}'
             )
 
@@ -210,7 +210,7 @@ def _read_metadata(path: Any, session: Any) -> dict[str, Any]:
         raise ValueError(f'{path}: its metadata is damaged ({error})') from error
     if 'format' not in ours:
         raise ValueError(
-            f'{path} does not say how to use it: it is no file of tools/export_onnx.py'
+            f'{path} does not say how to use it: it is no file of export_onnx.py'
         )
     if ours['format'] != FORMAT:
         raise ValueError(
@@ -228,7 +228,7 @@ def _read_settings(path: Any, metadata: dict[str, Any]) -> Settings:
             found = f'is {value!r:.60}' if name in metadata else 'is missing'
             raise ValueError(
                 f'{path}: {name} {found} in its metadata. It is damaged, or no file of '
-                'tools/export_onnx.py'
+                'tools/deployment/export_onnx.py'
             )
         values[name] = value
     return Settings(**values)

@@ -27,7 +27,7 @@ class OnnxBackend:
     """Runs an exported detector on images, after the ``Resize`` of its config.
 
     Args:
-        path: The ``.onnx`` file; see ``tools/export_onnx.py``.
+        path: The ``.onnx`` file; see ``tools/deployment/export_onnx.py``.
         device: 'cpu', 'cuda' (or 'gpu'), 'cuda:1', or anything else for which
             onnxruntime has an execution provider; None: a GPU if onnxruntime has one.
         max_faces: Number of faces that the file must be able to return. Defaults to

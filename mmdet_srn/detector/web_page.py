@@ -1,4 +1,4 @@
-"""The page of tools/webdemo.py, made with Gradio."""
+"""The page of tools/deployment/webdemo.py, made with Gradio."""
 
 import html
 import os
@@ -303,7 +303,7 @@ class WebPage:
         name = picture.name
         try:
             # Reads no more than the file's head. OpenCV may find another size than
-            # Pillow, so tools/webdemo.py limits it as well.
+            # Pillow, so tools/deployment/webdemo.py limits it as well.
             with Image.open(picture) as image:
                 width, height = image.size
             if width * height > MAX_PIXELS:

@@ -16,7 +16,7 @@ from tests.training import SMALL_MODEL
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 BASE = CONFIGS / 'srn_r50_fpn_widerface.py'
 MOSAIC = CONFIGS / 'srn_r18_face_mosaic.py'
-# What starts with base_ is one for tools/ablate.py, no ablation.
+# What starts with base_ is one for tools/analysis_tools/ablate.py, no ablation.
 ABLATIONS = {
     path.stem: path
     for path in (CONFIGS / 'ablations').glob('*.py')

@@ -120,7 +120,7 @@ def detector(form: str) -> torch.nn.Module:
 
 @functools.cache
 def exported(form: str) -> Path:
-    """What tools/export_onnx.py makes of it; once in this process."""
+    """What tools/deployment/export_onnx.py makes of it; once in this process."""
     path = folder() / f'{form}.onnx'
     arguments = [*map(str, files(form)), str(path), '--form', form]
     assert load_tool('export_onnx').main(arguments) == 0

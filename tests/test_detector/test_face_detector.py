@@ -534,7 +534,7 @@ def test_detector_of_other_things_is_refused(tiny, tmp_path):
 
 @pytest.fixture
 def exported(tmp_path) -> Path:
-    """A file like those of tools/export_onnx.py, whose answers are known.
+    """A file like those of tools/deployment/export_onnx.py, whose answers are known.
 
     It finds one face, the whole image, and scores it by the first pixel's blue. Its
     config's test resizes the image to fit 120x120.

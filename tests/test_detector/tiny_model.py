@@ -46,7 +46,7 @@ def build(config: Path) -> nn.Module:
 
 
 def write_checkpoint(model: nn.Module, path: Path) -> Path:
-    """As mmengine and tools/convert_srn_official.py write it, in short."""
+    """As mmengine and convert_srn_official.py write it, in short."""
     meta = dict(dataset_meta=dict(WIDERFaceTxtDataset.METAINFO))
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
     return path

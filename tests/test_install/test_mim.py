@@ -1,9 +1,9 @@
 """mim train, test, run and search, really run, on both kinds of installation.
 
 Which mim that is depends on the environment: onedl-mim with the onedl stack, openmim
-with open-mmlab's (tools/check_openmim.sh). Each cell makes a mosaic of a few images,
-trains one epoch of srn_r18_face_mosaic on it, resumes for a second one, tests, and
-looks for faces in two images.
+with open-mmlab's (tools/misc/check_openmim.sh). Each cell makes a mosaic of a few
+images, trains one epoch of srn_r18_face_mosaic on it, resumes for a second one, tests,
+and looks for faces in two images.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""tools/ablate.py: what it runs, what it leaves alone, what it prints."""
+"""ablate.py: what it runs, what it leaves alone, what it prints."""
 
 import csv
 import json

@@ -12,16 +12,15 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
+from tests.tool_loader import find_tool
 from tests.training import small_config, write_data_set
-
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch):
     def run_tool(name: str, *arguments: str | Path) -> None:
         monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        runpy.run_path(str(TOOLS / f'{name}.py'), run_name='__main__')
+        runpy.run_path(str(find_tool(name)), run_name='__main__')
 
     return run_tool
 

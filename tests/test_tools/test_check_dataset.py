@@ -232,7 +232,7 @@ def slow(root):
 
 @pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGKILL])
 def test_interruption(repo_root, slow, sent):
-    command = [sys.executable, repo_root / 'tools/check_dataset.py', slow]
+    command = [sys.executable, repo_root / 'tools/misc/check_dataset.py', slow]
     command += ['--ann-file', 'list.txt', '--images', 'WIDER_train/images']
     process = subprocess.Popen(
         [*command, '--workers', '2'],
@@ -281,7 +281,7 @@ def test_runs_without_the_stack(repo_root, root, tmp_path):
     script = (
         'import runpy, sys\n'
         f'sys.modules.update(dict.fromkeys({blocked!r}))\n'
-        f'sys.argv[0] = {str(repo_root / "tools/check_dataset.py")!r}\n'
+        f'sys.argv[0] = {str(repo_root / "tools/misc/check_dataset.py")!r}\n'
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     done = subprocess.run(

@@ -14,10 +14,10 @@ from mmengine.config import Config
 
 import mmdet_srn  # noqa: F401
 from tests.reference import released_network
-from tests.tool_loader import load_tool
+from tests.tool_loader import find_tool, load_tool
 
 REPO = Path(__file__).resolve().parents[2]
-TOOL = REPO / 'tools' / 'convert_srn_official.py'
+TOOL = find_tool('convert_srn_official')
 # The released network at a fraction of its width: the same 418 names.
 SLIM = f"""
 _base_ = '{(REPO / 'configs' / 'srn_r50_fpn_widerface_released.py').as_posix()}'

@@ -9,12 +9,12 @@ import pytest
 
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from tests.test_deploy import small_srn
-from tests.tool_loader import load_tool
+from tests.tool_loader import find_tool, load_tool
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
-TOOL = small_srn.REPO / 'tools' / 'detect_onnx.py'
+TOOL = find_tool('detect_onnx')
 # Runs a script in a process in which these cannot be imported.
 BLOCKED = """
 import runpy, sys

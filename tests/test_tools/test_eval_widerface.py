@@ -207,7 +207,7 @@ def test_runs_without_the_stack(repo_root, folders):
     script = (
         'import runpy, sys\n'
         f'sys.modules.update(dict.fromkeys({blocked!r}))\n'
-        f'sys.argv[0] = {str(repo_root / "tools/eval_widerface.py")!r}\n'
+        f'sys.argv[0] = {str(repo_root / "tools/analysis_tools/eval_widerface.py")!r}\n'
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""tools/profile_training.py, on a small network and images of noise."""
+"""tools/analysis_tools/profile_training.py, on a small network and images of noise."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""tools/webdemo.py as it is called; the page: tests/test_detector/test_web_*.py."""
+"""webdemo.py as it is called; the page: tests/test_detector/test_web_*.py."""
 
 import os
 import re
@@ -14,9 +14,9 @@ import pytest
 
 from tests.test_detector.tiny_model import make_tiny_model
 from tests.test_detector.web_client import free_port
-from tests.tool_loader import load_tool
+from tests.tool_loader import find_tool, load_tool
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'webdemo.py'
+TOOL = find_tool('webdemo')
 
 
 @pytest.fixture(scope='module')
@@ -91,7 +91,7 @@ def test_opencv_is_limited(needs_gradio, tmp_path):
     environment.pop('OPENCV_IO_MAX_IMAGE_PIXELS', None)
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code, path],
-        cwd=TOOL.parents[1],
+        cwd=TOOL.parents[2],
         env=environment,
         capture_output=True,
         text=True,
@@ -109,7 +109,7 @@ def start(checkpoint: str, folder: Path) -> tuple[subprocess.Popen, int, Path]:
     command += ['--device', 'cpu', '--port', str(port)]
     environment = {
         **os.environ,
-        'PYTHONPATH': str(TOOL.parents[1]),
+        'PYTHONPATH': str(TOOL.parents[2]),
         'OMP_NUM_THREADS': '1',
         'TMPDIR': str(folder),
     }

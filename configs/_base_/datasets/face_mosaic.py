@@ -1,6 +1,5 @@
-# The mosaic that tools/make_face_mosaic.py makes: real faces on real photographs,
-# 256x256, in WIDER FACE's official layout.
-#   python tools/make_face_mosaic.py data/face_mosaic
+# A mosaic of real faces on real photographs, 256x256, in WIDER FACE's official layout:
+#   python tools/dataset_converters/make_face_mosaic.py data/face_mosaic
 #
 # Another folder than data/face_mosaic/:
 #   --cfg-options train_dataloader.dataset.data_root=DIR \

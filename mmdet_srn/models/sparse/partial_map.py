@@ -12,7 +12,7 @@ SPARSE_COST = {'cpu': (1.45, 0.06e9)}
 
 Devices that are missing here, such as GPUs, have not been measured.
 
-Measured by ``tools/benchmark_sparse.py --runs 3`` on 2 cores of an AMD EPYC (family 25
+Measured by ``benchmark_sparse.py --runs 3`` on 2 cores of an AMD EPYC (family 25
 model 17) in fp32: 176 cases, RFE subnet of 256 channels, with and without a deferred
 convolution, maps of 256x256 to 10x8 cells, 0.005 to 0.9 of the cells in clusters like
 faces. With the least-squares fit, 1.38 and 0.07e9, some maps were up to 18 % slower

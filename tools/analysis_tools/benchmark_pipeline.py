@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 import mmdet_srn  # noqa: F401
 from mmdet_srn.detector.images import read_image
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 #: Pictures of scikit-image's data folder that are photographs in colour.
 PHOTOGRAPHS = (
     *('astronaut.png', 'chelsea.png', 'coffee.png', 'hubble_deep_field.jpg'),

@@ -20,7 +20,7 @@ import numpy as np
 from tabulate import tabulate
 
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone, not installed
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
 from mmdet_srn.evaluation import (
     WIDERFaceDetections,
@@ -67,7 +67,7 @@ def make_detections(ground_truth: Any, count: int, seed: int) -> list[np.ndarray
 
 def load_reference() -> ModuleType | None:
     """Load the literal re-derivation; None without the tests (an installed wheel)."""
-    folder = Path(__file__).resolve().parents[1] / 'tests' / 'reference'
+    folder = Path(__file__).resolve().parents[2] / 'tests' / 'reference'
     path = folder / 'wider_face_eval_reference.py'
     if not path.is_file():
         return None

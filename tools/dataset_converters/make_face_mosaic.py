@@ -1,6 +1,6 @@
 """Build a small face detection data set from what scikit-image ships.
 
-    python tools/make_face_mosaic.py data/face_mosaic
+    python tools/dataset_converters/make_face_mosaic.py data/face_mosaic
 
 Real faces (the 100 face crops of ``lfw_subset.npy``) are blended into real
 photographs, together with distractors (its 100 non-face crops, ovals cut from the
@@ -526,7 +526,7 @@ def describe(settings: Settings, folder: Path) -> dict:
     for name in names:
         material.update((folder / name).read_bytes())
     return dict(
-        made_by='tools/make_face_mosaic.py',
+        made_by='tools/dataset_converters/make_face_mosaic.py',
         recipe=RECIPE,
         material_sha256=material.hexdigest(),
         **asdict(settings),

@@ -1,8 +1,8 @@
 """Compare the speed of SRN, end to end and part by part, with the released code's.
 
-    python tools/benchmark.py configs/srn_r50_fpn_widerface.py
-    python tools/benchmark.py CONFIG --checkpoint FILE --images FOLDER --batch-sizes 1 4
-    python tools/benchmark.py CONFIG CONFIG ... --sizes 640x480 --share 1 --runs 0
+    python tools/analysis_tools/benchmark.py configs/srn_r50_fpn_widerface.py
+    python benchmark.py CONFIG --checkpoint FILE --images FOLDER --batch-sizes 1 4
+    python benchmark.py CONFIG CONFIG ... --sizes 640x480 --share 1 --runs 0
 
 For each config, parameters and a table with one row per way of detection:
 

@@ -1,6 +1,6 @@
 """Compare the speed of an exported SRN with that of its model in PyTorch, on the CPU.
 
-    python tools/benchmark_onnx.py CONFIG CHECKPOINT MODEL.onnx
+    python tools/deployment/benchmark_onnx.py CONFIG CHECKPOINT MODEL.onnx
 
 Both turn arrays of bytes into boxes: preprocessing, network, decoding and NMS. Their
 runs are interleaved, so that other load affects both; medians and their ratio are

@@ -27,7 +27,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone, not installed
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
 from mmdet_srn.datasets import checks
 

@@ -1,7 +1,7 @@
 """Serve a page on which to drop a picture and see its faces.
 
     pip install "mmdet_srn[web]"
-    python tools/webdemo.py
+    python tools/deployment/webdemo.py
 
 Prints the page's address, http://127.0.0.1:7860/ if that port is free. Boxes and
 scores are shown for any least score without running the network again; the drawn
@@ -35,7 +35,7 @@ from mmdet_srn import FaceDetector
 from mmdet_srn.detector.model_files import add_model_options, find_model
 from mmdet_srn.detector.web_page import WebPage, load_gradio
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Where the slider of the least score begins, our choice: below it SRN's boxes are
 # nearly all background.
 LEAST_SCORE = 0.05

@@ -1,6 +1,6 @@
 """Find faces with an exported SRN, without PyTorch.
 
-    python tools/detect_onnx.py MODEL.onnx IMAGE...
+    python tools/deployment/detect_onnx.py MODEL.onnx IMAGE...
 
 prints one line of JSON for each image: its name, boxes (x1 y1 x2 y2 in pixels) and
 scores, best first. It needs NumPy, OpenCV, Pillow and onnxruntime, neither PyTorch nor
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone, not installed
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.detector.images import ImageError, read_image

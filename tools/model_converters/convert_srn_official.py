@@ -1,6 +1,6 @@
 """Turn the released SRN checkpoint into one that this package loads.
 
-    python tools/convert_srn_official.py SRC DST
+    python tools/model_converters/convert_srn_official.py SRC DST
 
 SRC holds the parameters under ``state_dict``, with or without a ``module.`` prefix.
 Every tensor of SRC must have a place and every weight of the network a source,
@@ -28,7 +28,7 @@ from mmdet_srn.datasets import WIDERFaceTxtDataset
 from mmdet_srn.engine import AtomicLocalBackend
 from mmdet_srn.version import __version__
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'srn_r50_fpn_widerface_released.py'
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone, not installed
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
 from mmdet_srn.evaluation import (
     protocols,

@@ -1,6 +1,7 @@
 """Trains the cells of a table, over seeds, and sets the figures beside the paper's.
 
-    python tools/ablate.py --table 1 --base configs/ablations/base_face_mosaic.py
+    python tools/analysis_tools/ablate.py --table 1 \
+        --base configs/ablations/base_face_mosaic.py
 
 Each cell is one config of configs/ablations, put on --base; tools/train.py trains it
 and tools/test.py tests its last checkpoint. Finished runs are not run again,
@@ -34,7 +35,7 @@ from mmdet_srn.ablation.tables import TABLES
 from mmdet_srn.checkpoint_file import torch_load
 from mmdet_srn.version import __version__
 
-TOOLS = Path(__file__).resolve().parent
+TOOLS = Path(__file__).resolve().parents[1]
 # Beside the tools in a clone, in a wheel's .mim as well.
 CONFIGS = TOOLS.parent / 'configs'
 

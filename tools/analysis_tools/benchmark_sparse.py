@@ -1,8 +1,8 @@
 """Time the second step at some cells of a map and all over it, and fit the cost.
 
-    python tools/benchmark_sparse.py
-    python tools/benchmark_sparse.py --threads 1 --runs 9 --json sparse.json
-    python tools/benchmark_sparse.py --sizes 160x120 80x60 --shares 30 50 --dtype bf16
+    python benchmark_sparse.py
+    python benchmark_sparse.py --threads 1 --runs 9 --json sparse.json
+    python benchmark_sparse.py --sizes 160x120 80x60 --shares 30 50 --dtype bf16
 
 ``PartialMap`` (mmdet_srn/models/sparse/partial_map.py) chooses between the two for each
 level and image by ``SPARSE_COST``: sparse where factor * sparse multiply-adds +

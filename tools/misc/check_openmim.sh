@@ -6,7 +6,7 @@
 # onedl-mim. Arguments go to pytest.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 venv=${MMDET_SRN_VENV_OPENMMLAB:-$PWD/.venv-openmmlab}
 
 MMDET_SRN_VENV=$venv bash tools/setup.sh --stack openmmlab

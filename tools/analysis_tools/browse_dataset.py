@@ -55,7 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def find_config(name: str) -> Path:
     """Find a config: a file, or the name of one in the project's configs/."""
-    shipped = Path(__file__).resolve().parents[1] / 'configs'
+    shipped = Path(__file__).resolve().parents[2] / 'configs'
     for path in (Path(name), shipped / name, shipped / f'{name}.py'):
         if path.is_file():
             return path

@@ -1,6 +1,6 @@
 """Export a trained SRN to ONNX, for batches and images of any size.
 
-    python tools/export_onnx.py CONFIG CHECKPOINT OUT.onnx
+    python tools/deployment/export_onnx.py CONFIG CHECKPOINT OUT.onnx
 
 The file takes `images`, uint8 (batch, height, width, 3) in OpenCV's channel order,
 BGR, and normalises them itself. By default it gives the faces after NMS:
@@ -16,7 +16,7 @@ which --cfg-options changes:
 
     --cfg-options model.test_cfg.score_thr=0.05 model.test_cfg.max_per_img=100
 
-tools/detect_onnx.py and mmdet_srn.FaceDetector run such a file. It needs
+tools/deployment/detect_onnx.py and mmdet_srn.FaceDetector run such a file. It needs
 `pip install "mmdet_srn[onnx]"`.
 """
 
