@@ -112,6 +112,7 @@ def main() -> int:
         rows.append([text, seconds, GOALS[name]])
     with tempfile.TemporaryDirectory() as folder:
         files = zip(truth.names, truth.names, tables['1.7M'], strict=True)
+        print('writing the result files ...', flush=True)
         write_results(folder, files)
         (read, _), seconds = timed(read_results, folder, truth.names)
     rows.append([f'reading {len(read.rows):,} rows of text', seconds, GOALS['read']])
@@ -119,6 +120,7 @@ def main() -> int:
     if reference is None:
         message = 'literal re-derivation left out'
     else:
+        print('literal re-derivation ...', flush=True)
         literal, seconds = timed(run_literal, reference, tables['39k'], truth)
         count = sum(map(len, tables['39k']))
         rows.append([f'literal re-derivation, {count:,} detections', seconds])
