@@ -27,7 +27,7 @@ MIM_FILES = ('model-index.yml', 'configs/**/*.py', 'tools/**/*.py')
 
 
 class MimBuildHook(BuildHookInterface):
-    """Adds the files that mim reads to a wheel."""
+    """Add the files that mim reads to a wheel."""
 
     _scratch: tempfile.TemporaryDirectory | None = None
 
@@ -74,7 +74,7 @@ class MimBuildHook(BuildHookInterface):
     def finalize(
         self, version: str, build_data: dict[str, Any], artifact_path: str
     ) -> None:
-        """Removes what the build needed; hatchling calls it after a build."""
+        """Remove what the build needed; hatchling calls it after a build."""
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None

@@ -116,12 +116,12 @@ def to_markdown(table: Table, frame: pd.DataFrame, about: Sequence[str]) -> str:
 
 
 def _main(ours: pd.DataFrame) -> str | None:
-    """The AP by which cells are compared, the first that there is."""
+    """Return the AP by which cells are compared, the first that there is."""
     return next((x for x in ('hard', _APS['AP']) if x in set(ours.figure)), None)
 
 
 def _values(table: Table, ours: pd.DataFrame, title: str) -> list[pd.Series]:
-    """The values of one figure by seed, for each cell."""
+    """Collect the values of one figure by seed, for each cell."""
     own = ours[ours.figure == title]
     return [own[own.cell == c.label].set_index('seed').value for c in table.cells]
 

@@ -58,7 +58,7 @@ def _one_level(prefix: str, aps: tuple[float, ...]) -> tuple[Cell, ...]:
 
 
 def _open(title: str, *cells: tuple[str, str]) -> Table:
-    """A choice that the paper leaves open, or prints no figure for."""
+    """Make the table of a choice that the paper leaves open or prints no figure for."""
     return Table(title, (), (_BASE, *(Cell(*cell) for cell in cells)))
 
 

@@ -160,7 +160,7 @@ class SplitReport:
         return str((self.split.images / record.path).absolute())
 
     def statuses(self) -> set[int]:
-        """The exit statuses that the findings lead to."""
+        """Collect the exit statuses that the findings lead to."""
         return {KINDS[name].status for name, found in self.findings.items() if found}
 
 

@@ -141,7 +141,7 @@ class SRNGraph(nn.Module):
         return scores, boxes.view_as(deltas)
 
     def _suppress(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """What NMS leaves of the candidates, best first."""
+        """Run NMS over the candidates; what it leaves, best first."""
         nms = self.nms
         # Sides of x2 - x1 + offset are those of boxes that end so much farther.
         longer = boxes + boxes.new_tensor([0, 0, nms.offset, nms.offset])
@@ -181,7 +181,7 @@ def _rows(maps: Tensor, channels: int) -> Tensor:
 
 
 def _best(number: int, scores: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
-    """The best ``number`` of scores (N, K), or all, and their rows (N, K, 4)."""
+    """Take the best ``number`` of scores (N, K), or all, and their rows (N, K, 4)."""
     available = scores.shape[1]
     if number > 0:
         # min() would decide at export

@@ -285,7 +285,7 @@ def _face_boxes(ground_truth: WIDERFaceGroundTruth) -> tuple[np.ndarray, np.ndar
 def _int32_overlap(
     a: np.ndarray, a_area: np.ndarray, b: np.ndarray, b_area: np.ndarray
 ) -> np.ndarray:
-    """Rounded overlap (P,) of faces ``a`` and detections ``b``, in int32 arithmetic.
+    """Round overlaps (P,) of faces ``a`` and detections ``b``, in int32 arithmetic.
 
     Corners are (4, P), areas (P,). All but the detections' areas are whole numbers
     held as float64: products may pass 2**53 and lose digits, but saturate anyway.

@@ -205,7 +205,7 @@ def steps(run: Run, args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]
 
 
 def checkpoint_of(run: Run) -> Path:
-    """The last checkpoint; while there is none, a name that stands for it."""
+    """Find the last checkpoint; while there is none, a name that stands for it."""
     name = run.folder / 'last_checkpoint'
     # Its name alone: the folder may have been moved.
     last = Path(name.read_text('utf-8').strip()).name if name.is_file() else 'LAST.pth'
@@ -260,7 +260,7 @@ def run_all(runs: Sequence[Run], args: argparse.Namespace) -> list[str]:
 
 
 def tail(run: Run, lines: int = 15) -> str:
-    """The end of a run's log."""
+    """Read the end of a run's log."""
     log = run.folder / 'log.txt'
     text = log.read_text('utf-8', errors='replace') if log.is_file() else '(no log)'
     return '\n'.join(text.splitlines()[-lines:])

@@ -198,7 +198,7 @@ class Face:
     occlusion: int = 0
 
     def row(self) -> str:
-        """The face as a line of the annotation."""
+        """Write the face as a line of the annotation."""
         values = (self.blur, 0, self.illumination, 0, self.occlusion, self.pose)
         return ' '.join(map(str, (*self.box, *values))) + ' '
 

@@ -62,7 +62,7 @@ class DeferredMap:
         return self.then(Added(addend))
 
     def split(self) -> list['DeferredMap']:
-        """The map of each image, as a batch of one."""
+        """Split into the map of each image, as a batch of one."""
         # split: indexing an image would lose the memory format
         addends = {
             layer: layer.addend.split(1)

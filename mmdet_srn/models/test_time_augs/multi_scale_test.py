@@ -227,7 +227,7 @@ class SRNMultiScaleTest(BaseTTAModel):
             yield DetDataSample(pred_instances=found[_fits(found.bboxes, view)])
 
     def _run_detector(self, image: np.ndarray, sample: DetDataSample) -> InstanceData:
-        """Detections of one pass, boxes in float64 and pixels of this image."""
+        """Run one pass; boxes in float64 and pixels of this image."""
         shape = image.shape[:2]
         # As if it were the original, so that the detector does not rescale boxes.
         shapes = dict(ori_shape=shape, img_shape=shape, scale_factor=(1.0, 1.0))
@@ -270,7 +270,7 @@ class SRNMultiScaleTest(BaseTTAModel):
 
 
 def _to_array(image: Any, sample: DetDataSample) -> np.ndarray:
-    """The image (H, W, C) as it was loaded."""
+    """Return the image (H, W, C) as it was loaded."""
     if not isinstance(image, Tensor) or image.dim() != 3:
         raise TypeError(
             'SRNMultiScaleTest takes images (3, H, W) and makes the scales itself: '
