@@ -14,5 +14,5 @@ echo '-- ruff format --check'
 "$venv/bin/python" -m ruff format --check .
 echo '-- pytest'
 # Non-zero for failures and also where no test ran (5).
-# By file, for what a file's tests share is made once.
-exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"
+# By file, for what a file's tests share is made once; tests/conftest.py has the order.
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet_srn import FaceDetector
 from mmdet_srn.deploy import nms_op
 from mmdet_srn.deploy.onnx_export import EXAMPLE, OPSET, export_onnx
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
@@ -254,3 +255,22 @@ def test_module_prefix(tmp_path):
     expected = small_srn.detector('raw').state_dict()
     for name, value in detector.state_dict().items():
         assert value.equal(expected[name]), name
+
+
+def test_exported_file_finds_what_its_checkpoint_finds():
+    """As FaceDetector, in batches and made smaller."""
+    sizes = [(2, 96, 128), (1, 101, 67), (1, 64, 80)]
+    images = [image for size in sizes for image in small_srn.images(*size)]
+    detector = FaceDetector(*small_srn.files('detections'), device='cpu')
+    onnx = FaceDetector(small_srn.exported('detections'))
+    for options in (dict(), dict(batch_size=4), dict(max_size=90)):
+        for one, wanted in zip(
+            onnx.detect(images, **options),
+            detector.detect(images, **options),
+            strict=True,
+        ):
+            assert len(one) > 3
+            parity = compare_detections(
+                (one.bboxes, one.scores), (wanted.bboxes, wanted.scores)
+            )
+            assert parity.same, parity

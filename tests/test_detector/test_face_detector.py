@@ -23,7 +23,6 @@ from torch import nn
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.detector import FaceDetections, ImageError
-from mmdet_srn.evaluation.parity import compare_detections
 from tests.test_detector.constant_onnx import SETTINGS, write_onnx
 from tests.test_detector.tiny_model import build, make_tiny_model, write_checkpoint
 
@@ -595,29 +594,6 @@ def test_exported_file(exported, tmp_path, batch_size, max_size):
         np.testing.assert_allclose(one.bboxes, np.reshape(wanted, (-1, 4)), rtol=1e-6)
         np.testing.assert_allclose(one.scores, len(wanted) * [image[0, 0, 0] / 255])
     assert [one.path for one in found] == [None] * 4 + [path]
-
-
-def test_exported_file_finds_what_its_checkpoint_finds():
-    """With the export that tests/test_deploy makes, once for all tests."""
-    for module in ('onnx', 'onnxscript', 'onnxruntime'):
-        pytest.importorskip(module, reason=f'needs {module}, of the extra onnx')
-    from tests.test_deploy import small_srn
-
-    sizes = [(2, 96, 128), (1, 101, 67), (1, 64, 80)]
-    images = [image for size in sizes for image in small_srn.images(*size)]
-    detector = FaceDetector(*small_srn.files('detections'), device='cpu')
-    onnx = FaceDetector(small_srn.exported('detections'))
-    for options in (dict(), dict(batch_size=4), dict(max_size=90)):
-        for one, wanted in zip(
-            onnx.detect(images, **options),
-            detector.detect(images, **options),
-            strict=True,
-        ):
-            assert len(one) > 3
-            parity = compare_detections(
-                (one.bboxes, one.scores), (wanted.bboxes, wanted.scores)
-            )
-            assert parity.same, parity
 
 
 def test_exported_file_gets_the_image_as_the_config_resizes_it(exported, monkeypatch):

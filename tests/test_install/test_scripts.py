@@ -154,7 +154,9 @@ def test_run_tests_ends_with_pytests_summary(
     assert ran == [
         'run: -m ruff check .',
         'run: -m ruff format --check .',
-        ' '.join(['run: -m pytest -n 2 --dist loadfile', *arguments]),
+        ' '.join(
+            ['run: -m pytest -n 2 --dist loadfile --no-loadscope-reorder', *arguments]
+        ),
     ]
     assert lines[-1] == '== 1 passed =='
     assert not (clone_with_fake_tools / 'bin' / 'asked').exists()
