@@ -200,7 +200,11 @@ class WIDERFaceTxtDataset(BaseDetDataset):
             else:
                 kept.append(info)
         print_log(self._summary(len(kept), counts), logger='current')
-        if not to_find.any() and not self.test_mode:
+        # Scenes without faces are welcome where they are asked for.
+        negatives = not len(faces) and (
+            (self.filter_cfg or {}).get('filter_empty_gt') is False
+        )
+        if not to_find.any() and not self.test_mode and not negatives:
             raise ValueError(
                 f'{self.ann_file} has no face to find: its {len(faces)} faces are all '
                 'ignored or dropped'

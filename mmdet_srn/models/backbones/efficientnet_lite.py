@@ -1,0 +1,36 @@
+"""EfficientNet-Lite, the EfficientNet without squeeze-and-excitation."""
+
+from copy import deepcopy
+from typing import Any
+
+from mmdet.models.backbones import EfficientNet
+from mmdet.registry import MODELS
+
+
+@MODELS.register_module()
+class EfficientNetLite(EfficientNet):
+    """mmdet's EfficientNet with the changes of EfficientNet-Lite.
+
+    No squeeze-and-excitation, ReLU6 for Swish, and the same stem for all sizes
+    (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
+
+    Args:
+        arch: 'b0' for Lite0. Larger ones would need Lite's unscaled stem.
+        **kwargs: See mmdet's ``EfficientNet``.
+    """
+
+    layer_settings = {
+        'b': [
+            [[kernel, channels, 0, *rest] for kernel, channels, _, *rest in stage]
+            for stage in deepcopy(EfficientNet.layer_settings['b'])
+        ]
+    }
+    arch_settings = {'b0': EfficientNet.arch_settings['b0']}
+
+    def __init__(
+        self,
+        arch: str = 'b0',
+        act_cfg: dict = dict(type='ReLU6'),  # noqa: B006
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(arch, act_cfg=act_cfg, **kwargs)
