@@ -201,9 +201,7 @@ class WIDERFaceTxtDataset(BaseDetDataset):
                 kept.append(info)
         print_log(self._summary(len(kept), counts), logger='current')
         # Scenes without faces are welcome where they are asked for.
-        negatives = not len(faces) and (
-            (self.filter_cfg or {}).get('filter_empty_gt') is False
-        )
+        negatives = not len(faces) and self._filter('filter_empty_gt') is False
         if not to_find.any() and not self.test_mode and not negatives:
             raise ValueError(
                 f'{self.ann_file} has no face to find: its {len(faces)} faces are all '

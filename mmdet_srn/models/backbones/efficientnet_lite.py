@@ -1,6 +1,5 @@
 """EfficientNet-Lite, the EfficientNet without squeeze-and-excitation."""
 
-from copy import deepcopy
 from typing import Any
 
 from mmdet.models.backbones import EfficientNet
@@ -22,7 +21,7 @@ class EfficientNetLite(EfficientNet):
     layer_settings = {
         'b': [
             [[kernel, channels, 0, *rest] for kernel, channels, _, *rest in stage]
-            for stage in deepcopy(EfficientNet.layer_settings['b'])
+            for stage in EfficientNet.layer_settings['b']
         ]
     }
     arch_settings = {'b0': EfficientNet.arch_settings['b0']}

@@ -60,18 +60,9 @@ class PretrainedBackbone(PretrainedInit):
                 for name, value in state.items()
                 if name.startswith(prefix)
             }
-        own = {
-            name: value.shape
-            for name, value in module.state_dict().items()
-            if not name.endswith('num_batches_tracked')
-        }
+        own = {k: v.shape for k, v in _without_counters(module.state_dict()).items()}
         if self.by_order:
-            values = [
-                value
-                for name, value in state.items()
-                if not name.endswith('num_batches_tracked')
-            ]
-            state = dict(zip(own, values, strict=False))
+            state = dict(zip(own, _without_counters(state).values(), strict=False))
         wrong = [f'{name} (missing)' for name in own if name not in state]
         wrong += [
             f'{name} ({tuple(state[name].shape)} for {tuple(shape)})'
@@ -116,3 +107,8 @@ class PretrainedBackbone(PretrainedInit):
                 'model.backbone.init_cfg=None model.backbone.frozen_stages=-1'
             ) from error
         return checkpoint.get('state_dict', checkpoint)
+
+
+def _without_counters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Leave out the batches that each batch norm has counted."""
+    return {k: v for k, v in state.items() if not k.endswith('num_batches_tracked')}
