@@ -7,10 +7,11 @@ usage() {
 Usage: bash tools/setup.sh [--stack onedl|openmmlab] [-h]
 
 Makes a virtual environment in the clone and installs torch (if it is missing),
-mmcv with its operators compiled, the rest of the OpenMMLab stack, and mmdet_srn
-itself as an editable installation with its development tools. On two cores the
-first run takes about seven minutes, nearly all of them compiling mmcv; the wheel is
-kept in the user's cache. A run that finds everything in place takes seconds.
+mmcv with its operators, the rest of the OpenMMLab stack, and mmdet_srn itself as an
+editable installation with its development tools. mmcv's wheel comes from the user's
+cache, else ready-made from the stack's index if that has one for this Python and
+torch, else it is compiled: about six of the seven minutes that the first run takes on
+two cores. It is kept in the cache. A run that finds everything in place takes seconds.
 
   --stack onedl      the maintained line, in .venv (default)
   --stack openmmlab  open-mmlab's own line of 2024, in .venv-openmmlab
@@ -21,6 +22,8 @@ Environment variables:
   MMDET_SRN_PYTHON   the Python to make it with (3.10 to 3.13)
   MMDET_SRN_TORCH    what pip installs if torch is missing, options allowed
                      (default: torch==2.13.0)
+  MMDET_SRN_MMCV_WHEELS  where to look for a ready wheel of mmcv instead: a folder or
+                     an address, as for pip's --find-links; none: do not look
   MAX_JOBS           compiler processes (default: by cores and free memory)
   XDG_CACHE_HOME     mmcv's wheels are kept in mmdet_srn/ below it (default: ~/.cache)
 TEXT
@@ -58,6 +61,8 @@ case $stack in
     mmcv_name=onedl-mmcv
     mmcv_version=2.3.6
     other_mmcv=mmcv
+    # What `mim install` adds to pip's --find-links, for the torch that is installed.
+    index='https://mmwheels.onedl.ai/{device}-torch{major}{minor}0/simple/onedl-mmcv/index.html'
     pins=(onedl-mmengine==0.10.12 onedl-mmdetection==3.5.1 onedl-mim==0.5.1)
     venv=$repo/.venv
     ;;
@@ -65,6 +70,7 @@ case $stack in
     mmcv_name=mmcv
     mmcv_version=2.1.0
     other_mmcv=onedl-mmcv
+    index='https://download.openmmlab.com/mmcv/dist/{device}/torch{major}.{minor}.0/index.html'
     pins=(mmengine==0.10.7 mmdet==3.3.0 openmim==0.3.9)
     venv=$repo/.venv-openmmlab
     ;;
@@ -132,8 +138,9 @@ end() { # [NOTE]
   printf '   %s (%d s)\n' "${1:-done}" $((SECONDS - step_start))
 }
 
-# Runs a command into the log and shows a sign of life every 15 seconds, with
-# ninja's count of compiled files where there is one.
+# Runs a command into the log, for at most $time_limit seconds if that is set, and
+# shows a sign of life every 15 seconds, with ninja's count of compiled files where
+# there is one.
 quietly() {
   local status=0 next=15 start=$SECONDS log_start count
   log_start=$(($(wc -c <"$log") + 1))
@@ -144,6 +151,9 @@ quietly() {
   set +m
   while kill -0 "$child" 2>/dev/null; do
     sleep 0.5
+    if ((SECONDS - start >= ${time_limit:-999999})); then
+      kill -- "-$child" 2>/dev/null || true
+    fi
     if ((SECONDS - start >= next)); then
       next=$((next + 15))
       count=$(tail -c "+$log_start" "$log" | tr -d ' ' |
@@ -164,19 +174,13 @@ python_in_range() { # PYTHON
 }
 
 find_python() {
-  local candidate
-  if [ -n "${MMDET_SRN_PYTHON:-}" ]; then
-    python_in_range "$MMDET_SRN_PYTHON" ||
-      fail "MMDET_SRN_PYTHON=$MMDET_SRN_PYTHON is no Python from 3.10 to 3.13."
-    base_python=$MMDET_SRN_PYTHON
-    return
-  fi
-  for candidate in python3 python3.13 python3.12 python3.11 python3.10; do
-    if python_in_range "$candidate"; then
-      base_python=$candidate
-      return
-    fi
+  local candidates=(python3 python3.13 python3.12 python3.11 python3.10)
+  [ -z "${MMDET_SRN_PYTHON:-}" ] || candidates=("$MMDET_SRN_PYTHON")
+  for base_python in "${candidates[@]}"; do
+    ! python_in_range "$base_python" || return 0
   done
+  [ -z "${MMDET_SRN_PYTHON:-}" ] ||
+    fail "MMDET_SRN_PYTHON=$MMDET_SRN_PYTHON is no Python from 3.10 to 3.13."
   fail 'no Python from 3.10 to 3.13 found. Install one, or name it in MMDET_SRN_PYTHON.'
 }
 
@@ -196,53 +200,53 @@ everything_in_place() {
     "$python" -I -W ignore -c 'import mmdet_srn, pytest, ruff' >>"$log" 2>&1
 }
 
-mmcv_in_place() {
-  "$python" -I -W ignore - "$mmcv_name" "$mmcv_version" >>"$log" 2>&1 <<'PY'
-import importlib.util, sys, sysconfig
-from importlib import metadata
+operators_work() { # FOLDER that holds mmcv/
+  "$python" -I -W ignore - "$1" >>"$log" 2>&1 <<'PY'
+import importlib.util, sys
 from pathlib import Path
 
 import torch  # the operators link against it
 
-name, version = sys.argv[1:]
-if metadata.version(name) != version:
-    sys.exit(f'{name} is {metadata.version(name)}, not {version}')
-folder = Path(sysconfig.get_path('platlib'), 'mmcv')
-library, = folder.glob('_ext.*')
+library, = Path(sys.argv[1], 'mmcv').glob('_ext.*')
 # Without `import mmcv`: its other requirements may not be there yet.
 spec = importlib.util.spec_from_file_location('_ext', library)
-importlib.util.module_from_spec(spec)
+operators = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(operators)
+operators.nms(torch.zeros(1, 4), torch.zeros(1), iou_threshold=0.5, offset=0)
 PY
 }
 
-wheel_has_operators() { # WHEEL
-  "$python" -I -W ignore - "$1" >>"$log" 2>&1 <<'PY'
-import fnmatch, importlib.util, sys, tempfile, zipfile
-
-import torch  # the operators link against it
-
-with zipfile.ZipFile(sys.argv[1]) as wheel, tempfile.TemporaryDirectory() as folder:
-    if wheel.testzip() is not None:
-        sys.exit('damaged wheel')
-    libraries = fnmatch.filter(wheel.namelist(), 'mmcv/_ext.*')
-    if len(libraries) != 1:
-        sys.exit(f'{len(libraries)} operator libraries in {sys.argv[1]}')
-    spec = importlib.util.spec_from_file_location(
-        '_ext', wheel.extract(libraries[0], folder)
-    )
-    importlib.util.module_from_spec(spec)
-PY
+mmcv_in_place() {
+  local site
+  site=$("$python" -I -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+  [ -d "$site/${mmcv_name/-/_}-$mmcv_version.dist-info" ] && operators_work "$site"
 }
 
-# Prints the folder of the cache for the wheel of this mmcv, torch and Python.
-wheel_folder() {
-  "$python" -I -W ignore - "$cache" "$mmcv_name" "$mmcv_version" <<'PY'
+# Sets $wheel to the one in FOLDER, if its operators work.
+take_wheel() { # FOLDER
+  local unpacked=$venv/.mmdet_srn_unpacked of_use=''
+  wheel=$(find "$1" -maxdepth 1 -name '*.whl' | head -n 1)
+  [ -n "$wheel" ] || return 1
+  # All of it: the operators may link to libraries that the wheel brings along.
+  "$python" -I -m zipfile -e "$wheel" "$unpacked" >>"$log" 2>&1 &&
+    operators_work "$unpacked" && of_use=yes
+  rm -rf "$unpacked"
+  [ -z "$of_use" ] || return 0
+  printf '   %s is of no use (no operators that load and run)\n' "$wheel"
+  rm -f "$wheel"
+  return 1
+}
+
+# Prints the folder of the cache for the wheel of this mmcv, torch and Python, and in a
+# second line the address where the stack has ready ones.
+wheel_places() {
+  "$python" -I -W ignore - "$cache" "$mmcv_name" "$mmcv_version" "$index" <<'PY'
 import os, sys, sysconfig
 from pathlib import Path
 
 import torch
 
-cache, name, version = sys.argv[1:]
+cache, name, version, index = sys.argv[1:]
 # mmcv's setup.py decides by the same two whether to build CUDA operators.
 cuda = torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1'
 key = (
@@ -253,6 +257,9 @@ key = (
     'cuda' if cuda else 'cpu',
 )
 print(Path(cache, 'wheels', '_'.join(key)))
+major, minor = torch.__version__.split('.')[:2]
+device = 'cu' + torch.version.cuda.replace('.', '') if torch.version.cuda else 'cpu'
+print(index.format(device=device, major=major, minor=minor))
 PY
 }
 
@@ -265,6 +272,38 @@ compiler_jobs() {
   [ -n "$available" ] || available=$cores
   ((available > 0)) || available=1
   echo $((cores < available ? cores : available))
+}
+
+download_wheel() { # no sdist, nothing from PyPI, and an index out of reach costs seconds
+  [ "$index" != none ] || return 1
+  local start=$SECONDS
+  printf '   looking for a ready wheel: %s\n' "$index"
+  time_limit=60 quietly "$python" -m pip download --no-index --find-links "$index" \
+    --only-binary :all: --no-deps --no-cache-dir --retries 0 --timeout 5 \
+    --dest "$scratch/ready" "$mmcv_name==$mmcv_version" && return
+  logged_failure=''
+  printf '   none there for this Python and torch, or out of reach (%d s)\n' \
+    $((SECONDS - start))
+  return 1
+}
+
+compile_wheel() {
+  local without=''
+  [ "$stack" != onedl ] || without="
+  Without one: $mmcv_name $mmcv_version is published ready-made for Python 3.12 with torch 2.9
+  and 2.10, and for Python 3.10 with torch 2.4 and 2.8. Remove $venv, then:
+  MMDET_SRN_PYTHON=python3.12 MMDET_SRN_TORCH='torch==2.10.0 --index-url https://download.pytorch.org/whl/cpu' bash tools/setup.sh"
+  command -v "${CXX:-c++}" >/dev/null ||
+    fail "there is no C++ compiler. On Debian or Ubuntu: apt-get install build-essential$without"
+  [ -f "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] ||
+    fail "Python's headers are missing. On Debian or Ubuntu: apt-get install python3-dev"
+  export MAX_JOBS=${MAX_JOBS:-$(compiler_jobs)}
+  printf '   compiling with %s processes, about 6 minutes on two cores\n' "$MAX_JOBS"
+  # No isolation: it hides torch, and mmcv would leave its operators out silently.
+  # No cache: pip would keep and reuse such a wheel. -g0 halves time and memory.
+  CFLAGS="${CFLAGS:--O2 -g0}" quietly env "PATH=$venv/bin:$PATH" "$python" -m pip \
+    wheel -v --no-build-isolation --no-cache-dir --no-deps --no-binary "$mmcv_name" \
+    --wheel-dir "$scratch" "$mmcv_name==$mmcv_version"
 }
 
 # -------------------------------------------------------------------- the steps
@@ -317,15 +356,19 @@ pip_install() {
 
 begin "installing torch" "check the network and the disk space; MMDET_SRN_TORCH names
 another build or version, for example 'torch --index-url ADDRESS'."
-if "$python" -I -W ignore -c 'import torch' >>"$log" 2>&1; then
-  end "it is there: $("$python" -I -W ignore -c 'import torch; print(torch.__version__)')"
+torch_version() {
+  "$python" -I -W ignore -c 'import torch; print(torch.__version__)' 2>>"$log"
+}
+if torch=$(torch_version); then
+  end "it is there: $torch"
 else
   # shellcheck disable=SC2086 # may hold options
   pip_install $torch_spec
-  end "$("$python" -I -W ignore -c 'import torch; print(torch.__version__)')"
+  torch=$(torch_version)
+  end "$torch"
 fi
-# No later step may exchange the torch that mmcv is compiled against.
-"$python" -I -W ignore -c 'import torch; print(f"torch=={torch.__version__}")' >>"$constraints"
+# No later step may exchange the torch that mmcv's operators link against.
+printf 'torch==%s\n' "$torch" >>"$constraints"
 
 begin 'installing the build tools' 'check the network.'
 pip_install 'setuptools>=80,<82' wheel ninja packaging 'hatchling>=1.27' \
@@ -337,37 +380,26 @@ begin "installing $mmcv_name $mmcv_version with its operators" \
 if mmcv_in_place; then
   end 'they are there'
 else
-  folder=$(wheel_folder)
+  places=$(wheel_places)
+  folder=${places%%$'\n'*}
+  index=${MMDET_SRN_MMCV_WHEELS:-${places#*$'\n'}}
   mkdir -p "$folder"
-  wheel=$(find "$folder" -maxdepth 1 -name '*.whl' | head -n 1)
-  if [ -n "$wheel" ] && ! wheel_has_operators "$wheel"; then
-    printf '   %s is of no use (no operators that load), building it anew\n' "$wheel"
-    rm -f "$wheel"
-    wheel=''
-  fi
-  if [ -n "$wheel" ]; then
+  if take_wheel "$folder"; then
     printf '   from the cache: %s\n' "$wheel"
   else
-    command -v "${CXX:-c++}" >/dev/null ||
-      fail 'there is no C++ compiler. On Debian or Ubuntu: apt-get install build-essential'
-    [ -f "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] ||
-      fail "Python's headers are missing. On Debian or Ubuntu: apt-get install python3-dev"
-    export MAX_JOBS=${MAX_JOBS:-$(compiler_jobs)}
-    printf '   compiling with %s processes, about 6 minutes on two cores\n' "$MAX_JOBS"
     scratch=$(mktemp -d "$folder/build.XXXXXX")
-    # No isolation: it hides torch, and mmcv would leave its operators out silently.
-    # No cache: pip would keep and reuse such a wheel. -g0 halves time and memory.
-    CFLAGS="${CFLAGS:--O2 -g0}" quietly env "PATH=$venv/bin:$PATH" "$python" -m pip \
-      wheel -v --no-build-isolation --no-cache-dir --no-deps --no-binary "$mmcv_name" \
-      --wheel-dir "$scratch" "$mmcv_name==$mmcv_version"
-    wheel=$(find "$scratch" -name '*.whl' | head -n 1)
-    wheel_has_operators "$wheel" ||
-      fail "the wheel was built without operators that load. See $log."
+    if download_wheel && take_wheel "$scratch/ready"; then
+      way="a ready wheel from $index"
+    else
+      compile_wheel
+      take_wheel "$scratch" || fail "what was compiled has no operators that work. See $log."
+      way=compiled
+    fi
     mv -f "$wheel" "$folder/"
     wheel=$folder/${wheel##*/}
     rm -rf "$scratch"
     scratch=''
-    printf '   kept as %s\n' "$wheel"
+    printf '   %s, kept as %s\n' "$way" "$wheel"
   fi
   quietly "$python" -m pip install --no-deps --force-reinstall "$wheel"
   mmcv_in_place || fail "$mmcv_name is installed, but its operators do not load. See $log."

@@ -1,12 +1,20 @@
 """The shell scripts, as far as they go without installing anything."""
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from mmdet_srn._stack import uses_openmmlab
+from tests.test_install.environment import Environment
 
 if sys.platform == 'win32':
     pytest.skip('the scripts are for bash', allow_module_level=True)
@@ -73,6 +81,105 @@ def test_setup_says_what_failed_and_what_to_do(repo_root: Path, tmp_path: Path) 
     assert 'No matching distribution found for torch==0.0.0' in result.stdout
     assert 'What to do: ' in result.stdout
     assert str(tmp_path / 'env' / 'setup.log') in result.stdout
+
+
+@pytest.fixture(scope='module')
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment that has all but mmcv, as far as the set-up sees."""
+    return Environment(tmp_path_factory.mktemp('setup') / 'env')
+
+
+@pytest.fixture(scope='module')
+def mmcv_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that the installed mmcv came from, put together again."""
+    mmcv = metadata.distribution('mmcv' if uses_openmmlab() else 'onedl-mmcv')
+    tag = re.search(r'^Tag: (.+)$', mmcv.read_text('WHEEL') or '', re.MULTILINE)
+    assert tag
+    name = mmcv.metadata['Name'].replace('-', '_')
+    wheel = tmp_path_factory.mktemp('wheels') / f'{name}-{mmcv.version}-{tag[1]}.whl'
+    with zipfile.ZipFile(wheel, 'w') as file:
+        for path in mmcv.files or ():
+            if path.parts[0] == 'mmcv' or path.name in ('METADATA', 'RECORD', 'WHEEL'):
+                file.write(path.locate(), path)
+    return wheel
+
+
+def _setup_without_compiler(
+    repo_root: Path, environment: Environment, cache: Path, wheels: str
+) -> str:
+    """Runs the set-up's script alone, without a clone, and returns what it says.
+
+    So it stops at the latest where it would install the clone. Nothing is compiled, and
+    nothing comes from an index of packages.
+    """
+    script = cache / 'tools/setup.sh'
+    script.parent.mkdir()
+    shutil.copy2(repo_root / 'tools/setup.sh', script)
+    result = _bash(
+        script,
+        '--stack',
+        'openmmlab' if uses_openmmlab() else 'onedl',
+        MMDET_SRN_VENV=str(environment.folder),
+        MMDET_SRN_MMCV_WHEELS=wheels,
+        XDG_CACHE_HOME=str(cache),
+        CXX='no-such-compiler',
+        PIP_NO_INDEX='1',
+        PIP_FIND_LINKS='',
+        PIP_CONFIG_FILE=os.devnull,
+    )
+    assert result.returncode == 1
+    return result.stdout
+
+
+@pytest.fixture(params=['without operators', 'mute', 'none'])
+def useless_index(
+    request: pytest.FixtureRequest, mmcv_wheel: Path, tmp_path: Path
+) -> Iterator[tuple[str, str]]:
+    """Where there is no wheel of use, and what the set-up says of it."""
+    if request.param == 'without operators':
+        wheel = tmp_path / 'wheels' / mmcv_wheel.name
+        wheel.parent.mkdir()
+        with zipfile.ZipFile(mmcv_wheel) as old, zipfile.ZipFile(wheel, 'w') as new:
+            for name in old.namelist():
+                if '_ext.' not in name:
+                    new.writestr(name, old.read(name))
+        yield str(wheel.parent), f'{wheel.name} is of no use'
+    elif request.param == 'mute':
+        with socket.create_server(('127.0.0.1', 0)) as server:  # never answers
+            yield f'http://127.0.0.1:{server.getsockname()[1]}', 'out of reach'
+    else:
+        yield 'none', ''
+
+
+def test_setup_reaches_the_compiler_without_a_ready_wheel(
+    repo_root: Path,
+    environment: Environment,
+    useless_index: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    index, message = useless_index
+    said = _setup_without_compiler(repo_root, environment, tmp_path, index)
+    assert message in said
+    assert (f'looking for a ready wheel: {index}' in said) == (index != 'none')
+    assert 'there is no C++ compiler' in said
+    assert uses_openmmlab() or 'is published ready-made for Python 3.12' in said
+    assert not list(tmp_path.glob('mmdet_srn/wheels/*/*'))
+    for seconds in re.findall(r'out of reach \((\d+) s\)', said):
+        assert int(seconds) < 30
+
+
+def test_setup_takes_a_ready_wheel(
+    repo_root: Path, environment: Environment, mmcv_wheel: Path, tmp_path: Path
+) -> None:
+    index = str(mmcv_wheel.parent)
+    said = _setup_without_compiler(repo_root, environment, tmp_path, index)
+    (kept,) = tmp_path.glob('mmdet_srn/wheels/*/*')
+    assert kept.name == mmcv_wheel.name
+    assert f'a ready wheel from {index}, kept as {kept}' in said
+    assert 'compil' not in said
+    operators = environment.run('-c', 'import mmcv._ext; print(mmcv._ext.__file__)')
+    assert str(environment.site_packages) in operators.stdout
+    assert mmcv_wheel.exists()
 
 
 @pytest.fixture
