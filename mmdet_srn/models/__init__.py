@@ -1,6 +1,6 @@
 """Modules of SRN's network, each registered in ``mmdet.registry``."""
 
-from .backbones import EfficientNetLite
+from .backbones import EfficientNetLite, SameConv2d
 from .cpu import ChannelsLastPreprocessor
 from .dense_heads import SRNHead
 from .losses import TwoStageFocalLoss
@@ -18,5 +18,6 @@ __all__ = [
     'SRNAnchorGenerator',
     'SRNHead',
     'SRNMultiScaleTest',
+    'SameConv2d',
     'TwoStageFocalLoss',
 ]

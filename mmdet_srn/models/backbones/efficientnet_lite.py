@@ -29,7 +29,8 @@ class EfficientNetLite(EfficientNet):
     def __init__(
         self,
         arch: str = 'b0',
+        conv_cfg: dict = dict(type='SameConv2d'),  # noqa: B006
         act_cfg: dict = dict(type='ReLU6'),  # noqa: B006
         **kwargs: Any,
     ) -> None:
-        super().__init__(arch, act_cfg=act_cfg, **kwargs)
+        super().__init__(arch, conv_cfg=conv_cfg, act_cfg=act_cfg, **kwargs)

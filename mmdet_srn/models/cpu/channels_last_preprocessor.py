@@ -9,11 +9,11 @@ from mmdet.registry import MODELS
 
 @MODELS.register_module()
 class ChannelsLastPreprocessor(DetDataPreprocessor):
-    """``DetDataPreprocessor`` with images channels last for tests on a CPU.
+    """``DetDataPreprocessor`` with images channels last on a CPU.
 
     The shape (N, 3, H, W) stays. Convolutions, norms and activations keep the format of
     their input, so the whole network works in it. Values differ by rounding alone.
-    Training stays the same.
+    By default it does so in tests alone.
 
     Not for models with mmcv operators that assume contiguous memory, such as
     ``RoIAlign`` and deformable convolutions: on a CPU most of them misread the format
@@ -22,20 +22,28 @@ class ChannelsLastPreprocessor(DetDataPreprocessor):
     Args:
         *args: See ``DetDataPreprocessor``.
         channels_last: Device types on which images are laid out so; measured on 'cpu'.
+        in_training: Whether to do it in training as well, whose results it changes by
+            rounding. Defaults to False.
         **kwargs: See ``DetDataPreprocessor``.
     """
 
     def __init__(
-        self, *args, channels_last: Sequence[str] = ('cpu',), **kwargs
+        self,
+        *args,
+        channels_last: Sequence[str] = ('cpu',),
+        in_training: bool = False,
+        **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.channels_last = tuple(channels_last)
+        self.in_training = in_training
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch from the data loader, as ``DetDataPreprocessor`` does."""
         data = super().forward(data, training)
         inputs = data['inputs']
-        if not training and self.applies_to(inputs.device):
+        wanted = self.in_training or not training
+        if wanted and self.applies_to(inputs.device):
             data['inputs'] = inputs.contiguous(memory_format=torch.channels_last)
         return data
 

@@ -39,6 +39,11 @@ def test_the_stock_values(sizes, training):
     assert found['inputs'].is_contiguous() == training
 
 
+def test_in_training_as_well_if_asked_for():
+    ours = build('ChannelsLastPreprocessor', in_training=True)
+    assert is_channels_last(ours(batch((31, 46)), training=True)['inputs'])
+
+
 def test_only_on_the_devices_named():
     found = build('ChannelsLastPreprocessor', channels_last=('cuda',))(batch((8, 8)))
     assert found['inputs'].is_contiguous()
