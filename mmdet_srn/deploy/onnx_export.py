@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..engine.atomic_backend import AtomicLocalBackend
@@ -32,6 +33,7 @@ def export_onnx(
     path: str | os.PathLike[str],
     form: str = 'detections',
     cfg_options: Mapping[str, Any] | None = None,
+    half_weights: bool = False,
 ) -> dict[str, Any]:
     """Write a trained SRN as an ONNX file, whole or not at all.
 
@@ -44,6 +46,8 @@ def export_onnx(
         form: 'raw', 'boxes' or 'detections'.
         cfg_options: Settings of the config to replace, such as
             ``{'model.test_cfg.score_thr': 0.05}``.
+        half_weights: Store the weights in float16, for half the size; they are
+            rounded, and still computed with in float32. Defaults to False.
 
     Returns:
         The file's metadata, see ``make_metadata``.
@@ -58,7 +62,7 @@ def export_onnx(
     cfg, detector, classes = load_detector(config, checkpoint, cfg_options)
     graph = SRNGraph(detector, form)
     metadata = make_metadata(graph, cfg, classes, os.fspath(checkpoint))
-    save_onnx(graph, metadata, path)
+    save_onnx(graph, metadata, path, half_weights)
     return metadata
 
 
@@ -69,12 +73,15 @@ def require_exporter() -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise ImportError(
-                f'the export needs {name}: pip install "mmdet_srn[onnx]" ({error})'
+                f'the export needs {name}: pip install "mmdet_srn[export]" ({error})'
             ) from error
 
 
 def save_onnx(
-    graph: SRNGraph, metadata: Mapping[str, Any], path: str | os.PathLike[str]
+    graph: SRNGraph,
+    metadata: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    half_weights: bool = False,
 ) -> None:
     """Export a graph, check the result and write it.
 
@@ -82,6 +89,7 @@ def save_onnx(
         graph: The graph.
         metadata: Plain data, stored as JSON under names with a prefix.
         path: The file to write.
+        half_weights: See :func:`export_onnx`.
     """
     import onnx
 
@@ -105,8 +113,12 @@ def save_onnx(
             output_names=graph.output_names,
             dynamic_shapes=(dynamic,),
             custom_translation_table=nms_translation(OPSET),
+            # It would multiply norms into the weights; onnxruntime does so as it loads.
+            optimize=not half_weights,
         ).model_proto
     _tidy(model, graph.form)
+    if half_weights:
+        _store_in_half(model)
     properties = {PREFIX + name: json.dumps(each) for name, each in metadata.items()}
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
@@ -140,3 +152,29 @@ def _tidy(model: Any, form: str) -> None:
         return
     for output in graph.output[:2]:
         output.type.tensor_type.shape.dim[1].dim_param = form
+
+
+def _store_in_half(model: Any) -> None:
+    """Round large float32 constants to float16; onnxruntime widens them when it loads.
+
+    What float16 cannot hold stays as it is.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        with np.errstate(over='ignore'):
+            half = values.astype(np.float16)
+        if values.size < 64 or not np.isfinite(half).all():
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, f'{name}.half'))
+        casts.append(
+            helper.make_node('Cast', [tensor.name], [name], to=TensorProto.FLOAT)
+        )
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from torch import Tensor
 
@@ -90,8 +91,7 @@ def _protocol(cfg: Config) -> str:
 
 
 def _resize_steps(cfg: Config) -> list[dict[str, Any]]:
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    steps = dataset.get('pipeline') or []
+    steps = get_test_pipeline_cfg(cfg) if cfg.get('test_dataloader') else []
     return [_plain(step) for step in steps if 'Resize' in str(step['type'])]
 
 

@@ -78,8 +78,7 @@ class OnnxRunner:
             import onnxruntime
         except ImportError as error:
             raise ImportError(
-                f'{path} needs onnxruntime: pip install onnxruntime, or with all that '
-                'the export needs, pip install "mmdet_srn[onnx]"'
+                f'{path} needs onnxruntime: pip install "mmdet_srn[onnx]"'
             ) from error
         providers = ['CPUExecutionProvider'] if providers is None else list(providers)
         usable = onnxruntime.get_available_providers()

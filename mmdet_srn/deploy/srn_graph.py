@@ -98,8 +98,10 @@ class SRNGraph(nn.Module):
         divisor = settings.pad_size_divisor
         if divisor > 1:
             height, width = inputs.shape[-2:]
-            margins = (0, -width % divisor, 0, -height % divisor)
-            inputs = F.pad(inputs, margins, value=settings.pad_value)
+            # in this form the exporter sees that the sum can be divided
+            right = (width + divisor - 1) // divisor * divisor - width
+            below = (height + divisor - 1) // divisor * divisor - height
+            inputs = F.pad(inputs, (0, right, 0, below), value=settings.pad_value)
         return inputs
 
     def _candidates(

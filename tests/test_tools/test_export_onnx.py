@@ -122,7 +122,7 @@ def test_missing_extra(tool, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
     files = map(str, small_srn.files('raw'))
     assert tool.main([*files, str(tmp_path / 'out.onnx')]) == 1
-    assert 'pip install "mmdet_srn[onnx]"' in capsys.readouterr().err
+    assert 'pip install "mmdet_srn[export]"' in capsys.readouterr().err
 
 
 def test_benchmark(capsys):

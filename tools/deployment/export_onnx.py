@@ -17,7 +17,7 @@ which --cfg-options changes:
     --cfg-options model.test_cfg.score_thr=0.05 model.test_cfg.max_per_img=100
 
 tools/deployment/detect_onnx.py and mmdet_srn.FaceDetector run such a file. It needs
-`pip install "mmdet_srn[onnx]"`.
+`pip install "mmdet_srn[export]"`.
 """
 
 import argparse
@@ -59,6 +59,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='settings of the config to replace',
     )
     parser.add_argument(
+        '--half-weights',
+        action='store_true',
+        help='store the weights in float16: half the size, computed in float32',
+    )
+    parser.add_argument(
         '--verify',
         nargs='+',
         metavar='IMAGE',
@@ -79,7 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
     try:
         metadata = export_onnx(
-            args.config, args.checkpoint, args.out, args.form, args.cfg_options
+            args.config,
+            args.checkpoint,
+            args.out,
+            args.form,
+            args.cfg_options,
+            args.half_weights,
         )
         size = Path(args.out).stat().st_size / 1e6
         print(f'wrote {args.out}: form {args.form}, opset {OPSET}, {size:.1f} MB')
