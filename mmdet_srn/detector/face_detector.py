@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
+from .._stack import has_mmdet
+from ..weights import config_file, weights_file
 from .images import ChannelOrder, as_bgr, limit_size, rescale_boxes
 from .onnx_backend import OnnxBackend
 
@@ -59,13 +61,16 @@ class FaceDetections:
 
 
 class FaceDetector:
-    """Finds faces, with a trained config or an exported ONNX file.
+    """Finds faces: with the model that is shipped, a trained config, or an ONNX file.
 
     .. code-block:: python
 
-        detector = FaceDetector('config.py', 'epoch_3.pth')  # or ('model.onnx')
+        detector = FaceDetector()  # or ('config.py', 'epoch_3.pth'), or ('model.onnx')
         faces = detector.detect('photo.jpg')
         faces.bboxes, faces.scores  # (N, 4) xyxy in pixels, (N,); best first
+
+    The shipped model (``mmdet_srn/weights``) is run by mmdet where that is installed,
+    else by onnxruntime, with the same faces.
 
     It runs the config's own test pipeline, including its ``Resize``, and its model in
     evaluation mode. Its methods are not thread-safe. In a process forked from that of a
@@ -73,10 +78,11 @@ class FaceDetector:
     with multiprocessing's 'spawn', and make the detector in each.
 
     Args:
-        config: Config or its file; or an exported ``.onnx`` file, alone.
+        config: Config or its file; or an exported ``.onnx`` file, alone. Defaults to
+            None: the shipped model.
         checkpoint: File of the weights, all of which must fit the config; or an
             exported ``.onnx`` file, alone. Both are safe to load: a file that could run
-            code is refused.
+            code is refused. Defaults to None, only without a config.
         device: Where to run, such as 'cpu' or 'cuda:0'. Defaults to None: a GPU if
             there is one.
         score_thr: Drop faces with a lower score; None: only those that the config or
@@ -110,14 +116,19 @@ class FaceDetector:
         self.score_thr = score_thr
         self.max_faces = max_faces
         self.clip = clip
+        if config is None and checkpoint is None:
+            if has_mmdet():
+                config, checkpoint = config_file(), weights_file('.pth')
+            else:
+                checkpoint = weights_file('.onnx')
         given = [source for source in (config, checkpoint) if source is not None]
         exported = [source for source in given if _is_onnx(source)]
         if exported and len(given) == 1:
             self._backend: Backend = OnnxBackend(exported[0], device, max_faces)
         elif config is None or checkpoint is None or exported:
             raise ValueError(
-                'FaceDetector needs a config and a checkpoint, or an .onnx file alone; '
-                f'got config {config!r}, checkpoint {checkpoint!r}'
+                'FaceDetector takes a config and a checkpoint, an .onnx file alone, or '
+                f'nothing; got config {config!r}, checkpoint {checkpoint!r}'
             )
         else:
             from .. import register

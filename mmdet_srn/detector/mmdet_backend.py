@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.registry import MODELS
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
@@ -55,7 +56,7 @@ class MMDetBackend:
             module.backbone = fold_norms(module.backbone)
         lay_out_weights(self.model)
         self._scope = config.get('default_scope', 'mmdet')
-        steps = config.test_dataloader.dataset.pipeline
+        steps = get_test_pipeline_cfg(config)
         self._pipeline, self._loader = self._build_pipeline(steps)
         use_one_thread_after_fork()
 
@@ -111,7 +112,7 @@ class MMDetBackend:
         cfg = deepcopy(self.config)
         scoped = dict(cfg.tta_model, module=self.model, _scope_=self._scope)
         device = next(self.model.parameters()).device
-        steps = cfg.get('tta_pipeline') or cfg.test_dataloader.dataset.pipeline
+        steps = cfg.get('tta_pipeline') or get_test_pipeline_cfg(cfg)
         pipeline, _ = self._build_pipeline(steps)
         return MODELS.build(scoped).to(device).eval(), pipeline
 

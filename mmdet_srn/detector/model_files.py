@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..trust import add_trust_option
-
-#: Where tools/quickstart.sh leaves its model, below the working folder or the clone.
-QUICKSTART = Path('work_dirs', 'quickstart')
+from ..weights import configs_folder
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +15,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         'one beside the checkpoint)',
     )
     parser.add_argument(
-        '--checkpoint', help='its weights, or an exported .onnx file without --config'
+        '--checkpoint',
+        help='its weights, or an exported .onnx file without --config (default: the '
+        'shipped model)',
     )
     parser.add_argument(
         '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
@@ -33,22 +33,24 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_model(
-    config: str | None, checkpoint: str | None, root: Path
-) -> tuple[str | None, str]:
+    config: str | None, checkpoint: str | None
+) -> tuple[str | None, str | None]:
     """Find the files of the model that a command line names.
 
     Args:
-        config: A file, or the name of one below ``root/configs``.
-        checkpoint: A file; None for the quickstart's.
-        root: The clone, or where ``configs`` and ``tools`` are installed.
+        config: A file, or the name of one that is shipped.
+        checkpoint: A file.
 
     Returns:
-        Config (None for ONNX) and checkpoint.
+        Config (None for ONNX) and checkpoint; None and None for the shipped model.
+
+    Raises:
+        FileNotFoundError: If one of the two is missing and cannot be told.
     """
     if checkpoint is None:
         if config is not None:
             raise FileNotFoundError('--config needs --checkpoint, the weights')
-        checkpoint = str(_quickstart_checkpoint(root))
+        return None, None
     if checkpoint.endswith('.onnx'):
         return config, checkpoint
     if config is None:
@@ -58,18 +60,7 @@ def find_model(
                 f'{len(beside)} configs beside {checkpoint}: name one with --config'
             )
         return str(beside[0]), checkpoint
-    shipped = root / 'configs' / config
+    shipped = configs_folder() / config
     if not Path(config).is_file() and shipped.is_file():
         return str(shipped), checkpoint
     return config, checkpoint
-
-
-def _quickstart_checkpoint(root: Path) -> Path:
-    for place in (Path(), root):
-        last = place / QUICKSTART / 'last_checkpoint'
-        if last.is_file():
-            return last.with_name(Path(last.read_text().strip()).name)
-    raise FileNotFoundError(
-        f'no model: there is no {QUICKSTART}, which "bash tools/quickstart.sh" makes '
-        'in a clone (25 minutes). Or name yours: --config CONFIG --checkpoint FILE'
-    )

@@ -162,13 +162,12 @@ def test_missing_gradio_is_said_before_the_model_is_loaded(tool, monkeypatch, ca
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ([], r'bash tools/quickstart\.sh.*--checkpoint FILE'),
+        (['--config', 'srn_r50_fpn_widerface.py'], '--config needs --checkpoint'),
         (['--checkpoint', 'absent.onnx'], r'absent\.onnx'),
     ],
 )
 def test_errors(tool, needs_gradio, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tool, 'ROOT', tmp_path)
     assert tool.main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith('webdemo: ') and re.search(message, error)

@@ -6,7 +6,7 @@
 Prints the page's address, http://127.0.0.1:7860/ if that port is free. Boxes and
 scores are shown for any least score without running the network again; the drawn
 picture, JSON and CSV can be downloaded, as tools/detect.py writes them. Without
---checkpoint the model is that of tools/quickstart.sh.
+--checkpoint the model is the one that is shipped.
 
 Only this machine can open the page unless --host says otherwise: there is no password.
 Without --host, requests of other sites' pages are refused, too.
@@ -34,8 +34,8 @@ os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', '100000000')
 from mmdet_srn import FaceDetector
 from mmdet_srn.detector.model_files import add_model_options, find_model
 from mmdet_srn.detector.web_page import WebPage, load_gradio
+from mmdet_srn.weights import NAME
 
-ROOT = Path(__file__).resolve().parents[2]
 # Where the slider of the least score begins, our choice: below it SRN's boxes are
 # nearly all background.
 LEAST_SCORE = 0.05
@@ -82,7 +82,7 @@ def serve(args: argparse.Namespace) -> None:
         ImportError: If Gradio, or onnxruntime if needed, is missing.
     """
     load_gradio()  # before the seconds that the model takes
-    config, checkpoint = find_model(args.config, args.checkpoint, ROOT)
+    config, checkpoint = find_model(args.config, args.checkpoint)
     detector = FaceDetector(
         config, checkpoint, device=args.device, score_thr=LEAST_SCORE
     )
@@ -103,8 +103,8 @@ def serve(args: argparse.Namespace) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _name(config: str | None, checkpoint: str) -> str:
-    name = Path(checkpoint).name
+def _name(config: str | None, checkpoint: str | None) -> str:
+    name = f'{NAME}, shipped' if checkpoint is None else Path(checkpoint).name
     return name if config is None else f'{Path(config).stem}, {name}'
 
 

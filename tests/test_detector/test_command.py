@@ -1,4 +1,4 @@
-"""tools/detect.py on real files, with a tiny detector."""
+"""``python -m mmdet_srn`` on real files, with a tiny detector."""
 
 import csv
 import gc
@@ -20,20 +20,15 @@ import pytest
 from PIL import Image
 
 from mmdet_srn import FaceDetector
+from mmdet_srn.detector import command as tool
 from mmdet_srn.detector.folder_lock import lock_folder
 from mmdet_srn.detector.mmdet_backend import MMDetBackend
 from mmdet_srn.detector.sources import Frame
 from mmdet_srn.evaluation import read_results
 from tests.test_detector.tiny_model import make_tiny_model
 from tests.test_detector.videos import read_video, write_video
-from tests.tool_loader import load_tool
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'detect.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return load_tool('detect')
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +62,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def run(tool, checkpoint):
+def run(checkpoint):
     """Runs the command on the CPU."""
 
     def run(*arguments: str) -> int:
@@ -345,7 +340,7 @@ def test_what_cannot_be_written_stops_it(run, folder, capsys):
     assert 'a_faces.jpg' in capsys.readouterr().err
 
 
-def test_what_folders_hide_is_said(run, folder, tool, monkeypatch, capsys):
+def test_what_folders_hide_is_said(run, folder, monkeypatch, capsys):
     Path('photos/notes.txt').touch()
     find = tool.find_sources
 
@@ -396,7 +391,7 @@ def test_outputs_do_not_become_inputs(run, folder):
     assert len(files('detections')) == 6
 
 
-def test_memory_does_not_grow_with_a_video(run, tool, folder, monkeypatch):
+def test_memory_does_not_grow_with_a_video(run, folder, monkeypatch):
     """Counted: the frames that are alive when the next one is read."""
     alive: weakref.WeakSet = weakref.WeakSet()
     most = 0
@@ -470,7 +465,7 @@ def test_finished_results_survive(folder, checkpoint, number):
     assert 'Traceback' not in text
 
 
-def test_second_interrupt_stops_at_once(run, tool, folder, monkeypatch):
+def test_second_interrupt_stops_at_once(run, folder, monkeypatch):
     def interrupted(self, window):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -485,12 +480,12 @@ def test_second_interrupt_stops_at_once(run, tool, folder, monkeypatch):
 # --------------------------------------------------------------------------- the model
 
 
-def test_quickstarts_model_is_the_default(tool, folder, tmp_path, monkeypatch, capsys):
-    """Which model it is: test_model_files.py."""
-    monkeypatch.setattr(tool, 'ROOT', tmp_path / 'clone')
-    assert tool.main(['photos']) == 1
-    error = capsys.readouterr().err
-    assert 'bash tools/quickstart.sh' in error and '--checkpoint FILE' in error
+def test_the_shipped_model_is_the_default(folder, capsys):
+    """On a photograph of a face that comes with scikit-image."""
+    image = pytest.importorskip('skimage.data').astronaut()
+    cv2.imwrite(str(folder / 'astronaut.png'), image[:, :, ::-1])
+    assert tool.main([str(folder / 'astronaut.png'), '--device', 'cpu']) == 0
+    assert '1 images, 1 faces' in capsys.readouterr().out
 
 
 def test_mim_runs_it(folder, checkpoint, tmp_path):

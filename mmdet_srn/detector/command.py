@@ -1,0 +1,320 @@
+"""Find faces in images, folders, videos and webcams; draw them and save the results.
+
+    python -m mmdet_srn photo.jpg holiday/ 'scans/*.png' clip.mp4 0
+
+INPUT is an image, a folder (with all below it), a quoted pattern, a video, or the
+number of a webcam; several may be given. Without --checkpoint the model is the one
+that is shipped.
+
+Into the folder --out go NAME_faces.jpg for an image, NAME_faces.mkv for a video (no
+sound), and the results:
+
+    json    faces.jsonl, one line an image: image, frame (of videos), width, height,
+            bboxes [[x1, y1, x2, y2], ..], scores
+    csv     faces.csv, one row a face: image,frame,width,height,x1,y1,x2,y2,score
+    wider   wider/<folder>/<image>.txt, WIDER FACE's official files
+
+Boxes are in pixels of the image as it is displayed, that is with its EXIF orientation
+applied. An image whose longer side is above --max-size is made smaller for the
+detector; its boxes are in its own pixels nevertheless. Inputs are never written to.
+One process at a time writes to --out; another one ends with an error. HEIC needs
+pillow-heif (pip install pillow-heif).
+
+Faces are boxes within the image, --max-faces at most; where there are so many, a
+warning says so. Of an animation, or of a file with several pages, the first picture is
+read, with a warning.
+
+Images are read one after the other, so memory does not grow with the length of a
+video. Ctrl-C stops after the images at hand, a second Ctrl-C at once; what was
+finished until then is on the disk and whole. Exit status: 0 if all was done, 1 after
+an error, 2 for wrong arguments, 3 if inputs were left out (each is named on stderr)
+and all others done, 130 after Ctrl-C, 143 if terminated; mim makes 1 of all but 0.
+"""
+
+import argparse
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+from .face_detector import FaceDetections, FaceDetector
+from .folder_lock import lock_folder
+from .images import ImageError
+from .model_files import add_model_options, find_model
+from .sources import Frame, Skipped, Source, count_frames, find_sources, frames
+from .writers import FORMATS, DrawnFiles, Writer
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mmdet_srn',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='see above')
+    add_model_options(parser)
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('detections'),
+        help='folder (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--format',
+        dest='formats',
+        type=_formats,
+        default=['json'],
+        help=f'of {",".join(FORMATS)}, with commas between (default: json)',
+    )
+    parser.add_argument(
+        '--no-draw', dest='draw', action='store_false', help='only write results'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.5,
+        help='least score of a face (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--max-faces',
+        type=int,
+        help="most faces of an image, the best (default: the model's, SRN: 750)",
+    )
+    parser.add_argument(
+        '--no-clip',
+        dest='clip',
+        action='store_false',
+        help='keep boxes as the model gives them, also beyond the image',
+    )
+    parser.add_argument(
+        '--multi-scale', action='store_true', help="run the config's multi-scale test"
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='images at once, if of one size (default: %(default)s)',
+    )
+    args = parser.parse_args(argv)
+    if args.batch_size < 1 or args.max_size < 0:
+        parser.error('--batch-size must be 1 or more, --max-size 0 or more')
+    return args
+
+
+def _formats(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(',')))
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise argparse.ArgumentTypeError(
+            f'{unknown[0]!r} is none of {", ".join(FORMATS)}'
+        )
+    return names
+
+
+class Stop:
+    """Note the first Ctrl-C (or SIGTERM), raise KeyboardInterrupt at the second.
+
+    So what is being written gets finished. mim kills its script a quarter of a second
+    after Ctrl-C, which the outputs survive.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __enter__(self) -> 'Stop':
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {n: signal.signal(n, self._note) for n in numbers}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+class Run:
+    """Detects, draws, writes and counts.
+
+    Args:
+        detector: The detector.
+        writers: Each gets every image with what was found on it.
+        args: The command line.
+        bar: Progress.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        writers: Sequence[Writer],
+        args: argparse.Namespace,
+        bar: tqdm,
+    ) -> None:
+        self.detector = detector
+        self.writers = writers
+        self.args = args
+        self.bar = bar
+        self.images = self.faces = self.left_out = self.warned = self.crowded = 0
+        self._crowded: Source | None = None
+
+    def __call__(self, window: list[Frame]) -> bool:
+        """Process a few images; return whether there were any.
+
+        No name keeps them while the next ones are read.
+        """
+        for frame, faces in self._detect(window):
+            for writer in self.writers:
+                writer.write(frame, faces)
+            self.images += 1
+            self.faces += len(faces)
+            if faces.limit_reached:
+                self._note_crowded(frame.source)
+            self.bar.update()
+        return bool(window)
+
+    def leave_out(self, source: Source | None, message: str) -> None:
+        """Count and name an input that cannot be used, or not to its end.
+
+        ``source`` is None for a folder that cannot be read.
+        """
+        self.left_out += 1
+        self.bar.update(source is not None and source.kind == 'image')
+        self.bar.write(f'left out: {message}', file=sys.stderr)
+
+    def warn(self, message: Warning | str, *_: object) -> None:
+        """Show and count a warning; for ``warnings.showwarning``."""
+        self.warned += 1
+        self.bar.write(f'warning: {message}', file=sys.stderr)
+
+    def _note_crowded(self, source: Source) -> None:
+        """Count an image with as many faces as there may be; name its source once."""
+        self.crowded += 1
+        if source is not self._crowded:
+            self._crowded = source
+            self.warn(f'{source}: as many faces as --max-faces allows')
+
+    def _detect(self, window: list[Frame]) -> list[tuple[Frame, FaceDetections]]:
+        try:
+            found = self.detector.detect(
+                [frame.image for frame in window],
+                batch_size=self.args.batch_size,
+                max_size=self.args.max_size or None,
+                multi_scale=self.args.multi_scale,
+            )
+        except ImageError as error:
+            if len(window) > 1:  # it is one of them
+                return [pair for frame in window for pair in self._detect([frame])]
+            self.leave_out(window[0].source, f'{window[0].source}: {error}')
+            return []
+        return list(zip(window, found, strict=True))
+
+
+def set_up(
+    args: argparse.Namespace, skipped: Skipped
+) -> tuple[FaceDetector, list[Source]]:
+    """Load the model and find the inputs that the command line names.
+
+    ``skipped`` gets what is skipped in folders.
+
+    Raises:
+        OSError: If a file of the model or an input is missing, or the folder cannot
+            be made.
+        ValueError: If an argument cannot be used.
+        ImportError: If onnxruntime is needed and missing.
+    """
+    sources = find_sources(args.inputs, args.out, skipped)
+    config, checkpoint = find_model(args.config, args.checkpoint)
+    detector = FaceDetector(
+        config,
+        checkpoint,
+        device=args.device,
+        score_thr=args.score_thr,
+        max_faces=args.max_faces,
+        clip=args.clip,
+    )
+    if args.multi_scale and not detector.has_multi_scale:
+        raise ValueError(
+            f'--multi-scale: {config or checkpoint or "the shipped model"} has no '
+            'tta_model'
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+    return detector, sources
+
+
+def run(
+    detector: FaceDetector,
+    sources: Sequence[Source],
+    skipped: Skipped,
+    args: argparse.Namespace,
+) -> int:
+    """Detect on all sources; return the exit status.
+
+    Raises:
+        OSError: If something cannot be written, or another process writes there.
+    """
+    inputs = [source.location for source in sources if source.kind != 'webcam']
+    with ExitStack() as stack:
+        stack.enter_context(lock_folder(args.out))
+        stop = stack.enter_context(Stop())
+        writers: list[Writer] = [
+            stack.enter_context(closing(FORMATS[name](args.out, inputs)))
+            for name in args.formats
+        ]
+        if args.draw:
+            writers.append(stack.enter_context(closing(DrawnFiles(args.out, inputs))))
+        # Silent where nobody looks: None is for "if stderr is a terminal".
+        bar = tqdm(total=count_frames(sources), unit='image', disable=None)
+        work = Run(detector, writers, args, stack.enter_context(closing(bar)))
+        for message in skipped.unreadable:
+            work.leave_out(None, message)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = work.warn
+        warnings.filterwarnings('ignore', 'max_faces')  # said with the source's name
+        images = frames(sources, detector.read, work.leave_out)
+        while not stop.signal and work(list(islice(images, args.batch_size))):
+            pass
+    print(f'{work.images} images, {work.faces} faces: {args.out}')
+    if skipped.files:
+        print(f'skipped in folders: {skipped}', file=sys.stderr)
+    if work.crowded:
+        print(
+            f'{work.crowded} images with as many faces as --max-faces allows: there '
+            'may be more',
+            file=sys.stderr,
+        )
+    if work.warned:
+        print(f'{work.warned} warnings, see above', file=sys.stderr)
+    if work.left_out:
+        print(f'{work.left_out} inputs left out, see above', file=sys.stderr)
+    if stop.signal:
+        print('stopped; what was finished is there', file=sys.stderr)
+        return 128 + stop.signal
+    return 3 if work.left_out else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    args = parse_args(argv)
+    sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
+    skipped = Skipped()
+    try:
+        detector, sources = set_up(args, skipped)
+    except (OSError, ValueError, ImportError) as error:
+        print(f'detect: {error}', file=sys.stderr)
+        return 1
+    try:
+        return run(detector, sources, skipped, args)
+    except OSError as error:
+        print(f'detect: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
