@@ -452,8 +452,8 @@ def test_missing_files_and_arguments(tiny, tmp_path, repo_root):
         FaceDetector(tiny[0], tmp_path / 'absent.pth')
     with pytest.raises(FileNotFoundError, match=r'no exported detector .*absent\.onnx'):
         FaceDetector(tmp_path / 'absent.onnx')
-    for arguments in ((), (tiny[0],), (None, tiny[1]), (tiny[0], 'model.onnx')):
-        with pytest.raises(ValueError, match='a config and a checkpoint, or an .onnx'):
+    for arguments in ((tiny[0],), (None, tiny[1]), (tiny[0], 'model.onnx')):
+        with pytest.raises(ValueError, match='a config and a checkpoint, an .onnx'):
             FaceDetector(*arguments)
     schedule = repo_root / 'configs/_base_/schedules/schedule_130e.py'
     with pytest.raises(ValueError, match='has no model and test_dataloader'):
