@@ -1,4 +1,4 @@
-"""Detection in images and videos: FaceDetector, and what tools/detect.py is made of."""
+"""Detection in images and videos: FaceDetector, and what the command is made of."""
 
 from .face_detector import FaceDetections, FaceDetector
 from .images import ImageError

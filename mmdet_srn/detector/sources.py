@@ -1,4 +1,4 @@
-"""Inputs of tools/detect.py: files, folders, patterns, videos, webcams."""
+"""Inputs of the command: files, folders, patterns, videos, webcams."""
 
 import errno
 import glob

@@ -1,4 +1,4 @@
-"""What tools/detect.py writes: results and drawings, image by image.
+"""What the command writes: results and drawings, image by image.
 
 Whatever happens, what is finished stays on the disk, whole.
 """
@@ -282,5 +282,5 @@ def _short(values: np.ndarray) -> list[float]:
     return [float(str(value)) for value in values.astype(np.float32)]
 
 
-#: By the names that ``tools/detect.py --format`` takes.
+#: By the names that ``--format`` takes.
 FORMATS: dict[str, type[Writer]] = {'json': JsonLines, 'csv': Csv, 'wider': WIDERText}
