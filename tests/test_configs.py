@@ -4,6 +4,7 @@ Those in the folders below have tests of their own, in test_config_folders/.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -104,13 +105,22 @@ def test_paper_model_and_recipe():
     )
 
 
+def unique(values: Iterable) -> list:
+    found = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
 @pytest.mark.parametrize('path', WHOLE, ids=lambda path: path.stem)
 def test_protocol_is_what_the_pipeline_does(path):
     """A figure is labelled with the scale at which it was made."""
     cfg = Config.fromfile(path)
     for name in ('val', 'test'):
         protocol = cfg[f'{name}_evaluator'].protocol
-        steps = cfg[f'{name}_dataloader'].dataset.pipeline
+        dataset = cfg[f'{name}_dataloader'].dataset
+        (steps,) = unique(each.pipeline for each in dataset.get('datasets', [dataset]))
         (resize,) = [step for step in steps if step.type == 'Resize']
         scale = PROTOCOLS[protocol].scale
         if scale is None:
