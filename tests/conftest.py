@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -23,6 +24,14 @@ LONG = (
     *('test_mim.py', 'test_onnx_export.py', 'test_ablate.py', 'test_survival.py'),
     *('test_training.py', 'test_distributed.py', 'test_measuring.py'),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a folder for what the processes of this run share, see tests/run_once.py."""
+    if not hasattr(config, 'workerinput'):
+        folder = tempfile.TemporaryDirectory(prefix='mmdet_srn_tests_')
+        config.add_cleanup(folder.cleanup)
+        os.environ['MMDET_SRN_RUN_FOLDER'] = folder.name  # pytest-xdist's inherit it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

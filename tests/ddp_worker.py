@@ -47,7 +47,6 @@ CASES = {
     'accumulated': Case([[5, 0, 1, 2], [0, 0, 3, 1], [1, 1, 1, 1]]),
     'checkpointing': Case([[5, 2, 1, 0]], {'model.backbone.with_cp': True}),
     'one step': Case([[5, 2, 1, 0]], placed((), ())),
-    'STC on one level': Case([[5, 2, 1, 0]], placed((1,), ())),
 }
 
 

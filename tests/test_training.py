@@ -72,7 +72,7 @@ def config(repo_root: Path, mosaic: Path, work_dir: Path, **options) -> Config:
     return cfg
 
 
-def test_two_steps_validation_checkpoint_and_resume(repo_root, mosaic, tmp_path):
+def test_two_steps_validation_and_checkpoint(repo_root, mosaic, tmp_path):
     Runner.from_cfg(config(repo_root, mosaic, tmp_path / 'a')).train()
     rows = logged(tmp_path / 'a')
     train = [row for row in rows if 'loss' in row]
@@ -87,22 +87,6 @@ def test_two_steps_validation_checkpoint_and_resume(repo_root, mosaic, tmp_path)
     assert (tmp_path / 'a' / 'last_checkpoint').read_text() == str(checkpoint)
     meta = torch.load(checkpoint, weights_only=False)['meta']
     assert meta['dataset_meta']['classes'] == ('face',)
-
-    cfg = config(
-        repo_root,
-        mosaic,
-        tmp_path / 'b',
-        **{'train_cfg.max_epochs': 2, 'resume': True, 'load_from': str(checkpoint)},
-    )
-    Runner.from_cfg(cfg).train()
-    rows = [row for row in logged(tmp_path / 'b') if 'loss' in row]
-    assert [row['step'] for row in rows] == [3, 4]
-
-    runner = Runner.from_cfg(
-        config(repo_root, mosaic, tmp_path / 'c', load_from=str(checkpoint))
-    )
-    metrics = runner.test()
-    assert 0 <= metrics['widerface/AP'] <= 1
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,13 @@ ON_MOSAIC: dict[str, dict[str, Any]] = {
     },
 }
 
+# The levels between differ from these in nothing but their number.
+TRAINED = [
+    name
+    for name in EXPECTED
+    if name[:6] not in ('table2', 'table4') or name.endswith(('p2', 'p7'))
+]
+
 
 def difference(base: Any, other: Any, path: str = '') -> dict[str, Any]:
     """Keys, joined by dots, that differ, with what the other one has there."""
@@ -181,7 +188,7 @@ def test_changes_what_its_name_says(name, base):
     assert difference(base, ablation) == EXPECTED[name]
 
 
-@pytest.mark.parametrize('name', EXPECTED)
+@pytest.mark.parametrize('name', TRAINED)
 def test_changes_the_same_on_the_mosaics_base(name, mosaic, tmp_path):
     changed = difference(
         Config.fromfile(mosaic).to_dict(), rebased(name, mosaic, tmp_path).to_dict()
@@ -189,7 +196,7 @@ def test_changes_the_same_on_the_mosaics_base(name, mosaic, tmp_path):
     assert changed == ON_MOSAIC[name]
 
 
-@pytest.mark.parametrize('name', EXPECTED)
+@pytest.mark.parametrize('name', TRAINED)
 def test_trains_two_steps_and_detects(name, small, tmp_path):
     model = MODELS.build(dict(rebased(name, small, tmp_path).model, _scope_='mmdet'))
     model.init_weights()

@@ -110,20 +110,10 @@ def test_items(root):
     assert dataset.get_cat_ids(0) == [0] * 4
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'flags'),
-    [
-        (dict(invalid_faces='keep'), [0, 0, 1, 0]),
-        (dict(invalid_faces='drop'), [0, 1, 0]),
-        (dict(degenerate_boxes='drop'), [0, 1, 0]),
-        (dict(invalid_faces='drop', degenerate_boxes='drop'), [0, 0]),
-        (dict(filter_cfg=dict(bbox_min_size=4)), [0, 1, 1, 1]),
-        (dict(filter_cfg=dict(bbox_min_size=3)), [0, 1, 1, 0]),
-        (dict(filter_cfg=dict(bbox_min_size=4), test_mode=True), [0, 1, 1, 0]),
-    ],
-)
-def test_which_faces(root, arguments, flags):
-    assert _flags(_build(root, **arguments)) == flags
+def test_small_faces_are_ignored_in_training_only(root):
+    filter_cfg = dict(bbox_min_size=4)
+    assert _flags(_build(root, filter_cfg=filter_cfg)) == [0, 1, 1, 1]
+    assert _flags(_build(root, filter_cfg=filter_cfg, test_mode=True)) == [0, 1, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ seeded, and the predictors scaled so that scores and boxes are spread.
 """
 
 import functools
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ from mmengine.config import Config
 
 import mmdet_srn  # noqa: F401
 from mmdet_srn.deploy.srn_graph import SRNGraph
+from tests.run_once import make_once
 from tests.tool_loader import load_tool
 
 REPO = Path(__file__).resolve().parents[2]
@@ -37,20 +37,9 @@ model = dict(
         nms_pre=120, max_before_nms=130, max_per_img=60,
         nms=dict(type='nms', iou_threshold=0.3, offset=1)))
 """
+#: Takes the exporter long: not in the exported files.
 GROUP_NORM = dict(type='GN', num_groups=2, requires_grad=True)
 FORMS = ('raw', 'boxes', 'detections')
-#: GroupNorm takes the exporter long: in one of the files.
-NORMS = {'raw': None, 'boxes': None, 'detections': GROUP_NORM}
-
-
-def folder() -> Path:
-    """A folder of this process, with what is made here."""
-    return Path(_temporary().name)
-
-
-@functools.cache
-def _temporary() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix='mmdet_srn_onnx_')
 
 
 def images(number: int, height: int, width: int) -> list[np.ndarray]:
@@ -100,28 +89,34 @@ def spread_predictions(detector: torch.nn.Module) -> None:
         layer.bias.sub_(values.mean()).mul_(scale).add_(mean)
 
 
-@functools.cache
-def files(form: str) -> tuple[Path, Path]:
-    """Config and checkpoint of the detector that is exported in a form."""
-    norm = NORMS[form]
-    config = folder() / f'small_{"gn" if norm else "plain"}.py'
+def files(norm: dict | None = None) -> tuple[Path, Path]:
+    """Config and checkpoint of the detector, with another norm in the head if asked."""
+    folder = make_once(
+        'small_gn' if norm else 'small', functools.partial(_write, norm=norm)
+    )
+    return folder / f'{folder.name}.py', folder / f'{folder.name}.pth'
+
+
+def _write(folder: Path, norm: dict | None) -> None:
+    folder.mkdir()
+    config = folder / f'{folder.name}.py'
     config.write_text(CONFIG.replace('NORM', repr(norm)))
-    checkpoint = config.with_suffix('.pth')
     meta = dict(dataset_meta=dict(classes=('face',)))
-    torch.save(dict(meta=meta, state_dict=build(config).state_dict()), checkpoint)
-    return config, checkpoint
+    content = dict(meta=meta, state_dict=build(config).state_dict())
+    torch.save(content, config.with_suffix('.pth'))
 
 
 @functools.cache
-def detector(form: str) -> torch.nn.Module:
-    """That detector."""
-    return build(files(form)[0])
+def detector() -> torch.nn.Module:
+    """The detector that is exported."""
+    return build(files()[0])
 
 
-@functools.cache
 def exported(form: str) -> Path:
-    """What tools/deployment/export_onnx.py makes of it; once in this process."""
-    path = folder() / f'{form}.onnx'
-    arguments = [*map(str, files(form)), str(path), '--form', form]
-    assert load_tool('export_onnx').main(arguments) == 0
-    return path
+    """What tools/deployment/export_onnx.py makes of it; once in a test run."""
+
+    def export(path: Path) -> None:
+        arguments = [*map(str, files()), str(path), '--form', form]
+        assert load_tool('export_onnx').main(arguments) == 0
+
+    return make_once(f'{form}.onnx', export)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from mmcv.cnn import ConvModule
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.deploy import nms_op
@@ -35,7 +36,7 @@ MANY = SIZES[:4]
 @pytest.mark.parametrize('form', ['boxes', 'detections'])
 def test_finds_what_the_detector_finds(form, size, number):
     batch = small_srn.images(number, *size)
-    expected = run_detector(small_srn.detector(form), batch)
+    expected = run_detector(small_srn.detector(), batch)
     found = OnnxRunner(small_srn.exported(form))(batch)
     assert len(found) == number
     for one, other in zip(expected, found, strict=True):
@@ -52,7 +53,7 @@ def test_finds_what_the_detector_finds(form, size, number):
 def test_outputs_are_those_of_the_graph(form, size):
     """Padding, counts and order as well; for raw, all maps."""
     batch = np.stack(small_srn.images(2, *size))
-    graph = SRNGraph(small_srn.detector(form), form)
+    graph = SRNGraph(small_srn.detector(), form)
     with torch.no_grad():
         expected = graph(torch.from_numpy(batch))
     session = onnxruntime.InferenceSession(
@@ -70,7 +71,7 @@ def test_file(form):
     path = small_srn.exported(form)
     content = path.read_bytes()
     assert str(small_srn.REPO).encode() not in content
-    assert str(small_srn.folder()).encode() not in content
+    assert str(path.parent).encode() not in content
     assert b'site-packages' not in content
     assert not list(path.parent.glob(f'{path.name}?*'))  # weights are inside
     model = onnx.load(path)
@@ -82,7 +83,7 @@ def test_file(form):
     assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     outputs = dict(axes(output) for output in model.graph.output)
     if form == 'raw':
-        assert list(outputs) == SRNGraph(small_srn.detector(form), form).output_names
+        assert list(outputs) == SRNGraph(small_srn.detector(), form).output_names
         assert all(shape[0] == 'batch' for shape in outputs.values())
         assert outputs['bbox_pred_2'][1] == 8
     else:
@@ -97,20 +98,22 @@ def test_file(form):
 
 
 class Prepared(torch.nn.Module):
-    """The graph's first part; the exporter refuses weights that nothing reads."""
+    """The graph's first part and a layer with GroupNorm."""
 
     def __init__(self, data_preprocessor):
         super().__init__()
         self.detector = torch.nn.Module()
         self.detector.data_preprocessor = data_preprocessor
+        self.layer = ConvModule(3, 4, 3, padding=1, norm_cfg=small_srn.GROUP_NORM)
 
     def forward(self, images):
-        return SRNGraph.preprocess(self, images)
+        prepared = SRNGraph.preprocess(self, images)
+        return prepared, self.layer(prepared)
 
 
-def test_padding_to_a_divisor():
-    """Which the detectors above have not: that part of the graph alone."""
-    data_preprocessor = copy.deepcopy(small_srn.detector('raw').data_preprocessor)
+def test_padding_to_a_divisor_and_group_norm():
+    """Which the detector above has not, as they take the exporter long."""
+    data_preprocessor = copy.deepcopy(small_srn.detector().data_preprocessor)
     data_preprocessor.pad_size_divisor = 32
     data_preprocessor.pad_value = 7
     prepared = Prepared(data_preprocessor)
@@ -126,10 +129,11 @@ def test_padding_to_a_divisor():
     )
     for number, height, width in ((1, 33, 64), (2, 96, 128), (1, 1, 31), (3, 65, 7)):
         batch = np.stack(small_srn.images(number, height, width))
-        [got] = session.run(None, {'images': batch})
+        got = session.run(None, {'images': batch})
         expected = prepared(torch.from_numpy(batch))
-        assert got.shape[2:] == (-(-height // 32) * 32, -(-width // 32) * 32)
-        np.testing.assert_allclose(got, expected, atol=1e-5)
+        assert got[0].shape[2:] == (-(-height // 32) * 32, -(-width // 32) * 32)
+        np.testing.assert_allclose(got[0], expected[0], atol=1e-5)
+        np.testing.assert_allclose(got[1], expected[1].detach(), atol=1e-4)
 
 
 def axes(value):
@@ -148,7 +152,7 @@ def test_metadata(form):
         for name, value in stored.items()
     }
     anchors = metadata.pop('base_anchors')
-    generator = small_srn.detector(form).bbox_head.prior_generator
+    generator = small_srn.detector().bbox_head.prior_generator
     np.testing.assert_array_equal(np.float32(anchors), np.stack(generator.base_anchors))
     test_cfg = dict(
         score_thr=0.1,
@@ -160,7 +164,7 @@ def test_metadata(form):
         nms=dict(type='nms', iou_threshold=0.3, offset=1),
     )
     selection = dict(score_thr=0.5, iou_threshold=0.3, nms_offset=1, max_per_img=60)
-    config, checkpoint = small_srn.files(form)
+    config, checkpoint = small_srn.files()
     assert metadata == dict(
         format=1,
         version=__version__,
@@ -187,7 +191,7 @@ def test_metadata(form):
     )
 
 
-def test_trained_detector(repo_root, shared_data):
+def test_trained_detector(repo_root, shared_data, tmp_path):
     """The quickstart's network on photographs of WIDER FACE, where it was trained."""
     work_dir = repo_root / 'work_dirs' / 'quickstart'
     checkpoints = sorted(work_dir.glob('epoch_*.pth'))
@@ -198,14 +202,14 @@ def test_trained_detector(repo_root, shared_data):
         )
     tool = load_tool('export_onnx')
     config = repo_root / 'configs' / 'srn_r18_face_mosaic.py'
-    arguments = [config, checkpoints[-1], small_srn.folder() / 'trained.onnx']
+    arguments = [config, checkpoints[-1], tmp_path / 'trained.onnx']
     arguments += ['--verify', *photographs[:2]]
     assert tool.main([str(argument) for argument in arguments]) == 0
 
 
 def test_compiles_as_one_graph():
     """torch.compile of the forward, without a break; the compiler itself apart."""
-    graph = SRNGraph(small_srn.detector('raw'), 'raw')
+    graph = SRNGraph(small_srn.detector(), 'raw')
     images = torch.from_numpy(np.stack(small_srn.images(2, 40, 56)))
     compiled = torch.compile(graph, backend='eager', fullgraph=True)
     with torch.no_grad():
@@ -217,9 +221,9 @@ def test_compiles_as_one_graph():
 def test_missing_package(missing, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(
-        ImportError, match=rf'{missing}: pip install "mmdet_srn\[onnx\]'
+        ImportError, match=rf'{missing}: pip install "mmdet_srn\[export\]"'
     ):
-        export_onnx(*small_srn.files('raw'), 'never.onnx')
+        export_onnx(*small_srn.files(), 'never.onnx')
 
 
 def test_old_torch(monkeypatch):
@@ -229,10 +233,10 @@ def test_old_torch(monkeypatch):
 
 
 def test_wrong_config_and_checkpoint(tmp_path):
-    config, _ = small_srn.files('raw')
-    _, checkpoint = small_srn.files('detections')  # has GroupNorm
+    config, _ = small_srn.files()
+    _, checkpoint = small_srn.files(small_srn.GROUP_NORM)
     out = tmp_path / 'out.onnx'
-    with pytest.raises(ValueError, match=r'\.pth does not fit .*small_plain\.py.*'):
+    with pytest.raises(ValueError, match=r'\.pth does not fit .*small\.py.*'):
         export_onnx(config, checkpoint, out)
     (tmp_path / 'no_model.py').write_text('a = 1\n')
     with pytest.raises(ValueError, match='no_model.py has no model'):
@@ -244,7 +248,7 @@ def test_wrong_config_and_checkpoint(tmp_path):
 
 def test_module_prefix(tmp_path):
     """Of a checkpoint that a parallel wrapper saved."""
-    config, checkpoint = small_srn.files('raw')
+    config, checkpoint = small_srn.files()
     content = torch.load(checkpoint, weights_only=True)
     content['state_dict'] = {
         f'module.{name}': value for name, value in content['state_dict'].items()
@@ -252,7 +256,7 @@ def test_module_prefix(tmp_path):
     torch.save(content, tmp_path / 'wrapped.pth')
     _, detector, classes = load_detector(config, tmp_path / 'wrapped.pth')
     assert classes == ('face',)
-    expected = small_srn.detector('raw').state_dict()
+    expected = small_srn.detector().state_dict()
     for name, value in detector.state_dict().items():
         assert value.equal(expected[name]), name
 
@@ -261,7 +265,7 @@ def test_exported_file_finds_what_its_checkpoint_finds():
     """As FaceDetector, in batches and made smaller."""
     sizes = [(2, 96, 128), (1, 101, 67), (1, 64, 80)]
     images = [image for size in sizes for image in small_srn.images(*size)]
-    detector = FaceDetector(*small_srn.files('detections'), device='cpu')
+    detector = FaceDetector(*small_srn.files(), device='cpu')
     onnx = FaceDetector(small_srn.exported('detections'))
     for options in (dict(), dict(batch_size=4), dict(max_size=90)):
         for one, wanted in zip(

@@ -1,15 +1,11 @@
 import json
 import logging
-import os
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
-from mmengine.dataset import DefaultSampler
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
@@ -264,37 +260,3 @@ def test_released_box_format(tmp_path):
     assert (tmp_path / 'out/0--Parade/a.txt').read_text().splitlines() == expected
     with pytest.raises(ValueError, match='box_format'):
         _metric(box_format='rounded')
-
-
-def _one_process(rank, size, port, folder, gt_dir, queue):
-    os.chdir(folder)  # mmengine collects through a folder of the working directory
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    dist.init_process_group('gloo', rank=rank, world_size=size)
-    metrics = []
-    samples = _random_samples()
-    for kwargs in (dict(), dict(gt_dir=gt_dir)):
-        metric = _metric(**kwargs)
-        # Three images for two processes: the sampler repeats the first.
-        for i in DefaultSampler(samples, shuffle=False):
-            metric.process({}, [samples[i]])
-        assert len(metric.results) == 2
-        metrics.append(metric.evaluate(len(samples)))
-    queue.put((rank, metrics))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def _free_port():
-    store = dist.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
-    return store.port
-
-
-def test_two_processes_give_the_same_digits_as_one(gt_dir, tmp_path):
-    context = mp.get_context('spawn')
-    queue = context.SimpleQueue()
-    mp.spawn(_one_process, (2, _free_port(), str(tmp_path), gt_dir, queue), nprocs=2)
-    got = dict(queue.get() for _ in range(2))
-    expected = [_evaluate(_random_samples(), **k) for k in ({}, dict(gt_dir=gt_dir))]
-    assert got == {0: expected, 1: expected}
-    assert 0 < expected[0]['widerface/AP'] < 1
-    assert 0 < expected[1]['widerface/hard'] < 1

@@ -64,13 +64,7 @@ def _message(result: subprocess.CompletedProcess[str]) -> str:
     return result.stderr[result.stderr.rindex('\nImportError: ') :]
 
 
-def test_complete_stack_imports(tmp_path: Path) -> None:
-    result = _import_mmdet_srn(tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert 'imported' in result.stdout
-
-
-@pytest.mark.parametrize('name', ['mmengine', 'mmcv', 'mmdet'])
+@pytest.mark.parametrize('name', ['mmcv', 'mmdet'])
 def test_missing_package(tmp_path: Path, name: str) -> None:
     message = _message(_import_mmdet_srn(tmp_path, hidden=name))
     assert f'{name} is not installed' in message
@@ -106,13 +100,9 @@ def test_operators_of_another_torch(tmp_path: Path) -> None:
     assert '--no-build-isolation' in message
 
 
-@pytest.mark.parametrize(
-    ('name', 'old'), [('mmengine', '0.9.1'), ('mmcv', '1.7.2'), ('mmdet', '2.28.2')]
-)
-def test_too_old(tmp_path: Path, name: str, old: str) -> None:
-    result = _import_mmdet_srn(tmp_path, **{name: f'__version__ = {old!r}'})
-    message = _message(result)
-    assert f'{name} {old} is older than {MINIMUM_VERSIONS[name]}' in message
+def test_too_old(tmp_path: Path) -> None:
+    message = _message(_import_mmdet_srn(tmp_path, mmcv="__version__ = '1.7.2'"))
+    assert f'mmcv 1.7.2 is older than {MINIMUM_VERSIONS["mmcv"]}' in message
     assert 'pip install' in message
 
 

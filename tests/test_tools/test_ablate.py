@@ -372,7 +372,7 @@ def test_each_job_gets_its_threads(tool, monkeypatch):
     assert 'OMP_NUM_THREADS' not in tool.environment(0, 1, 1)
 
 
-def test_trains_tests_counts_and_resumes(tool, arguments, tmp_path, monkeypatch):
+def test_trains_tests_and_counts(tool, arguments, tmp_path, monkeypatch):
     """The real thing: one cell, two iterations, all kinds of figures."""
     cell = Cell('table1_all', 'SRN', (88.0, 76.4, 57.8, 28.5))
     columns = ('IoU .5', 'IoU .6', 'IoU .7', 'IoU .8')
@@ -414,13 +414,7 @@ def test_trains_tests_counts_and_resumes(tool, arguments, tmp_path, monkeypatch)
     (row,) = [line for line in table5.splitlines() if line.startswith('| SRN')]
     assert [x.strip() for x in row.split('|')[2:6]] == ['88.0', '76.4', '57.8', '28.5']
     assert 'STC 1 to .. before' in (tmp_path / 'w/tables/fig1a.md').read_text()
-
-    # Killed between the training and the end of the test.
-    path.unlink()
-    assert tool.main(arguments) == 0, (folder / 'log.txt').read_text()
-    again = json.loads(path.read_text())
-    assert again['resumed'] is True and again['metrics'] == result['metrics']
     log = (folder / 'log.txt').read_text()
     commands = [line for line in log.splitlines() if line.startswith('$ ')]
     tools = [Path(line.split()[2]).name for line in commands]
-    assert tools == 2 * ['train.py', 'test.py']  # the counts were there
+    assert tools == ['train.py', 'test.py']

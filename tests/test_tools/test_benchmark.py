@@ -28,7 +28,7 @@ def rows(path, config):
 
 def test_table(tool, config, tmp_path, capsys):
     out = tmp_path / 'out.json'
-    arguments = [config, '--sizes=96x64', '--share', '1', '30', '--runs=2']
+    arguments = [config, '--sizes=96x64', '--share', '1', '30', '--runs=1']
     assert tool.main([*arguments, f'--json={out}', '--markdown']) == 0
     text = capsys.readouterr().out
     lines = [line for line in text.splitlines() if line.startswith('|')]
@@ -63,19 +63,18 @@ def test_checkpoint_and_photographs(tool, config, tmp_path):
             [
                 *(config, '--checkpoint', str(checkpoint), '--images', str(folder)),
                 *('--batch-sizes', '1', '2', '--runs=0', '--ways', 'auto'),
-                *('auto+bf16', '--json', str(out)),
+                *('--json', str(out)),
             ]
         )
         == 0
     )
     found = rows(out, config)
     assert [(row['batch'], row['way']) for row in found] == [
-        *((1, 'auto'), (1, 'auto+bf16'), (2, 'auto'), (2, 'auto+bf16'))
+        *((1, 'auto'), (2, 'auto'))
     ]
     assert all(0 < row['surviving_percent'] < 100 for row in found)
     assert all('ms' not in row and row['gflop_total'] > 0 for row in found)
     assert found[0]['pairs_exact'] == found[0]['detections']
-    assert found[1]['pairs_exact'] < found[1]['detections']
 
 
 def test_several_configs(tool, config, tmp_path, capsys):

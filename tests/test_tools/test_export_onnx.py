@@ -22,8 +22,8 @@ def tool():
 def exported(tool, monkeypatch, tmp_path):
     """The tool, with a file that was exported before in place of a minute's export."""
 
-    def main(*arguments, form='detections'):
-        def export_onnx(config, checkpoint, path, form, cfg_options):
+    def main(*arguments):
+        def export_onnx(config, checkpoint, path, form, *options):
             source = small_srn.exported(form)
             path = tmp_path / path
             path.write_bytes(source.read_bytes())
@@ -31,7 +31,7 @@ def exported(tool, monkeypatch, tmp_path):
 
         metadata = main.metadata
         monkeypatch.setattr(tool, 'export_onnx', export_onnx)
-        files = map(str, small_srn.files(form))
+        files = map(str, small_srn.files())
         return tool.main([*files, str(tmp_path / 'out.onnx'), *arguments])
 
     main.metadata = {}
@@ -50,7 +50,7 @@ def photographs(tmp_path):
 def test_says_what_it_wrote(exported, capsys):
     assert exported() == 0
     out = capsys.readouterr().out
-    assert 'out.onnx: form detections, opset 18, 0.3 MB' in out
+    assert 'out.onnx: form detections, opset 18, 0.2 MB' in out
     assert 'resizes' not in out
 
 
@@ -96,12 +96,16 @@ def test_verify_wants_boxes(tool, capsys):
     assert '--verify compares boxes' in capsys.readouterr().err
 
 
+def other_checkpoint():
+    return small_srn.files(small_srn.GROUP_NORM)[1]
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (lambda c, p, o: [c, o, o], 'out.onnx'),
         (lambda c, p, o: [o, p, o], 'out.onnx'),
-        (lambda c, p, o: [c, small_srn.files('detections')[1], o], 'does not fit'),
+        (lambda c, p, o: [c, other_checkpoint(), o], 'does not fit'),
         (
             lambda c, p, o: [c, p, o, '--cfg-options', 'model.test_cfg.nms.type=soft'],
             "'type': 'soft'",
@@ -111,7 +115,7 @@ def test_verify_wants_boxes(tool, capsys):
 )
 def test_errors(tool, tmp_path, capsys, arguments, message):
     out = tmp_path / 'out.onnx'
-    arguments = arguments(*small_srn.files('raw'), out)
+    arguments = arguments(*small_srn.files(), out)
     assert tool.main([str(argument) for argument in arguments]) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith('export_onnx: ') and message in captured.err
@@ -120,14 +124,14 @@ def test_errors(tool, tmp_path, capsys, arguments, message):
 
 def test_missing_extra(tool, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
-    files = map(str, small_srn.files('raw'))
+    files = map(str, small_srn.files())
     assert tool.main([*files, str(tmp_path / 'out.onnx')]) == 1
     assert 'pip install "mmdet_srn[export]"' in capsys.readouterr().err
 
 
 def test_benchmark(capsys):
     benchmark = load_tool('benchmark_onnx')
-    arguments = [*small_srn.files('detections'), small_srn.exported('detections')]
+    arguments = [*small_srn.files(), small_srn.exported('detections')]
     arguments += ['--sizes', '64x48', '33x70', '--batch-sizes', '1', '2', '--runs', '2']
     assert benchmark.main([str(argument) for argument in arguments]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[-4:]]

@@ -19,8 +19,6 @@ from tests.reference.naive_pipeline import (
     write,
 )
 
-LOAD_BOXES = dict(type='LoadAnnotations', with_bbox=True)
-
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
