@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from mmdet_srn._mmdet_tools import join_processes_without_gpu, leave_processes
 from tests.ddp_worker import CASES, PROCESSES, run
-from tests.test_install.environment import Environment, copy_sources
+from tests.test_install.environment import clean_sources, editable
 from tests.training import ROOT, SIZE, logged, small_config, write_data_set
 
 
@@ -111,27 +111,22 @@ def config(data: Path, work_dir: Path, batch_size: int) -> Config:
     return cfg
 
 
-@pytest.fixture(scope='module')
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """One with an editable installation, as mim wants it."""
-    for module in ('editables', 'hatchling'):
-        pytest.importorskip(module, reason=f'needs {module}, of the extra dev')
-    sources = copy_sources(ROOT, tmp_path_factory.mktemp('sources') / 'clone')
-    environment = Environment(tmp_path_factory.mktemp('mim') / 'env')
-    environment.install('--editable', sources)
-    return environment
-
-
-def test_mim_train_in_two_processes_without_a_gpu(data, tmp_path, environment):
+def test_mim_train_in_two_processes_without_a_gpu(data, tmp_path):
+    """With the editable installation, whose scripts are the clone's own."""
     cfg = config(data, tmp_path / 'two', batch_size=2)
     cfg.dump(tmp_path / 'two.py')
-    output = environment.run(
-        *('-m', 'mim', 'train', 'mmdet_srn', tmp_path / 'two.py'),
-        *('--launcher', 'pytorch', '--gpus', '2'),
-        CUDA_VISIBLE_DEVICES='-1',
-        OMP_NUM_THREADS='1',
-    ).stdout
+    output = (
+        editable()
+        .run(
+            *('-m', 'mim', 'train', 'mmdet_srn', tmp_path / 'two.py'),
+            *('--launcher', 'pytorch', '--gpus', '2'),
+            CUDA_VISIBLE_DEVICES='-1',
+            OMP_NUM_THREADS='1',
+        )
+        .stdout
+    )
     assert 'Training finished successfully' in output
+    assert str(clean_sources().resolve() / 'tools/train.py') in output
     assert re.search(r'Distributed training: True\s+GPU number: 2', output)
     assert re.search(r'Epoch\(train\) \[1\]\[3/3\]', output)
 

@@ -1,6 +1,7 @@
 """What becomes of a run that is killed, finds a full disk, or a broken image.
 
-Each is tools/train.py in a process of its own, with two worker processes.
+Those that are interrupted are tools/train.py in a process of their own. All have two
+worker processes.
 """
 
 import re
@@ -12,8 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.runner import Runner
 
-from tests.training import losses, run_train, small_config, write_data_set
+from tests.training import logged, losses, run_train, small_config, write_data_set
 
 FACES = [3, 1, 4, 1, 5, 9, 2, 6]  # of 8 images: 4 iterations an epoch
 
@@ -41,8 +43,7 @@ def config(data: Path, work_dir: Path, **options):
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work folder of a run without an interruption."""
     work_dir = tmp_path_factory.mktemp('whole') / 'run'
-    result = run_train(config(data, work_dir))
-    assert result.returncode == 0, result.stdout
+    Runner.from_cfg(config(data, work_dir)).train()
     return work_dir
 
 
@@ -110,18 +111,21 @@ def test_resumed_run_is_the_uninterrupted_one(whole, interrupted):
     for name, value in one['state_dict'].items():
         assert torch.equal(value, other['state_dict'][name])
     figures = [
-        re.findall(r'widerface/AP\w*: \S+', text)
-        for text in (interrupted.results[2].stdout, Path(f'{whole}.out').read_text())
+        {name: row[name] for name in row if name.startswith('widerface/')}
+        for folder in (whole, interrupted.work_dir)
+        for row in logged(folder)
+        if 'widerface/AP' in row
     ]
-    assert figures[0] and figures[0] == figures[1]
+    assert len(figures) == 2 and figures[0] == figures[1]
 
 
 def test_broken_image_stops_the_run_and_is_named(data, tmp_path):
     broken = shutil.copytree(data, tmp_path / 'noise')
     image = broken / 'WIDER_train/images/0--Noise/5.png'
     image.write_bytes(image.read_bytes()[:20])
-    result = run_train(config(broken, tmp_path / 'run'))
-    assert result.returncode == 1
-    assert 'RuntimeError: Caught RuntimeError in DataLoader worker' in result.stdout
-    assert f'the pipeline failed on {image} (is it a whole image?)' in result.stdout
+    message = 'RuntimeError in DataLoader worker'
+    with pytest.raises(RuntimeError, match=message) as caught:
+        Runner.from_cfg(config(broken, tmp_path / 'run')).train()
+    said = f'the pipeline failed on {image} (is it a whole image?)'
+    assert said in str(caught.value)
     assert not list((tmp_path / 'run').glob('*.pth'))

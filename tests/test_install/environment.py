@@ -8,6 +8,12 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import pytest
+
+from tests.run_once import make_once
+
+ROOT = Path(__file__).resolve().parents[2]
+
 # What a build reads. Caches, environments and runs in the clone stay out of the copy,
 # as they do for whoever clones it.
 SOURCES = (
@@ -44,11 +50,12 @@ class Environment:
     not followed any further, so an editable installation there is out of sight.
 
     Args:
-        folder: Where to make it.
+        folder: Where it is, or is made.
     """
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=False, symlinks=os.name != 'nt')
+        if not folder.exists():
+            venv.create(folder, with_pip=False, symlinks=os.name != 'nt')
         self.folder = folder
         self.python = folder / (
             'Scripts/python.exe' if os.name == 'nt' else 'bin/python'
@@ -111,13 +118,41 @@ class Environment:
         return result
 
 
-def build_distributions(sources: Path, out: Path) -> tuple[Path, Path]:
-    """Builds the sdist, and the wheel from that sdist, without network."""
-    subprocess.run(
-        [sys.executable, '-m', 'build', '--no-isolation', '--outdir', out, sources],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+def clean_sources() -> Path:
+    """Return a copy of what the clone has for a build, made once in a test run."""
+    for module in ('build', 'editables', 'hatchling'):
+        pytest.importorskip(module, reason=f'needs {module}, of the extra dev')
+    return make_once('sources', lambda folder: copy_sources(ROOT, folder))
+
+
+def editable() -> Environment:
+    """Return an environment with an editable installation of that copy."""
+
+    def make(folder: Path) -> None:
+        Environment(folder).install('--editable', clean_sources())
+
+    return Environment(make_once('editable', make))
+
+
+def distributions() -> tuple[Path, Path]:
+    """Return the sdist, and the wheel that is built from it, without network."""
+
+    def build(out: Path) -> None:
+        command = [sys.executable, '-m', 'build', '--no-isolation', '--outdir', out]
+        subprocess.run(
+            [*command, clean_sources()], check=True, stdout=subprocess.DEVNULL
+        )
+
+    out = make_once('dist', build)
     (sdist,) = out.glob('*.tar.gz')
     (wheel,) = out.glob('*.whl')
     return sdist, wheel
+
+
+def installed_wheel() -> Environment:
+    """Return an environment with that wheel installed."""
+
+    def make(folder: Path) -> None:
+        Environment(folder).install(distributions()[1])
+
+    return Environment(make_once('wheel', make))

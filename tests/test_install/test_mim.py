@@ -1,38 +1,61 @@
-"""mim train, test, run and search, really run, on both kinds of installation.
+"""mim train, test, run and search, really run.
 
 Which mim that is depends on the environment: onedl-mim with the onedl stack, openmim
-with open-mmlab's (tools/misc/check_openmim.sh). Each cell makes a mosaic of a few
-images, trains one epoch of srn_r18_face_mosaic on it, resumes for a second one, tests,
-and looks for faces in two images.
+with open-mmlab's (tools/misc/check_openmim.sh). On the wheel: makes a mosaic of a few
+images, trains one epoch of srn_r18_face_mosaic on it, tests, and looks for faces in two
+images. On an editable installation: the mosaic, and tests/test_distributed.py trains.
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.test_install.environment import Environment
+
 CONFIG = 'srn_r18_face_mosaic.py'
 
 
-@pytest.fixture(scope='module', params=['editable', 'wheel'])
-def cell(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> SimpleNamespace:
-    """An installation, a working folder outside of the clone, and data in it."""
-    environment = request.getfixturevalue(f'{request.param}_environment')
-    folder = tmp_path_factory.mktemp(f'mim_{request.param}')
+def mim_in(environment: Environment, folder: Path) -> Callable[..., str]:
+    """Return what runs mim in a working folder and gives its output."""
 
-    def mim(*arguments: str, check: bool = True) -> str:
-        result = environment.run('-m', 'mim', *arguments, cwd=folder, check=check)
+    def mim(*arguments: str) -> str:
+        result = environment.run('-m', 'mim', *arguments, cwd=folder)
         return re.sub(r'\x1b\[[0-9;]*m', '', result.stdout)
 
+    return mim
+
+
+def make_mosaic(mim: Callable[..., str], folder: Path) -> None:
+    """Make a data set with the tool that mim finds."""
     mim(
         *('run', '-y', 'mmdet_srn', 'make_face_mosaic', 'mosaic'),
         *('--num-train', '3', '--num-val', '2', '--size', '128'),
         *('--max-face', '100', '--seed', '1'),
     )
+    annotation = folder / 'mosaic/wider_face_split/wider_face_train_bbx_gt.txt'
+    assert annotation.is_file()
+    images = list((folder / 'mosaic/WIDER_train/images').glob('*/*.jpg'))
+    assert len(images) == 3
+
+
+def test_run_finds_the_tools_of_an_editable_installation(
+    editable_environment: Environment, tmp_path: Path
+) -> None:
+    make_mosaic(mim_in(editable_environment, tmp_path), tmp_path)
+
+
+@pytest.fixture(scope='module')
+def cell(
+    wheel_environment: Environment, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """The wheel, a working folder outside of the clone, and data in it."""
+    folder = tmp_path_factory.mktemp('mim')
+    mim = mim_in(wheel_environment, folder)
+    make_mosaic(mim, folder)
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     options = [
         'log_level=INFO',
@@ -40,13 +63,7 @@ def cell(
         *(f'{loader}.dataset.data_root=mosaic/' for loader in loaders),
         *(f'{loader}.num_workers=0' for loader in loaders),
     ]
-    return SimpleNamespace(
-        kind=request.param,
-        environment=environment,
-        folder=folder,
-        mim=mim,
-        options=options,
-    )
+    return SimpleNamespace(folder=folder, mim=mim, options=options)
 
 
 @pytest.fixture(scope='module')
@@ -60,45 +77,22 @@ def trained(cell: SimpleNamespace) -> str:
     )
 
 
-def test_run_finds_the_tool(cell: SimpleNamespace) -> None:
-    annotation = cell.folder / 'mosaic/wider_face_split/wider_face_train_bbx_gt.txt'
-    images = list((cell.folder / 'mosaic/WIDER_train/images').glob('*/*.jpg'))
-    assert annotation.is_file()
-    assert len(images) == 3
-
-
-def test_train(cell: SimpleNamespace, trained: str, sources: Path) -> None:
+def test_train(
+    cell: SimpleNamespace, trained: str, wheel_environment: Environment
+) -> None:
     assert 'Training finished successfully' in trained
     assert (cell.folder / 'run/epoch_1.pth').is_file()
     assert re.search(r'Epoch\(val\) \[1\]\[2/2\]', trained)
 
     script = re.search(r'Training command is \S+ (\S+) (\S+)', trained)
     assert script is not None
-    used = [Path(path) for path in script.groups()]
-    if cell.kind == 'editable':
-        # The clone itself, no copy of it that goes stale.
-        expected = [sources / 'tools/train.py', sources / 'configs' / CONFIG]
-        assert [path.resolve() for path in used] == [
-            path.resolve() for path in expected
-        ]
-    else:
-        installed = cell.environment.site_packages.resolve()
-        assert all(installed in path.resolve().parents for path in used)
-
-
-def test_resume_continues(cell: SimpleNamespace, trained: str) -> None:
-    output = cell.mim(
-        *('train', 'mmdet-srn', CONFIG, '--gpus', '0', '--work-dir', 'run'),
-        *('--resume', '--cfg-options', 'train_cfg.max_epochs=2', *cell.options),
-    )
-    assert 'resumed epoch: 1, iter: 2' in output
-    assert 'Epoch(train) [1]' not in output
-    assert (cell.folder / 'run/epoch_2.pth').is_file()
+    installed = wheel_environment.site_packages.resolve()
+    assert all(installed in Path(path).resolve().parents for path in script.groups())
 
 
 def test_test(cell: SimpleNamespace, trained: str) -> None:
     output = cell.mim(
-        *('test', 'mmdet_srn', CONFIG, '--gpus', '0', '--work-dir', 'tested'),
+        *('test', 'mmdet-srn', CONFIG, '--gpus', '0', '--work-dir', 'tested'),
         *('--checkpoint', 'run/epoch_1.pth', '--out', 'detections.pkl'),
         *('--cfg-options', *cell.options),
     )
