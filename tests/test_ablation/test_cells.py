@@ -24,7 +24,7 @@ FILES = sorted(
 
 @pytest.fixture(scope='module')
 def cells():
-    return resolve(TABLES, BASE, ABLATIONS, {})
+    return resolve(TABLES.values(), BASE, ABLATIONS, {})
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
@@ -64,7 +64,7 @@ def test_one_base_is_needed(text, tmp_path):
     (tmp_path / 'own.py').write_text(text)
     table = Table('T', (), (Cell('own', 'own'),))
     with pytest.raises(ValueError, match=r'own\.py: needs one line "_base_'):
-        resolve({'t': table}, BASE, tmp_path, {})
+        resolve([table], BASE, tmp_path, {})
 
 
 CHANGES = [
