@@ -18,12 +18,11 @@ from typing import Any
 
 import torch
 from mmdet.models.utils import unpack_gt_instances
-from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
+from ..model_loader import load_detector
 from ..models.dense_heads import SRNHead
 from ..models.dense_heads.anchor_grid import flatten_maps
 from ..models.losses.two_stage_focal_loss import survives
@@ -42,9 +41,8 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
     """
     head: SRNHead = model.bbox_head
     gts, ignored, metas = unpack_gt_instances(data['data_samples'])
-    first_scores, first_deltas, scores, deltas = head(
-        model.extract_feat(data['inputs'])
-    )
+    maps = head(model.extract_feat(data['inputs']))
+    first_scores, first_deltas, scores, _ = maps
     grid = head.anchor_grid(scores, metas)
     level_of = torch.repeat_interleave(torch.tensor(grid.sizes)).to(grid.anchors.device)
     refined = grid.anchors  # (N, P, 4)
@@ -63,21 +61,14 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
         positive = targets.labels < head.num_classes
         for name, chosen in (('positive', positive), ('negative', ~positive)):
             found = level_of.expand_as(chosen)[chosen & matters]
-            counts[name].append(
-                torch.bincount(found, minlength=head.prior_generator.num_levels)
-            )
+            counts[name].append(torch.bincount(found, minlength=len(grid.sizes)))
     return {name: torch.stack(rows).cpu() for name, rows in counts.items()}
 
 
 def summarize(
     counts: dict[str, Tensor], stc_levels: tuple[int, ...], str_levels: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Sum up counts over the levels classified (STC) and regressed (STR) in two steps.
-
-    Args:
-        counts: From :func:`count_anchors`, of any number of batches.
-        stc_levels: Levels, from 0.
-        str_levels: The same of STR.
+    """Sum up counts, of any number of batches, over the levels of STC and of STR.
 
     Returns:
         The counts, and for ``stc`` and ``str``, where there are such levels, positives
@@ -86,21 +77,13 @@ def summarize(
     """
     result: dict[str, Any] = {name: rows.tolist() for name, rows in counts.items()}
     for name, levels in (('stc', stc_levels), ('str', str_levels)):
-        if not levels:
-            continue
-        positive, negative = (
-            counts[sign][:, list(levels)].sum(dim=1).tolist()
-            for sign in ('positive', 'negative')
-        )
-        defined = positive[0] and negative[0] and negative[1]
-        result[name] = dict(
-            positive=positive,
-            negative=negative,
-            gain=positive[1] * negative[0] / (negative[1] * positive[0])
-            if defined
-            else None,
-            positives_kept=positive[1] / positive[0] if positive[0] else None,
-        )
+        if levels:
+            own = list(levels)
+            sums = {sign: n[:, own].sum(dim=1).tolist() for sign, n in counts.items()}
+            (p0, p1), (n0, n1) = sums['positive'], sums['negative']
+            gain = p1 * n0 / (n1 * p0) if p0 and n0 and n1 else None
+            kept = p1 / p0 if p0 else None
+            result[name] = dict(**sums, gain=gain, positives_kept=kept)
     return result
 
 
@@ -113,13 +96,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--batches', type=int, default=50)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     set_random_seed(args.seed)
-    cfg.model.backbone.init_cfg = None  # the checkpoint has all weights
-    model = MODELS.build(cfg.model)
-    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
-    model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    cfg, model, _ = load_detector(args.config, args.checkpoint, device=None)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
     found, images = [], 0
     for batch in itertools.islice(loader, args.batches):
@@ -128,12 +107,8 @@ def main(argv: list[str] | None = None) -> int:
         found.append(count_anchors(model, data))
     total = {name: sum(counts[name] for counts in found) for name in found[0]}
     head = model.bbox_head
-    result = dict(
-        batches=len(found),
-        images=images,
-        theta=head.theta,
-        **summarize(total, head.stc_levels, head.str_levels),
-    )
+    result = dict(batches=len(found), images=images, theta=head.theta)
+    result |= summarize(total, head.stc_levels, head.str_levels)
     args.out.write_text(f'{json.dumps(result, indent=1)}\n', encoding='utf-8')
     print(json.dumps(result))
     return 0

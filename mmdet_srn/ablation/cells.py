@@ -1,10 +1,11 @@
 """Cells of the tables on a base config, and the folder of each run."""
 
 import hashlib
+import itertools
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from pprint import pformat
 from typing import Any, NamedTuple
@@ -13,10 +14,6 @@ from mmengine.config import Config
 
 from .tables import Table
 
-#: Name of the cell that is the base config itself.
-BASE = 'base'
-#: The cells name the levels P2 to P7, 0 to 5.
-NUM_LEVELS = 6
 #: Settings that change neither the weights nor the figures.
 _NEITHER = re.compile(
     r'(work_dir|launcher|resume|log_level|log_processor|vis_backends|visualizer'
@@ -28,22 +25,13 @@ _BY_VALIDATION = re.compile('EarlyStopping|ReduceOnPlateau')
 
 
 class Run(NamedTuple):
-    """One cell with one seed.
-
-    Attributes:
-        name: Name of the cell.
-        seed: The seed.
-        cfg: The whole config.
-        folder: Of the training; named by the cell, its settings and the seed.
-        tested: Of the test, in ``folder``; named by the settings of the test. The run
-            is finished if its ``result.json`` is there.
-    """
+    """One cell with one seed."""
 
     name: str
     seed: int
     cfg: Config
-    folder: Path
-    tested: Path
+    folder: Path  # of the training; named by the cell, its settings and the seed
+    tested: Path  # of the test, in it; named by the settings of the test
 
     @property
     def config(self) -> Path:
@@ -58,13 +46,13 @@ class Run(NamedTuple):
 
 
 def resolve(
-    tables: Mapping[str, Table], base: Path, ablations: Path, options: Mapping[str, Any]
+    tables: Iterable[Table], base: Path, ablations: Path, options: Mapping[str, Any]
 ) -> dict[str | None, Config]:
-    """Put the cells of tables on a base.
+    """Put the cells of tables, files of ``ablations``, on a base, the config of an SRN.
 
     Args:
-        tables: Name -> table.
-        base: Config of an SRN.
+        tables: The tables.
+        base: The base.
         ablations: Folder of the cells' configs.
         options: Settings of all cells, by dotted name.
 
@@ -73,33 +61,31 @@ def resolve(
 
     Raises:
         FileNotFoundError: If there is no such base.
-        ValueError: If the cells do not fit the base, or an option sets what a cell of
-            the tables sets.
+        ValueError: If the cells do not fit it, or an option sets what a cell sets.
     """
     if not base.is_file():
         raise FileNotFoundError(f'{base}: no such config (--base)')
     whole = Config.fromfile(base, import_custom_modules=False)
-    _check_srn(base.name, _merge(whole, options))
-    cells: dict[str | None, Config] = {None: whole}
+    cells: dict[str | None, Config] = {None: _merge(whole, options)}
+    _check_srn(base.name, cells[None])
+    own, missing = dict(_flatten(whole.to_dict())), object()
     with tempfile.TemporaryDirectory() as folder:
         # Once: mmengine takes long to find what 'mmdet::' stands for.
         flat = Path(folder) / 'whole.py'
         flat.write_text(as_python(whole), 'utf-8')
-        for name in {
-            cell.config: None for table in tables.values() for cell in table.cells
-        }:
-            if name is not None:
-                cells[name] = _rebase(ablations / f'{name}.py', flat, base.name)
-    own = dict(_flatten(whole.to_dict()))
-    for name, cfg in cells.items():
-        theirs = dict(_flatten(cfg.to_dict()))
-        differ = {k for k in own.keys() | theirs.keys() if own.get(k) != theirs.get(k)}
-        for key in sorted(differ | (own.keys() ^ theirs.keys())):
-            for option in options:
-                if f'{key}.'.startswith(f'{option}.') or option.startswith(f'{key}.'):
+        for name in dict.fromkeys(c.config for table in tables for c in table.cells):
+            if name is None:
+                continue
+            cfg = _rebase(ablations / f'{name}.py', flat, base.name)
+            new = dict(_flatten(cfg.to_dict()))
+            keys = sorted(own.keys() | new.keys())
+            keys = [k for k in keys if own.get(k, missing) != new.get(k, missing)]
+            for key, option in itertools.product(keys, options):
+                one, other = f'{key}.', f'{option}.'
+                if one.startswith(other) or other.startswith(one):
                     raise ValueError(f'--cfg-options {option}: cell {name} sets {key}')
-        cells[name] = _merge(cfg, options)
-        _check_srn(name or BASE, cells[name])
+            cells[name] = _merge(cfg, options)
+            _check_srn(name, cells[name])
     return cells
 
 
@@ -123,26 +109,21 @@ def place(
         gpus: Processes of the training, each with a batch of its own.
         tta: Whether the test is the multi-scale one.
     """
-    settings = {k: v for k, v in _flatten(cfg.to_dict()) if not _NEITHER.match(k)}
-    test = {k: v for k, v in settings.items() if _TEST.match(k)}
+    training = {k: v for k, v in _flatten(cfg.to_dict()) if not _NEITHER.match(k)}
+    test = {k: v for k, v in training.items() if _TEST.match(k)}
     if not tta:
         test = {k: v for k, v in test.items() if not k.startswith('tta_')}
-    training = settings
-    if not _BY_VALIDATION.search(json.dumps(settings, default=repr)):
-        training = {k: v for k, v in settings.items() if not k.startswith('val_')}
-        training = {k: v for k, v in training.items() if not _TEST.match(k)}
+    if not _BY_VALIDATION.search(json.dumps(training, default=repr)):
+        rest = {k: v for k, v in training.items() if not k.startswith('val_')}
+        training = {k: v for k, v in rest.items() if not _TEST.match(k)}
     digest = _digest(dict(training, gpus=gpus))
-    there = sorted(work_dir.glob(f'*-{digest}'))
-    name = names.setdefault(
-        digest, there[0].name.rpartition('-')[0] if there else name or BASE
-    )
+    there = [path.name.rpartition('-')[0] for path in work_dir.glob(f'*-{digest}')]
+    name = names.setdefault(digest, min(there, default=name or 'base'))
     folder = work_dir / f'{name}-{digest}' / f'seed_{seed}'
     tested = folder / f'{"tta" if tta else "test"}-{_digest(test)}'
-    own = {
-        'randomness.seed': seed,
-        'test_evaluator.outfile_prefix': str(tested / 'detections'),
-    }
-    return Run(name, seed, _merge(cfg, own), folder, tested)
+    detections = {'test_evaluator.outfile_prefix': str(tested / 'detections')}
+    cfg = _merge(cfg, {'randomness.seed': seed, **detections})
+    return Run(name, seed, cfg, folder, tested)
 
 
 def as_python(cfg: Config) -> str:
@@ -158,10 +139,8 @@ def _digest(settings: Mapping[str, Any]) -> str:
 
 def _rebase(path: Path, base: Path, base_name: str) -> Config:
     """Do to a base what an ablation does to its own."""
-    line = f'_base_ = {str(base)!r}'
-    text, count = re.subn(
-        r'(?m)^_base_ = .*$', lambda _: line, path.read_text(encoding='utf-8')
-    )
+    line, text = f'_base_ = {str(base)!r}', path.read_text(encoding='utf-8')
+    text, count = re.subn(r'(?m)^_base_ = .*$', lambda _: line, text)
     if count != 1:
         raise ValueError(f'{path}: needs one line "_base_ = ...", it has {count}')
     try:
@@ -186,16 +165,14 @@ def _flatten(value: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
 
 def _check_srn(name: str, cfg: Config) -> None:
     """Check that cells can be put on a config and that its runs can be measured."""
-    evaluator = cfg.get('test_evaluator')
+    evaluator, neck = cfg.get('test_evaluator'), cfg.model.get('neck')
     if not isinstance(evaluator, dict) or evaluator.type != 'WIDERFaceMetric':
         raise ValueError(f'{name}: test_evaluator must be one WIDERFaceMetric')
-    neck = cfg.model.get('neck')
     neck = neck[0] if isinstance(neck, list) else neck
     if not isinstance(neck, dict) or neck.type != 'SRNFPN':
         raise ValueError(f'{name}: the neck must be an SRNFPN, or begin with one')
-    strides = cfg.model.bbox_head.get('anchor_generator', {}).get('strides', ())
-    if len(strides) != NUM_LEVELS:
+    count = len(cfg.model.bbox_head.get('anchor_generator', {}).get('strides', ()))
+    if count != 6:
         raise ValueError(
-            f'{name}: bbox_head must have anchors of {NUM_LEVELS} strides, P2 to P7, '
-            f'not {len(strides)}'
+            f'{name}: bbox_head must have anchors of 6 strides, P2 to P7, not {count}'
         )

@@ -32,25 +32,21 @@ def detection_figures(folder: Path, cfg: Config) -> dict[str, dict[str, Any]]:
         ``false_positives``: recall -> number, None where it is not reached;
         ``ap_by_iou``: least IoU of a match -> AP. Keys are text, as in JSON.
     """
-    names = sorted(
-        path.relative_to(folder).with_suffix('').as_posix()
-        for path in folder.rglob('*.txt')
-    )
+    files = (path.relative_to(folder) for path in folder.rglob('*.txt'))
+    names = sorted(file.with_suffix('').as_posix() for file in files)
     if (gt_dir := cfg.test_evaluator.get('gt_dir')) is not None:
         ground_truth = read_ground_truth(gt_dir).restrict(names)
         detections, _ = read_results(folder, ground_truth.names)
         analysis = analyze_wider_face(detections, ground_truth)
-        counts = analysis.false_positives['hard']
-        aps = {iou: analysis.ap_by_iou['hard'][iou] for iou in IOUS}
+        counts, aps = analysis.false_positives['hard'], analysis.ap_by_iou['hard']
     else:
-        images = _read_images(folder, names, cfg)
-        everything = {'all': (-np.inf, np.inf)}
-        curves = {iou: evaluate_face_ap(images, iou, everything)['all'] for iou in IOUS}
+        images, band = _read_images(folder, names, cfg), {'all': (-np.inf, np.inf)}
+        curves = {iou: evaluate_face_ap(images, iou, band)['all'] for iou in IOUS}
         counts = {recall: false_positives(curves[0.5], recall) for recall in RECALLS}
         aps = {iou: curve.ap for iou, curve in curves.items()}
     return dict(
         false_positives={str(recall): number for recall, number in counts.items()},
-        ap_by_iou={str(iou): ap for iou, ap in aps.items()},
+        ap_by_iou={str(iou): aps[iou] for iou in IOUS},
     )
 
 
@@ -74,31 +70,21 @@ def _read_images(folder: Path, names: list[str], cfg: Config) -> list[ImageFaces
             )
         x, y, w, h, scores = rows_of[name].T
         faces = info['instances']
-        images.append(
-            ImageFaces(
-                np.c_[x, y, x + w, y + h],
-                scores,
-                np.array([face['bbox'] for face in faces], float).reshape(-1, 4),
-                np.array([face['ignore_flag'] for face in faces], bool),
-            )
-        )
+        boxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
+        ignored = np.array([face['ignore_flag'] for face in faces], bool)
+        images.append(ImageFaces(np.c_[x, y, x + w, y + h], scores, boxes, ignored))
     return images
 
 
 def false_positives(curve: FaceAP, recall: float) -> int | None:
-    """Count false positives at the highest threshold that reaches a recall.
+    """Count false positives at the highest threshold that reaches a recall in (0, 1].
 
-    Args:
-        curve: Recall and precision.
-        recall: The recall, in (0, 1].
-
-    Returns:
-        The number; None if the recall is not reached.
+    None if it is not reached.
     """
     hits = curve.recall * curve.num_faces
     # The small number makes up for products such as 0.1 * 3 > 0.3.
-    found = np.flatnonzero(hits >= recall * curve.num_faces - 1e-9)
-    if not len(found):
+    reached = hits >= recall * curve.num_faces - 1e-9
+    if not reached.any():
         return None
-    point = found[0]
+    point = reached.argmax()
     return round(float(hits[point] / curve.precision[point] - hits[point]))

@@ -16,11 +16,10 @@ from .tables import Table
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
+Results = Mapping[tuple[int, int], Mapping[str, Any]]
 #: Name of a metric -> heading. AP are in percent, as the paper's.
 _APS = {
-    'easy': 'easy',
-    'medium': 'medium',
-    'hard': 'hard',
+    **{subset: subset for subset in ('easy', 'medium', 'hard')},
     'AP': 'AP, all faces',
     'AP_lt16': 'under 16 px',
     'AP_16to32': '16 to 32',
@@ -32,30 +31,27 @@ MEAN_AP = 'AP, IoU .5 to .8'
 
 def measure(result: Mapping[str, Any], table: Table) -> dict[str, float | None]:
     """Name what a table shows of one finished run: heading -> number."""
-    by_iou = {
-        f'IoU {iou[1:]}': 100 * ap for iou, ap in result.get('ap_by_iou', {}).items()
-    }
     found: dict[str, float | None] = {}
     if table.figures == 'anchor_ratio':
-        counts = result['anchor_ratio']
-        for name, title in (('stc', 'STC'), ('str', 'STR')):
-            if (part := counts.get(name)) is None:
+        for name in ('stc', 'str'):
+            if (part := result['anchor_ratio'].get(name)) is None:
                 continue
-            pairs = zip(part['positive'], part['negative'], strict=True)
-            for moment, (positive, negative) in zip(
-                ('before', 'after'), pairs, strict=True
-            ):
+            title, signs = name.upper(), (part['positive'], part['negative'])
+            for moment, *counts in zip(('before', 'after'), *signs, strict=True):
+                positive, negative = counts
                 ratio = negative / positive if positive else None
                 found[f'{title} 1 to .. {moment}'] = ratio
             found[f'{title} gain'] = part['gain']
             if name == 'stc' and part['positives_kept'] is not None:
                 found['STC positives kept'] = 100 * part['positives_kept']
         return found
+    aps = result.get('ap_by_iou', {}).items()
+    by_iou = {f'IoU {iou[1:]}': 100 * ap for iou, ap in aps}
     if table.figures == 'false_positives':
-        for recall, number in result['false_positives'].items():
-            found[f'{100 * float(recall):g} %'] = number
+        counts = result['false_positives'].items()
+        found = {f'{100 * float(recall):g} %': number for recall, number in counts}
     elif table.figures == 'ap_by_iou':
-        found.update(by_iou)
+        found = dict(by_iou)
     else:
         metrics = result['metrics']
         found = {n: 100 * metrics[key] for key, n in _APS.items() if key in metrics}
@@ -66,15 +62,8 @@ def measure(result: Mapping[str, Any], table: Table) -> dict[str, float | None]:
     return found
 
 
-def collect(
-    name: str, table: Table, results: Mapping[tuple[int, int], Mapping[str, Any]]
-) -> pd.DataFrame:
-    """Put all figures of a table one below the other.
-
-    Args:
-        name: Name of the table.
-        table: The table.
-        results: Row and seed -> what the finished run has left.
+def collect(name: str, table: Table, results: Results) -> pd.DataFrame:
+    """Put all figures of a table, by row and seed, one below the other.
 
     Returns:
         Columns table, cell, config, source ('paper' or 'ours'), seed, figure, value.
@@ -94,52 +83,37 @@ def collect(
 def to_markdown(table: Table, frame: pd.DataFrame, about: Sequence[str]) -> str:
     """Write the figures of a table as text, with lines that say what they are."""
     ours = frame[frame.source == 'ours']
-    titles = list(dict.fromkeys(ours.figure))
-    changed = [x for x in titles if x.startswith(('IoU', MEAN_AP)) or x == _main(ours)]
+    titles = ours.figure.unique()
+    # Cells are compared by the first AP that there is.
+    main = next((x for x in ('hard', _APS['AP']) if x in titles), None)
     columns: dict[str, list[str]] = {'': [cell.label for cell in table.cells]}
     for number, title in enumerate(table.columns):
         columns[f'paper: {title}'] = [f'{c.paper[number]:,}' for c in table.cells]
-    if 'hard' in table.columns:
-        at = table.columns.index('hard')
-        changes = [c.paper[at] - table.cells[0].paper[at] for c in table.cells]
+    if 'hard' in table.columns:  # the last one
+        changes = [c.paper[-1] - table.cells[0].paper[-1] for c in table.cells]
         columns['paper: change, hard'] = ['', *(f'{x:+.1f}' for x in changes[1:])]
+    changed = {}
     for title in titles:
-        values = _values(table, ours, title)
-        columns[f'ours: {title}'] = [spread(v, digits(title)) for v in values]
-    for title in changed if len(table.cells) > 1 else ():
-        first, *others = _values(table, ours, title)
-        changes = [spread((v - first).dropna(), 1, change=True) for v in others]
-        columns[f'ours: change, {title}'] = ['', *changes]
+        own = ours[ours.figure == title].set_index('seed')
+        values = [own[own.cell == cell.label].value for cell in table.cells]
+        whole = title.endswith('%') or ' 1 to ' in title
+        digits = 2 if title.endswith('gain') else 0 if whole else 1
+        columns[f'ours: {title}'] = [spread(v, digits) for v in values]
+        if len(values) > 1 and (title.startswith(('IoU', MEAN_AP)) or title == main):
+            changes = [(v - values[0]).dropna() for v in values[1:]]
+            texts = [spread(v, 1, change=True) for v in changes]
+            changed[f'ours: change, {title}'] = ['', *texts]
     lines = '\n'.join(f'- {line}' for line in about)
-    text = pd.DataFrame(columns).to_markdown(index=False, disable_numparse=True)
+    text = pd.DataFrame({**columns, **changed}).to_markdown(
+        index=False, disable_numparse=True
+    )
     return f'### {table.title}\n\n{lines}\n\n{text}\n'
 
 
-def _main(ours: pd.DataFrame) -> str | None:
-    """Return the AP by which cells are compared, the first that there is."""
-    return next((x for x in ('hard', _APS['AP']) if x in set(ours.figure)), None)
-
-
-def _values(table: Table, ours: pd.DataFrame, title: str) -> list[pd.Series]:
-    """Collect the values of one figure by seed, for each cell."""
-    own = ours[ours.figure == title]
-    return [own[own.cell == c.label].set_index('seed').value for c in table.cells]
-
-
-def digits(title: str) -> int:
-    """Digits behind the point."""
-    if title.endswith('gain'):
-        return 2
-    return 0 if title.endswith('%') or ' 1 to ' in title else 1
-
-
 def spread(values: Sequence[float], digits: int, change: bool = False) -> str:
-    """Write mean and standard deviation over seeds.
+    """Write mean and standard deviation over seeds; NaN is a recall not reached.
 
-    Args:
-        values: One a seed; NaN is a recall that was not reached.
-        digits: Digits behind the point.
-        change: Whether to show the sign and the mean's 95 % interval (t) as well.
+    A ``change`` has a sign and the mean's 95 % interval (t) as well.
     """
     numbers = pd.Series(values, dtype=float)
     count, missing = len(numbers), int(numbers.isna().sum())
@@ -147,9 +121,8 @@ def spread(values: Sequence[float], digits: int, change: bool = False) -> str:
         return 'none' if missing == count else f'none in {missing} of {count}'
     if not count:
         return '-'
-    sign = '+' if change else ''
     mean, deviation = numbers.mean(), numbers.std()
-    text = f'{mean:{sign},.{digits}f}'
+    text = f'{mean:{"+" if change else ""},.{digits}f}'
     if count > 1:
         text += f' ± {deviation:,.{digits}f}'
         if change:
@@ -161,95 +134,99 @@ def spread(values: Sequence[float], digits: int, change: bool = False) -> str:
 def describe(
     table: Table,
     runs: Mapping[tuple[int, int], Run],
-    results: Mapping[tuple[int, int], Mapping[str, Any]],
+    results: Results,
     frame: pd.DataFrame,
     head: str,
 ) -> list[str]:
     """Say what the figures were made with and what a reader must know.
 
-    Args:
-        table: The table.
-        runs: Row and seed -> run.
-        results: Row and seed -> what the finished run has left.
-        frame: The figures, from :func:`collect`.
-        head: Base, seeds and options.
+    Runs and results are by row and seed; ``frame`` is from :func:`collect`; ``head``
+    names base, seeds and options.
     """
-    lines, kind, found = [head], table.figures, list(results.values())
-    cfg = runs[0, next(seed for _, seed in runs)].cfg
+    found = list(results.values())
+    cfg = next(iter(runs.values())).cfg
+    root = Path(str(cfg.test_dataloader.dataset.get('data_root') or '')).name
     official = cfg.test_evaluator.get('gt_dir') is not None
+    faces = 'hard faces by the official ground truth' if official else 'all faces'
+    faces += ', not official'
+    what = 'False positives' if table.figures == 'false_positives' else 'AP in percent'
+    how = 'official' if official and table.figures == 'ap' else faces
+    ratios = table.figures == 'anchor_ratio'
+    images = [str(r['anchor_ratio']['images']) for r in found if ratios] or ['no']
+    protocols = [describe_protocol(x) for x in sorted({r['protocol'] for r in found})]
+    versions = sorted({r['version'] for r in found})
+    times = [r['seconds'] for r in found if not r['resumed']]
+    took = f', {statistics.median(times) / 60:.1f} min (median)' if times else ''
     seeds = len({seed for _, seed in runs})
-    if found:
 
-        def each(name: str) -> str:
-            return ' or '.join(f'{n:,}' for n in sorted({r[name] for r in found}))
+    def each(name: str) -> str:
+        return ' or '.join(f'{n:,}' for n in sorted({r[name] for r in found}))
 
-        root = Path(str(cfg.test_dataloader.dataset.get('data_root') or '')).name
-        protocols = sorted({result['protocol'] for result in found})
-        times = [result['seconds'] for result in found if not result['resumed']]
-        lines += [
-            f'Test: {each("test_images")} images{f" of {root}" if root else ""}, '
-            f'protocol {" and ".join(map(describe_protocol, protocols))}.',
-            f'Budget of a run: {each("iterations")} iterations of {each("batch")} '
-            f'images, epochs: {each("epochs")}'
-            + (
-                f', {statistics.median(times) / 60:.1f} min (median).' if times else '.'
-            ),
-            f'mmdet_srn {" and ".join(sorted({r["version"] for r in found}))}.',
-        ]
-    else:
-        lines.append('None of the runs is finished yet.')
-    if kind == 'anchor_ratio':
-        lines.append(
-            'Negatives for one positive, and by which factor that falls ("gain"; the '
-            'paper\'s from its caption, "about"), on '
-            f'{" or ".join(str(r["anchor_ratio"]["images"]) for r in found) or "no"} '
-            "training images, by the second step's matching. After, STC: what the "
-            'first step leaves; STR: its boxes.'
-        )
-    else:
-        what = 'False positives' if kind == 'false_positives' else 'AP in percent'
-        faces = 'hard faces by the official ground truth' if official else 'all faces'
-        how = 'official' if official and kind == 'ap' else f'{faces}, not official'
-        lines.append(f'{what}, {how}; at IoU .5 unless said.')
-        if len(table.cells) > 1:
-            lines.append(
-                f'"{MEAN_AP}": mean of the AP at IoU .5, .6, .7 and .8, {faces}, not '
-                'official.'
-            )
-    if not table.columns:
-        lines.append('The paper prints no figure for this choice.')
-    elif kind != 'anchor_ratio':
-        lines.append(
-            "Paper: WIDER FACE val, SRN's multi-scale test, 130 epochs of 12,880 images"
-        )
-        if not official:
-            lines.append(
-                "Ours are not WIDER FACE's figures: other data, faces and training. "
-                'Only the direction of a change can be set beside the paper.'
-            )
-    if 'survivors' in set(frame.figure):
-        lines.append(
-            "Survivors: percent of the STC levels' anchors that the first step leaves, "
-            'in the last training batch that was logged.'
-        )
-    lines.append(
-        'One seed: how far a second would be off is not known.'
-        if seeds == 1
-        else f'Mean ± standard deviation of {seeds} seeds. Changes against the first '
-        'row are taken seed by seed; in brackets the 95 % interval (t) of their mean.'
-    )
-    if frame.value.isna().any():
-        lines.append('"none": the recall is not reached, or there is nothing to count.')
     folders: dict[Path, str] = {}
-    for (row, _), run in runs.items():
+    same, missing = [], []
+    for (row, seed), run in runs.items():
         label = table.cells[row].label
-        if (same := folders.setdefault(run.folder, label)) != label:
-            lines.append(f'"{label}" is "{same}" with this base: one run, two rows.')
-    missing = [place for place in runs if place not in results]
-    if missing:
-        names = [f'{table.cells[row].label} seed {seed}' for row, seed in missing]
-        lines.append(f'Not there: {", ".join(names)}.')
-    return list(dict.fromkeys(lines))
+        if (first := folders.setdefault(run.folder, label)) != label:
+            same.append(f'"{label}" is "{first}" with this base: one run, two rows.')
+        if (row, seed) not in results:
+            missing.append(f'{label} seed {seed}')
+    notes = [
+        (True, head),
+        (not found, 'None of the runs is finished yet.'),
+        (
+            found,
+            f'Test: {each("test_images")} images{f" of {root}" if root else ""}, '
+            f'protocol {" and ".join(protocols)}.',
+        ),
+        (
+            found,
+            f'Budget of a run: {each("iterations")} iterations of {each("batch")} '
+            f'images, epochs: {each("epochs")}{took}.',
+        ),
+        (found, f'mmdet_srn {" and ".join(versions)}.'),
+        (
+            ratios,
+            'Negatives for one positive, and by which factor that falls ("gain"; the '
+            f'paper\'s from its caption, "about"), on {" or ".join(images)} training '
+            "images, by the second step's matching. After, STC: what the first step "
+            'leaves; STR: its boxes.',
+        ),
+        (not ratios, f'{what}, {how}; at IoU .5 unless said.'),
+        (
+            not ratios and len(table.cells) > 1,
+            f'"{MEAN_AP}": mean of the AP at IoU .5, .6, .7 and .8, {faces}.',
+        ),
+        (not table.columns, 'The paper prints no figure for this choice.'),
+        (
+            table.columns and not ratios,
+            "Paper: WIDER FACE val, SRN's multi-scale test, 130 epochs of 12,880 "
+            'images',
+        ),
+        (
+            table.columns and not ratios and not official,
+            "Ours are not WIDER FACE's figures: other data, faces and training. Only "
+            'the direction of a change can be set beside the paper.',
+        ),
+        (
+            'survivors' in set(frame.figure),
+            "Survivors: percent of the STC levels' anchors that the first step leaves, "
+            'in the last training batch that was logged.',
+        ),
+        (seeds == 1, 'One seed: how far a second would be off is not known.'),
+        (
+            seeds > 1,
+            f'Mean ± standard deviation of {seeds} seeds. Changes against the first '
+            'row are taken seed by seed; in brackets the 95 % interval (t) of their '
+            'mean.',
+        ),
+        (
+            frame.value.isna().any(),
+            '"none": the recall is not reached, or there is nothing to count.',
+        ),
+        *((True, text) for text in dict.fromkeys(same)),  # once, not once a seed
+        (missing, f'Not there: {", ".join(missing)}.'),
+    ]
+    return [text for applies, text in notes if applies]
 
 
 def plot(table: Table, frame: pd.DataFrame, path: Path) -> None:
@@ -260,13 +237,13 @@ def plot(table: Table, frame: pd.DataFrame, path: Path) -> None:
     if table.figures == 'anchor_ratio':
         frame = frame[frame.figure.str.endswith('gain')]
     panels = list(frame.groupby('source', sort=False))
+    size = (5.5 * len(panels), 4)
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5.5 * len(panels), 4), squeeze=False, tight_layout=True
+        1, len(panels), figsize=size, squeeze=False, tight_layout=True
     )
     for (source, own), axis in zip(panels, axes[0], strict=True):
-        groups = own.groupby(by, sort=False).value
-        order = own[by[0]].unique()
-        mean, error = (x.unstack().loc[order] for x in (groups.mean(), groups.std()))
+        values, order = own.groupby(by, sort=False).value, own[by[0]].unique()
+        mean, error = (x.unstack().loc[order] for x in (values.mean(), values.std()))
         line = '-' if across else ''
         mean.plot(ax=axis, yerr=error, marker='.', ls=line, title=source, rot=20)
         if table.figures == 'false_positives':

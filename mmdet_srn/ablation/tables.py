@@ -6,67 +6,42 @@ epochs. Where a table has none, the paper leaves the choice open.
 
 from typing import Literal, NamedTuple
 
-#: What a table shows of each trained cell: AP; false positives at recalls; AP by the
-#: IoU that a match needs; positives and negatives before and after the first step.
-Figures = Literal['ap', 'false_positives', 'ap_by_iou', 'anchor_ratio']
-
 
 class Cell(NamedTuple):
-    """One trained configuration of a table.
+    """One trained configuration, a row of a table."""
 
-    Attributes:
-        config: Name of a file of ``configs/ablations`` without '.py'; None for the
-            base config as it is.
-        label: Name in the table.
-        paper: The paper's figures, as many as the table's ``columns``, or none.
-    """
-
-    config: str | None
+    config: str | None  # file of configs/ablations without '.py'; None: the base itself
     label: str
-    paper: tuple[float, ...] = ()
+    paper: tuple[float, ...] = ()  # as many as the table's columns, or none
 
 
 class Table(NamedTuple):
-    """One table of the paper, or of what it leaves open.
-
-    Attributes:
-        title: What is compared.
-        columns: Names of the paper's figures.
-        cells: The rows, the one that the others are compared with first.
-        figures: What is shown of each cell.
-    """
+    """One table of the paper, or of what it leaves open."""
 
     title: str
-    columns: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    figures: Figures = 'ap'
+    columns: tuple[str, ...]  # names of the paper's figures
+    cells: tuple[Cell, ...]  # the others are compared with the first
+    figures: Literal['ap', 'false_positives', 'ap_by_iou', 'anchor_ratio'] = 'ap'
 
 
-_SUBSETS = ('easy', 'medium', 'hard')
-_RETINANET = 'RetinaNet baseline'
-_BASELINE = Cell('table1_baseline', 'none', (88.0,))
-_STC_ALONE = (88.9, 88.7, 88.5, 87.8, 88.0, 87.7)  # P2 to P7
-_STR_ALONE = (87.5, 87.7, 87.0, 88.2, 88.2, 88.4)
-_BASE = Cell(None, 'as the base config has it')
+def _one_level(prefix: str, *aps: float) -> tuple[Cell, ...]:
+    baseline = Cell('table1_baseline', 'none', (88.0,))
+    levels = enumerate(aps, start=2)
+    return baseline, *(Cell(f'{prefix}_p{n}', f'P{n}', (ap,)) for n, ap in levels)
 
 
-def _one_level(prefix: str, aps: tuple[float, ...]) -> tuple[Cell, ...]:
-    return tuple(
-        Cell(f'{prefix}_p{level}', f'P{level}', (ap,))
-        for level, ap in enumerate(aps, start=2)
-    )
-
-
-def _open(title: str, *cells: tuple[str, str]) -> Table:
+def _open(title: str, **cells: str) -> Table:
     """Make the table of a choice that the paper leaves open or prints no figure for."""
-    return Table(title, (), (_BASE, *(Cell(*cell) for cell in cells)))
+    base = Cell(None, 'as the base config has it')
+    return Table(title, (), (base, *(Cell(*cell) for cell in cells.items())))
 
 
+_RETINANET = 'RetinaNet baseline'
 #: All tables, by the name that ``tools/analysis_tools/ablate.py --table`` takes.
 TABLES: dict[str, Table] = {
     '1': Table(
         'Table 1: the modules one after the other',
-        _SUBSETS,
+        ('easy', 'medium', 'hard'),
         (
             Cell('table1_baseline', _RETINANET, (95.1, 93.9, 88.0)),
             Cell('table1_stc', '+ STC', (95.3, 94.4, 89.4)),
@@ -78,7 +53,7 @@ TABLES: dict[str, Table] = {
     '2': Table(
         'Table 2: two-step classification on one level alone',
         ('hard',),
-        (_BASELINE, *_one_level('table2_stc', _STC_ALONE)),
+        _one_level('table2_stc', 88.9, 88.7, 88.5, 87.8, 88.0, 87.7),
     ),
     '3': Table(
         'Table 3: false positives at recall',
@@ -92,7 +67,7 @@ TABLES: dict[str, Table] = {
     '4': Table(
         'Table 4: two-step regression on one level alone',
         ('hard',),
-        (_BASELINE, *_one_level('table4_str', _STR_ALONE)),
+        _one_level('table4_str', 87.5, 87.7, 87.0, 88.2, 88.2, 88.4),
     ),
     '5': Table(
         'Table 5: AP by the IoU that a match needs',
@@ -112,40 +87,36 @@ TABLES: dict[str, Table] = {
     ),
     'theta': _open(
         'Threshold of the first step; the paper has .99',
-        ('theta_0_9', 'theta .9'),
-        ('theta_0_95', 'theta .95'),
-        ('theta_0_999', 'theta .999'),
+        theta_0_9='theta .9',
+        theta_0_95='theta .95',
+        theta_0_999='theta .999',
     ),
     'predictor': _open(
         'Last layers; SRN shares that of boxes alone, and starts them from N(0, .01)',
-        ('predictor_class_shared', 'classes: one for both steps'),
-        ('predictor_box_separate', 'boxes: one for each step'),
-        ('predictor_xavier', 'start from Xavier'),
+        predictor_class_shared='classes: one for both steps',
+        predictor_box_separate='boxes: one for each step',
+        predictor_xavier='start from Xavier',
     ),
     'matching': _open(
         "Each face's best anchor",
-        ('low_quality_matching', 'learns it at any IoU'),
-        ('no_low_quality_matching', 'learns it above the threshold only'),
+        low_quality_matching='learns it at any IoU',
+        no_low_quality_matching='learns it above the threshold only',
     ),
     'filter': _open(
         'What the first step drops in training',
-        ('filter_positives', 'positives too, as the formula reads'),
+        filter_positives='positives too, as the formula reads',
     ),
-    'rfe': _open(
-        'Receptive field enhancement',
-        ('rfe_neck', 'as a neck'),
-        ('rfe_none', 'none'),
-    ),
-    'top_down': _open('Top-down upsampling', ('top_down_nearest', 'nearest')),
-    'p6': _open('What P6 is made of', ('p6_from_p5', 'P5')),
-    'anchors': _open('Anchors', ('anchors_exact', 'not rounded')),
+    'rfe': _open('Receptive field enhancement', rfe_neck='as a neck', rfe_none='none'),
+    'top_down': _open('Top-down upsampling', top_down_nearest='nearest'),
+    'p6': _open('What P6 is made of', p6_from_p5='P5'),
+    'anchors': _open('Anchors', anchors_exact='not rounded'),
     'avg_factor': _open(
         "What the first step's losses are divided by",
-        ('avg_own_levels', 'its positives on its own levels'),
+        avg_own_levels='its positives on its own levels',
     ),
     'smooth_l1': _open(
         'Smooth L1',
-        ('smooth_l1_beta_1', 'beta 1'),
-        ('smooth_l1_per_coordinate', 'divided by coordinates'),
+        smooth_l1_beta_1='beta 1',
+        smooth_l1_per_coordinate='divided by coordinates',
     ),
 }

@@ -2,6 +2,7 @@ import pytest
 
 from mmdet_srn.ablation.report import MEAN_AP, collect, measure, spread, to_markdown
 from mmdet_srn.ablation.tables import TABLES, Cell, Table
+from tests.test_ablation.markdown_table import columns_of
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,9 @@ def test_changes_are_taken_seed_by_seed_and_missing_seeds_left_out():
     table = Table('T', (), (Cell('a', 'A'), Cell('b', 'B')))
     results = {(0, 0): result(0.4), (0, 1): result(0.5), (1, 1): result(0.7)}
     frame = collect('t', table, results)
-    lines = to_markdown(table, frame, ['about']).splitlines()
-    rows = [
-        [x.strip() for x in line.split('|')[1:-1]] for line in lines if line[:1] == '|'
-    ]
-    assert lines[0] == '### T' and '- about' in lines
-    columns = dict(zip(rows[0], zip(*rows[2:], strict=True), strict=True))
+    text = to_markdown(table, frame, ['about'])
+    assert text.startswith('### T\n\n- about\n\n|')
+    columns = columns_of(text)
     assert columns['ours: AP, all faces'] == ('45.0 ± 7.1', '70.0')
     assert columns['ours: change, AP, all faces'] == ('', '+20.0')
     assert columns[f'ours: {MEAN_AP}'] == ('30.0 ± 7.1', '55.0')

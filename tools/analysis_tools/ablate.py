@@ -9,19 +9,17 @@ interrupted ones go on. Cells that are the same in several tables are run once.
 """
 
 import argparse
+import asyncio
+import itertools
 import json
 import os
-import queue
 import random
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +36,29 @@ from mmdet_srn.version import __version__
 TOOLS = Path(__file__).resolve().parents[1]
 # Beside the tools in a clone, in a wheel's .mim as well.
 CONFIGS = TOOLS.parent / 'configs'
+#: Of a table, by row and seed.
+Runs = dict[tuple[int, int], Run]
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
+    titles = [f'  {name:10} {table.title}' for name, table in TABLES.items()]
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='tables:\n'
-        + '\n'.join(f'  {name:10} {table.title}' for name, table in TABLES.items()),
+        epilog='\n'.join(['tables:', *titles]),
     )
-    parser.add_argument(
-        '--table', nargs='+', required=True, choices=TABLES, metavar='TABLE'
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('--table', nargs='+', required=True, choices=TABLES, metavar='TABLE')
+    add(
         '--base',
         type=Path,
         default=CONFIGS / 'srn_r50_fpn_widerface.py',
         help='config of model, data and schedule (default: srn_r50_fpn_widerface.py)',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0], metavar='N')
-    parser.add_argument(
-        '--work-dir', type=Path, help='default: work_dirs/ablations/<name of the base>'
-    )
-    parser.add_argument(
+    add('--seeds', type=int, nargs='+', default=[0], metavar='N')
+    add('--work-dir', type=Path, help='default: work_dirs/ablations/<name of the base>')
+    add(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -69,37 +66,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='settings of all cells, such as the data and the budget',
     )
-    parser.add_argument('--jobs', type=int, default=1, help='cells at a time')
-    parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none')
-    parser.add_argument(
-        '--gpus', type=int, default=1, help='processes of a cell, with a launcher'
-    )
-    parser.add_argument(
-        '--tta', action='store_true', help='test by the tta_model of the base'
-    )
-    parser.add_argument(
+    add('--jobs', type=int, default=1, help='cells at a time')
+    add('--launcher', choices=['none', 'pytorch'], default='none')
+    add('--gpus', type=int, default=1, help='processes of a cell, with a launcher')
+    add('--tta', action='store_true', help='test by the tta_model of the base')
+    add(
         '--fig1a-batches',
         type=int,
         default=50,
         metavar='N',
         help='training batches that Figure 1a looks at (default: 50)',
     )
-    parser.add_argument(
+    add(
         '--dry-run',
         action='store_true',
         help='print the commands of what is not finished and write the configs that '
         'they name; start nothing',
     )
-    parser.add_argument(
-        '--report-only', action='store_true', help='tables of what is there'
-    )
+    add('--report-only', action='store_true', help='tables of what is there')
     args = parser.parse_args(argv)
     if min(args.jobs, args.gpus, args.fig1a_batches) < 1:
         parser.error('--jobs, --gpus and --fig1a-batches must be at least 1')
     if args.launcher == 'none' and args.gpus != 1:
         parser.error('--gpus needs --launcher pytorch')
-    for numbers in (args.seeds, args.table):
-        numbers[:] = dict.fromkeys(numbers)
+    args.seeds, args.table = (list(dict.fromkeys(x)) for x in (args.seeds, args.table))
     if not args.base.is_file():  # as mim finds configs, whose names are unique
         args.base = next(CONFIGS.rglob(args.base.name), args.base)
     if args.work_dir is None:
@@ -108,14 +98,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run, print and write.
-
-    Args:
-        argv: The arguments; None for the process's own.
-
-    Returns:
-        Exit status: 0, 1 if a run failed, 2 if nothing could be started.
-    """
+    """Run, print and write; return 0, 1 if a run failed, 2 if none could be started."""
     args = parse_args(argv)
     try:
         tables = plan(args)
@@ -123,12 +106,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f'ablate: {error}', file=sys.stderr)
         return 2
     once = {run.tested: run for runs in tables.values() for run in runs.values()}
-    args.counted = {
-        run.tested
-        for name, runs in tables.items()
-        if TABLES[name].figures == 'anchor_ratio'
-        for run in runs.values()
-    }
+    ratios = [x for x in tables if TABLES[x].figures == 'anchor_ratio']
+    args.counted = {run.tested for name in ratios for run in tables[name].values()}
     todo = [run for run in once.values() if any(steps(run, args))]
     failures = []
     if not args.report_only:
@@ -139,12 +118,11 @@ def main(argv: list[str] | None = None) -> int:
         if args.dry_run:
             for run in todo:
                 print(f'# {run.name} seed {run.seed}')
-                print(
-                    *(shlex.join(command) for _, command in steps(run, args)), sep='\n'
-                )
+                for _, command in steps(run, args):
+                    print(shlex.join(command))
             return 0
         try:
-            failures = run_all(todo, args)
+            failures = asyncio.run(run_all(todo, args))
         except KeyboardInterrupt:
             print('interrupted; the same command goes on', file=sys.stderr)
             return 130
@@ -155,26 +133,23 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def plan(args: argparse.Namespace) -> dict[str, dict[tuple[int, int], Run]]:
-    """Resolve the runs of each table, by row and seed."""
+def plan(args: argparse.Namespace) -> dict[str, Runs]:
+    """Resolve the runs of each table."""
     if 'randomness.seed' in args.cfg_options:
         raise ValueError('randomness.seed is set by --seeds, not by --cfg-options')
     tables = {name: TABLES[name] for name in args.table}
-    cells = resolve(tables, args.base, CONFIGS / 'ablations', args.cfg_options)
+    cells = resolve(tables.values(), args.base, CONFIGS / 'ablations', args.cfg_options)
     if args.tta and 'tta_model' not in cells[None]:
         raise ValueError(f'{args.base.name}: the base has no tta_model (--tta)')
     names: dict[str, str] = {}
+
+    def run(cell: str | None, seed: int) -> Run:
+        cfg = cells[cell]
+        return place(args.work_dir, names, cell, seed, cfg, args.gpus, args.tta)
+
     return {
         name: {
-            (row, seed): place(
-                args.work_dir,
-                names,
-                cell.config,
-                seed,
-                cells[cell.config],
-                args.gpus,
-                args.tta,
-            )
+            (row, seed): run(cell.config, seed)
             for row, cell in enumerate(table.cells)
             for seed in args.seeds
         }
@@ -217,58 +192,35 @@ def counts_of(run: Run, args: argparse.Namespace) -> Path:
     return run.folder / f'anchor_ratio_{args.fig1a_batches}.json'
 
 
-def run_all(runs: Sequence[Run], args: argparse.Namespace) -> list[str]:
-    """Run what is not finished; a run that fails does not stop the others.
-
-    Returns:
-        What failed, a line each.
-
-    Raises:
-        KeyboardInterrupt: If the user stops it, after the processes have ended.
-    """
-    processes = Processes()
-    failures = []
-    slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+async def run_all(runs: Sequence[Run], args: argparse.Namespace) -> list[str]:
+    """Run what is not finished; return what failed, which does not stop the others."""
+    failures: list[str] = []
+    ended = itertools.count(1)
+    slots: asyncio.Queue[int] = asyncio.Queue()
     for slot in range(args.jobs):
-        slots.put(slot)
+        slots.put_nowait(slot)
 
-    def work(run: Run) -> None:
-        slot = slots.get()
+    async def work(run: Run) -> None:
+        slot = await slots.get()
+        title, log = f'{run.name} seed {run.seed}', run.folder / 'log.txt'
+        print(f'{title}: started, log in {log}', flush=True)
+        text = 'done'
         try:
-            print(f'{run.name} seed {run.seed}: started, log in {run.folder}/log.txt')
-            run_one(run, args, processes, environment(slot, args.jobs, args.gpus))
-        finally:
-            slots.put(slot)
+            await run_one(run, args, environment(slot, args.jobs, args.gpus))
+        except (OSError, RuntimeError, ValueError) as error:
+            failures.append(f'{title}: {error}')
+            lines = ['(no log)']
+            if log.is_file():
+                lines = log.read_text('utf-8', errors='replace').splitlines()[-15:]
+            text = '\n'.join([f'FAILED: {error}', f'end of {log}:', *lines])
+        print(f'[{next(ended)}/{len(runs)}] {title}: {text}', flush=True)
+        slots.put_nowait(slot)
 
-    with ThreadPoolExecutor(args.jobs) as pool:
-        futures = {pool.submit(work, run): run for run in runs}
-        try:
-            for number, future in enumerate(as_completed(futures), start=1):
-                run = futures[future]
-                title, text = f'{run.name} seed {run.seed}', 'done'
-                try:
-                    future.result()
-                except (OSError, RuntimeError, ValueError) as error:
-                    failures.append(f'{title}: {error}')
-                    text = f'FAILED: {error}\nend of {run.folder}/log.txt:\n{tail(run)}'
-                print(f'[{number}/{len(runs)}] {title}: {text}', flush=True)
-        except BaseException:
-            processes.stop()
-            pool.shutdown(cancel_futures=True)
-            raise
+    await asyncio.gather(*map(work, runs))
     return failures
 
 
-def tail(run: Run, lines: int = 15) -> str:
-    """Read the end of a run's log."""
-    log = run.folder / 'log.txt'
-    text = log.read_text('utf-8', errors='replace') if log.is_file() else '(no log)'
-    return '\n'.join(text.splitlines()[-lines:])
-
-
-def run_one(
-    run: Run, args: argparse.Namespace, processes: 'Processes', env: dict[str, str]
-) -> None:
+async def run_one(run: Run, args: argparse.Namespace, env: dict[str, str]) -> None:
     """Train, test and count, as far as it is missing, and write the result."""
     start = time.monotonic()
     resumed = (run.folder / 'last_checkpoint').is_file()
@@ -276,14 +228,31 @@ def run_one(
     if run.result is None:
         shutil.rmtree(run.tested / 'detections', ignore_errors=True)
     for what, command in steps(run, args):
-        if status := processes.run(command, run.folder / 'log.txt', env):
+        if status := await run_process(command, run.folder / 'log.txt', env):
             raise RuntimeError(f'{what} ended with status {status}')
         if what == 'the test':
             seconds = round(time.monotonic() - start, 1)
-            result = dict(make_result(run, args), seconds=seconds, resumed=resumed)
+            result = await asyncio.to_thread(make_result, run, args)
+            result |= dict(seconds=seconds, resumed=resumed)
             part = run.tested / 'result.json.part'
             part.write_text(f'{json.dumps(result, indent=1)}\n', 'utf-8')
             part.replace(run.tested / 'result.json')
+
+
+async def run_process(command: Sequence[str], log: Path, env: dict[str, str]) -> int:
+    """Run a command, add what it prints to a log and return its exit status."""
+    with log.open('a', encoding='utf-8') as out:
+        print('$', shlex.join(command), file=out, flush=True)
+        none, both = asyncio.subprocess.DEVNULL, asyncio.subprocess.STDOUT
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=none, stdout=out, stderr=both, env=env
+        )
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:  # interrupted
+            process.terminate()
+            await process.wait()
+            raise
 
 
 def make_result(run: Run, args: argparse.Namespace) -> dict[str, Any]:
@@ -291,11 +260,10 @@ def make_result(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     metrics = json.loads((run.tested / 'detections.json').read_text('utf-8'))
     # Mapped, so that the weights are not read.
     meta = torch_load(checkpoint_of(run), map_location='cpu', mmap=True)['meta']
-    logged = sorted(run.folder.glob('*/vis_data/scalars.json'))
-    lines = [line for log in logged for line in log.read_text('utf-8').splitlines()]
-    survivors = [
-        row['stc_survivors'] for row in map(json.loads, lines) if 'stc_survivors' in row
-    ]
+    survivors = None
+    for path in sorted(run.folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text('utf-8').splitlines():
+            survivors = json.loads(line).get('stc_survivors', survivors)
     return dict(
         name=run.name,
         seed=run.seed,
@@ -306,22 +274,16 @@ def make_result(run: Run, args: argparse.Namespace) -> dict[str, Any]:
         protocol=metrics.pop('protocol'),
         test_images=metrics.pop('images'),
         metrics=metrics,
-        survivors=survivors[-1] if survivors else None,
+        survivors=survivors,
         **detection_figures(run.tested / 'detections', run.cfg),
     )
 
 
 def environment(slot: int, jobs: int, gpus: int) -> dict[str, str]:
-    """Give one of several runs at a time its share of the machine.
+    """Give the run in one of ``jobs`` slots its share of the machine.
 
-    Args:
-        slot: Number of the place that it runs in, from 0.
-        jobs: Runs at a time.
-        gpus: GPUs of each.
-
-    Returns:
-        This process's environment. With several jobs it names the GPUs, in turn where
-        there are not enough, and the threads.
+    It is this process's environment. With several jobs it names the threads and the
+    GPUs, in turn where there are not enough.
     """
     env = dict(os.environ)
     if jobs == 1:
@@ -335,56 +297,16 @@ def environment(slot: int, jobs: int, gpus: int) -> dict[str, str]:
     return env
 
 
-class Processes:
-    """Processes that are waited for by threads, and that can be ended together."""
-
-    def __init__(self) -> None:
-        self._lock, self._stopped = threading.Lock(), False
-        self._running: set[subprocess.Popen] = set()
-
-    def run(self, command: Sequence[str], log: Path, env: dict[str, str]) -> int:
-        """Run a command, add what it prints to a log and return its exit status."""
-        with log.open('a', encoding='utf-8') as out:
-            print('$', shlex.join(command), file=out, flush=True)
-            with self._lock:
-                if self._stopped:
-                    raise RuntimeError('stopped')
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    env=env,
-                )
-                self._running.add(process)
-            status = process.wait()
-            with self._lock:
-                self._running.discard(process)
-            return status
-
-    def stop(self) -> None:
-        """End the running ones, and start no more."""
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                process.terminate()
-
-
-def write_report(
-    name: str, runs: dict[tuple[int, int], Run], args: argparse.Namespace
-) -> None:
+def write_report(name: str, runs: Runs, args: argparse.Namespace) -> None:
     """Print a table and write it as Markdown, CSV and picture."""
-    table = TABLES[name]
-    results = {place: run.result for place, run in runs.items()}
-    if table.figures == 'anchor_ratio':
-        for place, run in runs.items():
-            counts = counts_of(run, args)
-            if results[place] is not None:
-                ratio = json.loads(counts.read_text()) if counts.is_file() else None
-                results[place] = (
-                    {**results[place], 'anchor_ratio': ratio} if ratio else None
-                )
-    results = {place: result for place, result in results.items() if result}
+    table, results = TABLES[name], {}
+    for at, run in runs.items():
+        if result := run.result:
+            if table.figures == 'anchor_ratio':
+                if not (counts := counts_of(run, args)).is_file():
+                    continue
+                result['anchor_ratio'] = json.loads(counts.read_text('utf-8'))
+            results[at] = result
     frame = collect(name, table, results)
     head = f'Ours: `{args.base.name}`, seeds {", ".join(map(str, args.seeds))}'
     options = [f'{k}={v}' for k, v in args.cfg_options.items() if 'data_root' not in k]
