@@ -118,7 +118,7 @@ def save_onnx(
         ).model_proto
     _tidy(model, graph.form)
     if half_weights:
-        _store_in_half(model)
+        store_in_half(model)
     properties = {PREFIX + name: json.dumps(each) for name, each in metadata.items()}
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
@@ -154,10 +154,10 @@ def _tidy(model: Any, form: str) -> None:
         output.type.tensor_type.shape.dim[1].dim_param = form
 
 
-def _store_in_half(model: Any) -> None:
-    """Round large float32 constants to float16; onnxruntime widens them when it loads.
+def store_in_half(model: Any) -> None:
+    """Round an ONNX model's large float32 constants to float16, in place.
 
-    What float16 cannot hold stays as it is.
+    onnxruntime widens them when it loads. What float16 cannot hold stays as it is.
     """
     from onnx import TensorProto, helper, numpy_helper
 
