@@ -3,7 +3,7 @@
 Where mmdet is installed, importing the package registers its components in
 ``mmdet.registry`` and makes mmengine read checkpoints safely. Without mmdet, or with
 MMDET_SRN_LIGHT=1 in the environment, it imports nothing else: ``evaluation`` and
-``FaceDetector('model.onnx')`` work without PyTorch; :func:`register` does the rest.
+``FaceDetector()`` work without PyTorch; :func:`register` does the rest.
 
 OpenCV gets a limit of 2**28 pixels an image (800 MB; its own allows 3.2 GB), if cv2 is
 not yet imported; OPENCV_IO_MAX_IMAGE_PIXELS in the environment takes precedence.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))
 
 from mmdet_srn._lazy import lazy_names
-from mmdet_srn._stack import check_stack, has_mmdet
+from mmdet_srn._stack import check_stack, use_mmdet
 from mmdet_srn.version import __version__
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def register() -> None:
             getattr(room, name)
 
 
-if has_mmdet() and os.environ.get('MMDET_SRN_LIGHT', '0') == '0':
+if use_mmdet():
     register()
 
 _import_name = lazy_names(

@@ -7,6 +7,7 @@ hard dependency, and pip accepts an mmcv without compiled operators.
 
 import importlib
 import importlib.util
+import os
 import re
 from importlib import metadata
 
@@ -18,8 +19,10 @@ _ONEDL = ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection')
 _OPENMMLAB = ('mmengine', 'mmcv', 'mmcv-lite', 'mmdet')
 
 
-def has_mmdet() -> bool:
-    """Whether mmdet is installed, working or not."""
+def use_mmdet() -> bool:
+    """Whether mmdet is installed, working or not, and MMDET_SRN_LIGHT is not set."""
+    if os.environ.get('MMDET_SRN_LIGHT', '0') != '0':
+        return False
     try:
         return importlib.util.find_spec('mmdet') is not None
     except ImportError:  # of a finder that hides it

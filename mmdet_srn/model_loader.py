@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
@@ -34,6 +35,19 @@ def read_config(
     config = copy.deepcopy(config)
     config.merge_from_dict(dict(cfg_options or {}))
     return config
+
+
+def find_test_pipeline(config: Config) -> list[dict]:
+    """Return the test pipeline of a config; of several data sets, the first's.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    try:
+        return get_test_pipeline_cfg(config)
+    except (RuntimeError, AttributeError) as error:
+        name = config.filename or 'the config'
+        raise ValueError(f'{name} has no test pipeline ({error})') from error
 
 
 def load_detector(

@@ -32,14 +32,14 @@ step 'Faces in a photograph, with the model that is shipped'
 mkdir -p "$out"
 photo=$(python -c 'import skimage; print(skimage.__path__[0])')/data/astronaut.png
 python -m mmdet_srn "$photo" --out "$out/faces"
-echo "drawn in $out/faces; yours: . .venv/bin/activate; python -m mmdet_srn photo.jpg"
+echo "drawn in $out/faces; yours: . ${MMDET_SRN_VENV:-.venv}/bin/activate;" \
+  "python -m mmdet_srn photo.jpg"
 
 step 'Face mosaic'
 python tools/dataset_converters/make_face_mosaic.py "$data"
 
 step 'Training'
 # What is there must not be resumed after the config or the data have changed.
-mkdir -p "$out"
 settings=$(cat "$config" configs/_base_/*.py configs/_base_/*/*.py "$data/mosaic.json" |
   cksum)
 if [ -f "$out/settings" ] && [ "$settings" != "$(cat "$out/settings")" ]; then

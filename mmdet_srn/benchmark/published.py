@@ -45,10 +45,7 @@ def load_yunet(path: Path) -> Detector:
         return cv2.FaceDetectorYN.create(str(path), '', size, LEAST_SCORE, 0.45, 5000)
 
     def detect(image: np.ndarray) -> Detections:
-        width, height = _network_size(image)
-        more = (0, height - image.shape[0], 0, width - image.shape[1])
-        image = cv2.copyMakeBorder(image, *more, cv2.BORDER_CONSTANT)
-        rows = load((width, height)).detect(image)[1]
+        rows = load(image.shape[1::-1]).detect(image)[1]
         if rows is None:  # no face
             rows = np.zeros((0, 15), np.float32)
         low, sides = rows[:, :2], rows[:, 2:4]

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from torch import Tensor
 
 from ..evaluation.protocols import UNKNOWN_PROTOCOL
+from ..model_loader import find_test_pipeline
 from ..version import __version__
 from .onnx_runner import FORMAT
 from .srn_graph import SRNGraph
@@ -91,7 +91,7 @@ def _protocol(cfg: Config) -> str:
 
 
 def _resize_steps(cfg: Config) -> list[dict[str, Any]]:
-    steps = get_test_pipeline_cfg(cfg) if cfg.get('test_dataloader') else []
+    steps = find_test_pipeline(cfg) if cfg.get('test_dataloader') else []
     return [_plain(step) for step in steps if 'Resize' in str(step['type'])]
 
 

@@ -282,7 +282,7 @@ def run(
         images = frames(sources, detector.read, work.leave_out)
         while not stop.signal and work(list(islice(images, args.batch_size))):
             pass
-    print(f'{work.images} images, {work.faces} faces: {args.out}')
+    print(f'{work.images} images, {work.faces} faces; written to {args.out}')
     if skipped.files:
         print(f'skipped in folders: {skipped}', file=sys.stderr)
     if work.crowded:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from .._stack import has_mmdet
+from .._stack import use_mmdet
 from ..weights import config_file, weights_file
 from .images import ChannelOrder, as_bgr, limit_size, rescale_boxes
 from .onnx_backend import OnnxBackend
@@ -70,7 +70,7 @@ class FaceDetector:
         faces.bboxes, faces.scores  # (N, 4) xyxy in pixels, (N,); best first
 
     The shipped model (``mmdet_srn/weights``) is run by mmdet where that is installed,
-    else by onnxruntime, with the same faces.
+    else, or with MMDET_SRN_LIGHT=1, by onnxruntime, with the same faces.
 
     It runs the config's own test pipeline, including its ``Resize``, and its model in
     evaluation mode. Its methods are not thread-safe. In a process forked from that of a
@@ -117,7 +117,7 @@ class FaceDetector:
         self.max_faces = max_faces
         self.clip = clip
         if config is None and checkpoint is None:
-            if has_mmdet():
+            if use_mmdet():
                 config, checkpoint = config_file(), weights_file('.pth')
             else:
                 checkpoint = weights_file('.onnx')

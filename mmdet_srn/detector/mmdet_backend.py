@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.registry import MODELS
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ..model_loader import load_detector, predict, read_config
+from ..model_loader import find_test_pipeline, load_detector, predict, read_config
 from ..models.cpu.fold_norms import fold_norms, modules_with_backbone
 from ..models.cpu.weight_layout import lay_out_weights
 from .images import read_image, report_as_image_error
@@ -56,7 +55,7 @@ class MMDetBackend:
             module.backbone = fold_norms(module.backbone)
         lay_out_weights(self.model)
         self._scope = config.get('default_scope', 'mmdet')
-        steps = get_test_pipeline_cfg(config)
+        steps = find_test_pipeline(config)
         self._pipeline, self._loader = self._build_pipeline(steps)
         use_one_thread_after_fork()
 
@@ -112,7 +111,7 @@ class MMDetBackend:
         cfg = deepcopy(self.config)
         scoped = dict(cfg.tta_model, module=self.model, _scope_=self._scope)
         device = next(self.model.parameters()).device
-        steps = cfg.get('tta_pipeline') or get_test_pipeline_cfg(cfg)
+        steps = cfg.get('tta_pipeline') or find_test_pipeline(cfg)
         pipeline, _ = self._build_pipeline(steps)
         return MODELS.build(scoped).to(device).eval(), pipeline
 

@@ -130,7 +130,7 @@ def test_folder_and_video(run, folder, detector, capsys, batch_size):
     drawn, plain = cv2.imread('detections/b_faces.jpg'), images[1]
     assert drawn.shape == plain.shape and np.abs(drawn.astype(int) - plain).max() > 50
     captured = capsys.readouterr()
-    assert captured.out == f'9 images, {number} faces: detections\n'
+    assert captured.out == f'9 images, {number} faces; written to detections\n'
     assert captured.err == ''
 
 
@@ -476,7 +476,7 @@ def test_first_interrupt_finishes_what_was_begun(
     assert 'stopped; what was finished is there' in captured.err
     assert len(records()) == 6
     faces = sum(len(record['scores']) for record in records())
-    assert f'6 images, {faces} faces: detections' in captured.out
+    assert f'6 images, {faces} faces; written to detections' in captured.out
     assert rows_of_csv() == faces
     assert len(read_video(Path('detections/clip_faces.mkv'))) == 2
 

@@ -458,6 +458,10 @@ def test_missing_files_and_arguments(tiny, tmp_path, repo_root):
     schedule = repo_root / 'configs/_base_/schedules/schedule_130e.py'
     with pytest.raises(ValueError, match='has no model and test_dataloader'):
         FaceDetector(schedule, tiny[1])
+    config = Config.fromfile(tiny[0])
+    config.test_dataloader.dataset = dict(type='CocoDataset')
+    with pytest.raises(ValueError, match='no test pipeline'):
+        FaceDetector(config, tiny[1])
     for score_thr in (-0.1, 1.1, float('nan')):
         with pytest.raises(ValueError, match='score_thr must be from 0 to 1'):
             FaceDetector(*tiny, score_thr=score_thr)

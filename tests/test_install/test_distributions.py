@@ -41,6 +41,8 @@ def test_wheel_has_mims_files_for_both_mims(
                 assert archive.read(prefix + name) == (sources / name).read_bytes()
         code = {n for n in names if n.endswith('.py') and '/.mim/' not in n}
         assert code == _relative(sources, 'mmdet_srn/**/*.py')
+        weights = _relative(sources, 'mmdet_srn/weights/*.*')
+        assert len(weights) == 4 and weights < set(names)  # .pth is in .gitignore
 
 
 def test_wheels_first_record_is_the_dist_info(wheel_environment: Environment) -> None:
@@ -83,7 +85,15 @@ def test_sdist_has_what_a_packager_needs(
         *('pyproject.toml', 'hatch_build.py', 'model-index.yml', 'LICENSE'),
         *('README.md', 'CHANGELOG.md', 'tools/setup.sh', 'PKG-INFO'),
     } <= names
-    assert _relative(sources, 'mmdet_srn/**/*.py', 'configs/**/*.py') <= names
+    wanted = ('mmdet_srn/**/*.py', 'mmdet_srn/weights/*.*', 'configs/**/*.py')
+    assert _relative(sources, *wanted) <= names
+
+
+def test_a_wheel_finds_its_model(wheel_environment: Environment) -> None:
+    code = 'from mmdet_srn import weights; print(weights.config_file().is_file()); '
+    code += 'print(weights.weights_file(".pth"), weights.weights_file(".onnx"))'
+    output = wheel_environment.run('-c', code).stdout
+    assert 'True' in output and str(wheel_environment.site_packages) in output
 
 
 def test_requirements_have_lower_bounds_only(wheel_environment: Environment) -> None:

@@ -107,7 +107,9 @@ def test_detect(cell: SimpleNamespace, trained: str) -> None:
         *('run', '-y', 'mmdet_srn', 'detect', str(images), '--config', CONFIG),
         *('--checkpoint', 'run/epoch_1.pth', '--device', 'cpu'),
     )
-    assert re.search(r'^2 images, \d+ faces: detections$', output, re.MULTILINE)
+    assert re.search(
+        r'^2 images, \d+ faces; written to detections$', output, re.MULTILINE
+    )
     results = cell.folder / 'detections/faces.jsonl'
     records = [json.loads(line) for line in results.read_text().splitlines()]
     found = {Path(record['image']) for record in records}

@@ -90,8 +90,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--centerface', metavar='FILE', help=f'CenterFace: {CENTERFACE}')
     text = 'shrink images whose longer side has more pixels (default: none)'
     add('--max-size', type=whole(1), metavar='PIXELS', help=text)
-    text = 'time with so many threads each (default: 1 2); none: do not time'
-    add('--threads', nargs='*', type=whole(1), default=[1, 2], help=text)
+    text = 'time with so many threads each (default: 1 and 2); none: do not time'
+    cpus = len(os.sched_getaffinity(0))
+    some = [n for n in (1, 2) if n <= cpus]
+    add('--threads', nargs='*', type=whole(1), default=some, help=text)
     text = 'of the images that are timed (default: 640x480)'
     add('--size', type=read_size, default=(640, 480), metavar='WxH', help=text)
     text = 'images to time, evenly spread over all (default: %(default)s)'

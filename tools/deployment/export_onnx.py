@@ -61,7 +61,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--half-weights',
         action='store_true',
-        help='store the weights in float16: half the size, computed in float32',
+        help='store the weights in float16, compute in float32: half the size, and the '
+        'same faces if halve_checkpoint.py made the checkpoint',
     )
     parser.add_argument(
         '--verify',

@@ -55,8 +55,9 @@ def halve(checkpoint: dict) -> dict:
         state[name] = value.half() if value.is_floating_point() else value
         if not torch.isfinite(state[name]).all():
             raise ValueError(f'{name} has values that float16 cannot hold')
-    meta = checkpoint.get('meta') or {}
-    return dict(state_dict=state, meta=dict(dataset_meta=meta.get('dataset_meta')))
+    known = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    meta = dict(dataset_meta=dict(classes=known.get('classes') or ('face',)))
+    return dict(state_dict=state, meta=meta)
 
 
 if __name__ == '__main__':

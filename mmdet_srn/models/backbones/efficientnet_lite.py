@@ -15,6 +15,8 @@ class EfficientNetLite(EfficientNet):
 
     Args:
         arch: 'b0' for Lite0. Larger ones would need Lite's unscaled stem.
+        conv_cfg: Defaults to ``SameConv2d``.
+        act_cfg: Defaults to ReLU6.
         **kwargs: See mmdet's ``EfficientNet``.
     """
 

@@ -21,6 +21,9 @@ class SameConv2d(nn.Conv2d):
         stride: See ``nn.Conv2d``.
         padding: Not used.
         **kwargs: See ``nn.Conv2d``.
+
+    Raises:
+        ValueError: If the kernel does not fit, or is dilated.
     """
 
     def __init__(
@@ -32,6 +35,12 @@ class SameConv2d(nn.Conv2d):
         padding: int = 0,
         **kwargs,
     ) -> None:
+        fits = kernel_size % 2 == 1 and kernel_size >= stride
+        if not fits or kwargs.get('dilation', 1) != 1:
+            raise ValueError(
+                'SameConv2d needs an odd kernel from the stride up, and no dilation: '
+                f'{kernel_size=}, {stride=}, {kwargs}'
+            )
         own = kernel_size // 2 if stride == 1 else 0
         super().__init__(in_channels, out_channels, kernel_size, stride, own, **kwargs)
 

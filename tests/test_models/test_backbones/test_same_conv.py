@@ -37,3 +37,10 @@ def test_depthwise_stays_in_float32_under_autocast(groups):
     torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.02)
     found.sum().backward()
     assert ours.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize('options', [(2, 1, 1), (1, 2, 1), (3, 1, 2)])
+def test_what_it_cannot_pad(options):
+    kernel, stride, dilation = options
+    with pytest.raises(ValueError, match='odd kernel'):
+        SameConv2d(1, 1, kernel, stride=stride, dilation=dilation)
