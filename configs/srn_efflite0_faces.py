@@ -34,7 +34,7 @@ model = dict(
     test_cfg=dict(score_thr=0.02, nms=dict(iou_threshold=0.4)),
 )
 
-max_iters = 5000
+max_iters = 4000
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -42,7 +42,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(num_workers=1)
 test_dataloader = dict(num_workers=1)
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=2500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=2000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

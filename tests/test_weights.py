@@ -64,7 +64,7 @@ def test_a_made_scene(detector, astronaut, sizes):
 
 
 def test_a_picture_without_faces(detector):
-    image = pytest.importorskip('skimage.data').coffee()[:, :, ::-1].copy()
+    image = pytest.importorskip('skimage.data').rocket()[:, :, ::-1].copy()
     assert len(detector.detect(image)) == 0
 
 

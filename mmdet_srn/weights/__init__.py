@@ -5,8 +5,8 @@ from pathlib import Path
 
 NAME = 'srn_efflite0_faces'
 SHA256 = {
-    '.pth': '0b68859930dfa9956635e9a5f440d8c445450e34b1d149011c4df1beca74125f',
-    '.onnx': 'f6c7d5731f78e9cdffb54db0c16e4068e78a078c6bb9543d8e46500903ee8bfe',
+    '.pth': 'e829bf53c5e4d4b64d6d37cc498c718b9f201150c93015c43905db6d6cff5f28',
+    '.onnx': '901694b7781e3a8bb6b6b90906f42505f141a1703e437de6afd1ed07d1dd38d0',
 }
 _PACKAGE = Path(__file__).resolve().parents[1]
 

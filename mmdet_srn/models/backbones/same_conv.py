@@ -12,7 +12,7 @@ class SameConv2d(nn.Conv2d):
 
     With stride 1 the padding is the convolution's own, so nothing is copied. Under
     autocast depthwise convolutions stay in float32 on a CPU: in bfloat16 their
-    gradients took 2 to 7 times as long (torch 2.13, channels last, AMD EPYC with AMX).
+    gradients took 2 to 7 times as long (torch 2.13, channels last, a Xeon with AMX).
 
     Args:
         in_channels: See ``nn.Conv2d``.
