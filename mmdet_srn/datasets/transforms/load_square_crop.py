@@ -144,7 +144,8 @@ class LoadSquareCrop(RandomSquareCrop):
             return None
         left, top, side = square
         step = self._step(side)
-        rows, columns = _part(top, side, height), _part(left, side, width)
+        rows = _part(top, side, height, step)
+        columns = _part(left, side, width, step)
         x, y = (columns.start - left) // step, (rows.start - top) // step
         results['img'] = _average_blocks(image[rows, columns], step)
         results['img_shape'] = results['img'].shape[:2]
@@ -159,13 +160,13 @@ class LoadSquareCrop(RandomSquareCrop):
         return results
 
 
-def _part(start: int, side: int, length: int) -> slice:
+def _part(start: int, side: int, length: int, step: int) -> slice:
     """Find the pixels of a photograph inside a square, along one side.
 
-    Where there are none it is the photograph's first or last pixel: an image needs
-    pixels, and PlaceInSquare sees that they lie outside.
+    Where there are none it is a pixel of the photograph's first or last block: an image
+    needs pixels, and PlaceInSquare sees that they lie outside.
     """
-    first = min(max(start, 0), length - 1)
+    first = min(max(start, 0), (length - 1) // step * step)
     return slice(first, max(min(start + side, length), first + 1))
 
 

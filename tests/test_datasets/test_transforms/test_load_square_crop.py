@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mmdet.registry import DATASETS
 from mmengine import fileio
@@ -110,6 +110,15 @@ def test_same_where_the_square_misses_the_photograph(folder):
     name=st.sampled_from(['LoadSquareCrop', 'LoadDataAnchorCrop']),
     prob=st.sampled_from([0.0, 1.0]),
     seed=st.integers(0, 2**32 - 1),
+)
+@example(  # the square lies beyond the photograph, whose last block is not whole
+    height=2,
+    width=1,
+    faces=[((0, 0, 0, 0), False), ((0, 1, 1, 5), False)],
+    size=1,
+    name='LoadDataAnchorCrop',
+    prob=0.0,
+    seed=1,
 )
 def test_homography_leads_from_the_photograph_to_the_result(
     folder, height, width, faces, size, name, prob, seed
