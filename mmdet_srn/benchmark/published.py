@@ -16,7 +16,7 @@ Detector: TypeAlias = Callable[[np.ndarray], Detections]
 """Takes an image as uint8 (H, W, 3), BGR."""
 
 LEAST_SCORE = 0.02  # as in YuNet's own evaluation
-STRIDE = 32  # Sides of the networks' input are multiples of it.
+STRIDE = 32  # Sides of CenterFace's input are multiples of it.
 YUNET = (
     'yunet_n_640_640.onnx is in the folder onnx of '
     'https://github.com/ShiqiYu/libfacedetection.train, newer exports of YuNet in '
@@ -31,8 +31,7 @@ CENTERFACE = (
 def load_yunet(path: Path) -> Detector:
     """Load YuNet for cv2.FaceDetectorYN.
 
-    Images keep their size, whatever size the file's name and input say: black at the
-    right and the bottom makes their sides multiples of 32.
+    Images keep their size, whatever size the file's name and input say.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -92,8 +92,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--max-size', type=whole(1), metavar='PIXELS', help=text)
     text = 'time with so many threads each (default: 1 and 2); none: do not time'
     cpus = len(os.sched_getaffinity(0))
-    some = [n for n in (1, 2) if n <= cpus]
-    add('--threads', nargs='*', type=whole(1), default=some, help=text)
+    usable = [n for n in (1, 2) if n <= cpus]
+    add('--threads', nargs='*', type=whole(1), default=usable, help=text)
     text = 'of the images that are timed (default: 640x480)'
     add('--size', type=read_size, default=(640, 480), metavar='WxH', help=text)
     text = 'images to time, evenly spread over all (default: %(default)s)'
@@ -108,8 +108,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('--ann and --images come in pairs')
     if len(names) > len(set(names)):
         parser.error(f'each detector needs a name of its own: {", ".join(names)}')
-    if max(args.threads, default=1) > len(os.sched_getaffinity(0)):
-        cpus = len(os.sched_getaffinity(0))
+    if max(args.threads, default=1) > cpus:
         parser.error(f'--threads {max(args.threads)}: this process may use {cpus} CPUs')
     return args
 

@@ -23,82 +23,44 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 
-
-train = dict(
-    type='WIDERFaceTxtDataset',
-    data_root=data_root,
-    filter_cfg=dict(filter_empty_gt=True),
-    pipeline=train_pipeline,
-    backend_args=None,
+folders = dict(
+    widerface_mini='widerface_mini/WIDER_train/images',
+    ilc2021='ilc2021/images',
+    mask853='mask853/images',
+    macwin498='macwin498/images',
+    agreed='agreed/images',
+    noface274='noface274/images',  # scenes without faces
 )
-sources = [
-    # crowds, small and turned faces: seen 16 times as often
-    dict(
-        type='RepeatDataset',
-        times=16,
-        dataset=dict(
-            train,
-            ann_file='splits/widerface_mini_train.txt',
-            data_prefix=dict(img='widerface_mini/WIDER_train/images'),
-        ),
-    ),
-    dict(
-        train,
-        ann_file='splits/ilc2021_train.txt',
-        data_prefix=dict(img='ilc2021/images'),
-    ),
-    dict(
-        train,
-        ann_file='splits/mask853_train.txt',
-        data_prefix=dict(img='mask853/images'),
-    ),
-    dict(
-        train,
-        ann_file='splits/macwin498_train.txt',
-        data_prefix=dict(img='macwin498/images'),
-    ),
-    dict(
-        train, ann_file='splits/agreed_train.txt', data_prefix=dict(img='agreed/images')
-    ),
-    # scenes without faces
-    dict(
-        train,
-        ann_file='splits/noface274_train.txt',
-        data_prefix=dict(img='noface274/images'),
-        filter_cfg=dict(filter_empty_gt=False),
-    ),
-]
-train_dataloader = dict(
-    dataset=dict(_delete_=True, type='ConcatDataset', datasets=sources)
-)
-val = dict(
-    type='WIDERFaceTxtDataset',
-    data_root=data_root,
-    test_mode=True,
-    pipeline={{_base_.test_pipeline}},
-    backend_args=None,
-)
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='ConcatDataset',
-        datasets=[
-            dict(
-                val,
-                ann_file='splits/widerface_mini_val.txt',
-                data_prefix=dict(img='widerface_mini/WIDER_train/images'),
-            ),
-            dict(
-                val,
-                ann_file='splits/ilc2021_val.txt',
-                data_prefix=dict(img='ilc2021/images'),
-            ),
-            dict(
-                val,
-                ann_file='splits/mask853_val.txt',
-                data_prefix=dict(img='mask853/images'),
-            ),
-        ],
+train = {
+    name: dict(
+        type='WIDERFaceTxtDataset',
+        data_root=data_root,
+        ann_file=f'splits/{name}_train.txt',
+        data_prefix=dict(img=folder),
+        filter_cfg=dict(filter_empty_gt=name != 'noface274'),
+        pipeline=train_pipeline,
+        backend_args=None,
     )
+    for name, folder in folders.items()
+}
+# crowds, small and turned faces: seen 16 times as often
+train['widerface_mini'] = dict(
+    type='RepeatDataset', times=16, dataset=train['widerface_mini']
 )
+train_dataloader = dict(
+    dataset=dict(_delete_=True, type='ConcatDataset', datasets=list(train.values()))
+)
+val = [
+    dict(
+        type='WIDERFaceTxtDataset',
+        data_root=data_root,
+        ann_file=f'splits/{name}_val.txt',
+        data_prefix=dict(img=folders[name]),
+        test_mode=True,
+        pipeline={{_base_.test_pipeline}},
+        backend_args=None,
+    )
+    for name in ('widerface_mini', 'ilc2021', 'mask853')
+]
+val_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=val))
 test_dataloader = val_dataloader
