@@ -57,7 +57,7 @@ def connect(address: str):
 
 def ask(client, path: Path | None, threshold: float = 0.5) -> tuple:
     """Upload a file; return what the page shows, with paths on the server."""
-    return submit(client, path, threshold).result(timeout=60)
+    return submit(client, path, threshold).result(timeout=300)
 
 
 def submit(client, path: Path | None, threshold: float = 0.5):
@@ -88,7 +88,7 @@ def test_results_lie_in_its_folder_for_a_while(page, photo, tmp_path):
         np.testing.assert_allclose(rows[:, 1:], boxes, atol=5.1e-4)
         assert Path(drawn['path']) == files[0] and cv2.imread(str(files[0])).any()
 
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while uploads := [path for path in folder.rglob('*') if path.suffix]:
             assert time.monotonic() < end, uploads
             time.sleep(0.1)
@@ -110,7 +110,7 @@ def test_one_request_at_a_time(page, address, photo, make_image, monkeypatch):
         cv2.imwrite(str(path), make_image(seed))
         jobs.append(submit(client, path))
     for job in jobs:
-        job.result(timeout=60)
+        job.result(timeout=300)
     assert alone == [True] * 3
 
 

@@ -32,13 +32,15 @@ def test_serves_until_a_signal_comes(
 ):
     checkpoint = make_tiny_model(tmp_path)[1]  # its config lies beside it
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
-    seen, main = [], threading.main_thread()
+    seen, done, main = [], threading.Event(), threading.main_thread()
 
     def visit() -> None:
         said = ''
         while not (found := re.search(r'(http\S+) \(stop with Ctrl-C\)', said)):
+            if done.wait(0.1):
+                return
             said += capsys.readouterr().out
-        with urllib.request.urlopen(found[1], timeout=60) as answer:
+        with urllib.request.urlopen(found[1], timeout=300) as answer:
             seen.append(b'tiny, tiny.pth' in answer.read())
         seen.append(len(list(tmp_path.glob('mmdet_srn_web_*'))))
         signal.pthread_kill(main.ident, number)
@@ -51,6 +53,7 @@ def test_serves_until_a_signal_comes(
     except SystemExit as stopped:
         assert stopped.code == status
     finally:
+        done.set()
         for n, handler in zip((2, 15), handlers, strict=True):
             signal.signal(n, handler)
     assert seen == [True, 1]
