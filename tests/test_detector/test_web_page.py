@@ -89,7 +89,7 @@ def test_results_lie_in_its_folder_for_a_while(page, photo, tmp_path):
         assert Path(drawn['path']) == files[0] and cv2.imread(str(files[0])).any()
 
         end = time.monotonic() + 300
-        while uploads := [path for path in folder.rglob('*') if path.suffix]:
+        while uploads := [path for path in folder.rglob('*.*') if path.is_file()]:
             assert time.monotonic() < end, uploads
             time.sleep(0.1)
 
