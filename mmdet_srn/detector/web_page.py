@@ -118,7 +118,10 @@ class WebPage:
             [
                 gr.File(label='Picture', elem_id='picture'),
                 gr.Slider(
-                    *(self.detector.score_thr or 0, 1, self.score_thr, 0.01),
+                    self.detector.score_thr or 0,
+                    1,
+                    self.score_thr,
+                    step=0.01,
                     label='Least score',
                     elem_id='threshold',
                 ),
