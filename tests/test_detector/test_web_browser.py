@@ -13,7 +13,6 @@ import pytest
 
 from mmdet_srn import FaceDetector
 from mmdet_srn.detector.web_page import WebPage
-from tests.test_detector.tiny_model import make_tiny_model
 
 WAIT = 120  # seconds, on a busy machine
 CHROMIUM = ('chromium', 'chromium-browser', 'google-chrome')
@@ -59,10 +58,8 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def detector(tmp_path_factory) -> FaceDetector:
-    more = "tta_model = dict(type='SRNMultiScaleTest', max_size=90)\n"
-    model = make_tiny_model(tmp_path_factory.mktemp('model'), more)
-    return FaceDetector(*model, device='cpu', score_thr=0.05)
+def detector(tiny_multi_scale) -> FaceDetector:
+    return FaceDetector(*tiny_multi_scale, device='cpu', score_thr=0.05)
 
 
 @pytest.fixture(scope='module')

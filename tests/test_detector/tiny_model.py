@@ -1,5 +1,6 @@
 """A detector of a few kilobytes that finds many things, if not faces."""
 
+import functools
 from pathlib import Path
 
 import torch
@@ -7,10 +8,13 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-import mmdet_srn  # noqa: F401
+from mmdet_srn import FaceDetector
 from mmdet_srn.datasets import WIDERFaceTxtDataset
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
+
+#: A detector; those of the same arguments are one.
+load = functools.cache(FaceDetector)
 
 CONFIG = """
 _base_ = '{base}'
@@ -23,6 +27,15 @@ model = dict(
     test_cfg=dict(score_thr=0.05, max_per_img=40),
 )
 {more}
+"""
+
+
+def change_pipeline(change: str) -> str:
+    """What to add to a config for another test pipeline, such as ``[1] = {..}``."""
+    return f"""
+test_pipeline = _base_.test_pipeline
+test_pipeline{change}
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 """
 
 
