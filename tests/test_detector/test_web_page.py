@@ -5,7 +5,6 @@ import os
 import re
 import socket
 import struct
-import sys
 import threading
 import time
 import urllib.error
@@ -18,13 +17,7 @@ import numpy as np
 import pytest
 
 from mmdet_srn import FaceDetector
-from mmdet_srn.detector.web_page import WebPage, load_gradio
-
-
-def test_missing_gradio(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'gradio', None)
-    with pytest.raises(ImportError, match=r'pip install "mmdet_srn\[web\]"'):
-        load_gradio()
+from mmdet_srn.detector.web_page import WebPage
 
 
 @pytest.fixture(scope='module')

@@ -39,12 +39,6 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 """
 
 
-def write_config(path: Path, more: str = '') -> Path:
-    base = REPO_ROOT / 'configs/srn_r18_face_mosaic.py'
-    path.write_text(CONFIG.format(base=base.as_posix(), more=more))
-    return path
-
-
 def build(config: Path) -> nn.Module:
     """The model, seeded, with scores from nearly 0 to nearly 1."""
     cfg = Config.fromfile(config)
@@ -68,5 +62,7 @@ def write_checkpoint(model: nn.Module, path: Path) -> Path:
 def make_tiny_model(folder: Path, more: str = '') -> tuple[Path, Path]:
     """A config and its checkpoint, alone in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = write_config(folder / 'tiny.py', more)
+    config = folder / 'tiny.py'
+    base = REPO_ROOT / 'configs/srn_r18_face_mosaic.py'
+    config.write_text(CONFIG.format(base=base.as_posix(), more=more))
     return config, write_checkpoint(build(config), folder / 'tiny.pth')
