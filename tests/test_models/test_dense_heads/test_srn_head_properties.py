@@ -77,7 +77,7 @@ def neighbours(draw):
     ('step', 'positive', 'negative'),
     [('first_assigner', 0.7, 0.3), ('assigner', 0.5, 0.4)],
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(case=neighbours(), ignored=st.lists(whole, max_size=3))
 def test_matching_of_each_step(step, positive, negative, case, ignored):
     boxes, priors = case
@@ -112,7 +112,7 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.parametrize('size', [(1, 1), (3, 40), (24, 32)])
+@pytest.mark.parametrize('size', [(1, 1), (24, 32)])
 @pytest.mark.parametrize('name', DEGENERATE)
 def test_degenerate_faces(name, size):
     """Beside an ordinary image: the losses are the reference's, and so finite."""
@@ -136,15 +136,15 @@ def test_degenerate_faces(name, size):
         assert parameter.grad is None or parameter.grad.isfinite().all()
 
 
-@pytest.mark.parametrize('ignored', [[], [(9, 9, 9, 9)], [(5, 5, 5, 20), (1, 1, 1, 1)]])
-def test_ignored_boxes_without_area_change_nothing(ignored):
+def test_ignored_boxes_without_area_change_nothing():
     head = build()
     head.assigner.ignore_iof_thr = head.first_assigner.ignore_iof_thr = 0.5
     outs = head(maps(2))
     gts = [faces(4), faces(0)]
     plain = head.loss_by_feat(*outs, gts, metas(2))
-    found = head.loss_by_feat(*outs, gts, metas(2), [instances(ignored)] * 2)
-    assert scalars(found) == scalars(plain)
+    for boxes in ([], [(9, 9, 9, 9), (5, 5, 5, 20)]):
+        found = head.loss_by_feat(*outs, gts, metas(2), [instances(boxes)] * 2)
+        assert scalars(found) == scalars(plain)
 
 
 def test_no_anchor_may_be_matched():
@@ -206,7 +206,7 @@ def all_rows(image, stc, str_, theta):
     return found, [height * width for height, width in sizes]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=seeds,
     size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
@@ -321,8 +321,11 @@ def touched(loss, modules):
     return {n for n, g in zip(names, grads, strict=True) if g is not None and g.any()}
 
 
-@pytest.mark.parametrize('shared', [False, True])
-@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+@pytest.mark.parametrize(
+    ('stc', 'str_', 'shared'),
+    [(*placement, i % 2 == 0) for i, placement in enumerate(PLACEMENTS)]
+    + [((0, 1), (2,), True)],
+)
 def test_what_each_loss_trains(stc, str_, shared):
     """A loss reaches its own branch and the maps of its levels, nothing else."""
     neck, head, stages = tower(stc, str_, shared)

@@ -1,5 +1,7 @@
 """GridMaxIoUAssigner against mmdet's MaxIoUAssigner, bit for bit."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 from mmdet_srn.models.task_modules import GridMaxIoUAssigner
+from mmdet_srn.models.task_modules.assigners import grid_max_iou_assigner
 
 PAPER = [
     dict(pos_iou_thr=0.7, neg_iou_thr=0.3, match_low_quality=False),
@@ -47,9 +50,9 @@ def run(assigner, priors, bboxes, ignored=None):
 
 def check(priors, bboxes, ignored=None, chunk_size=65_536, **kwargs):
     """Both assigners' matches are the same; returns them."""
-    ours = GridMaxIoUAssigner(**kwargs, chunk_size=chunk_size)
     torch.manual_seed(3)  # perm_repeat_gt_cfg draws numbers
-    found = run(ours, priors, bboxes, ignored)
+    with mock.patch.object(grid_max_iou_assigner, 'CHUNK_SIZE', chunk_size):
+        found = run(GridMaxIoUAssigner(**kwargs), priors, bboxes, ignored)
     torch.manual_seed(3)
     expected = run(MaxIoUAssigner(**kwargs), priors, bboxes, ignored)
     assert found.num_gts == expected.num_gts
@@ -109,7 +112,7 @@ def whole_boxes(draw, max_size):
     return boxes
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     priors=whole_boxes(40),
     bboxes=whole_boxes(8),
@@ -132,21 +135,10 @@ def test_whole_pixels(priors, bboxes, ignored, chunk_size, kwargs):
     number=st.sampled_from([1, 3, 30]),
     num_ignored=st.sampled_from([0, 0, 1, 10]),
     double=st.tuples(st.booleans(), st.booleans()),
-    chunk_size=chunk_sizes,
-    kwargs=options,
+    given_options=st.tuples(chunk_sizes, options),
 )
 def test_anchors(
-    seed,
-    anchors,
-    size,
-    part,
-    refined,
-    kind,
-    number,
-    num_ignored,
-    double,
-    chunk_size,
-    kwargs,
+    seed, anchors, size, part, refined, kind, number, num_ignored, double, given_options
 ):
     generator = torch.Generator().manual_seed(seed)
     priors = grid(size, anchors)
@@ -177,7 +169,7 @@ def test_anchors(
     if double[1]:
         bboxes = bboxes.double()
     ignored = faces(num_ignored, size, generator, 5, 100) if num_ignored else None
-    check(priors, bboxes, ignored, chunk_size, **kwargs)
+    check(priors, bboxes, ignored, given_options[0], **given_options[1])
 
 
 @settings(max_examples=60, deadline=None)
@@ -283,9 +275,7 @@ def test_not_finite(value, where, low_quality):
     'unusual',
     [
         {},
-        dict(
-            iou_calculator=dict(type='BboxOverlaps2D', scale=512.0, dtype='fp16'),
-        ),
+        dict(iou_calculator=dict(type='BboxOverlaps2D', scale=512.0, dtype='fp16')),
         dict(iou_calculator=dict(type='BboxOverlaps2D_GLIP')),
         dict(perm_repeat_gt_cfg=dict(iou_thr=0.7, perm_range=0.01)),
     ],
@@ -309,11 +299,6 @@ def test_box_types_and_scores():
     check(HorizontalBoxes(priors), HorizontalBoxes(bboxes), **kwargs)
 
 
-def test_wrong_chunk_size():
-    with pytest.raises(ValueError, match='chunk_size'):
-        GridMaxIoUAssigner(0.5, 0.4, chunk_size=0)
-
-
 # ---------------------------------------------------------------------- memory
 
 
@@ -332,7 +317,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize('low_quality', [False, True])
 @pytest.mark.parametrize('kind', ['faces', 'one place', 'giant'])
-def test_memory_is_bounded(kind, low_quality):
+def test_memory_is_bounded(kind, low_quality, monkeypatch):
     """By the priors and the chunk, however many faces there are."""
     generator = torch.Generator().manual_seed(0)
     priors, bboxes = grid(128), faces(500, 128, generator, 4, 100)
@@ -343,8 +328,9 @@ def test_memory_is_bounded(kind, low_quality):
         bboxes += torch.tensor([-1.0, -1.0, 1.0, 1.0]) * 2e4
     kwargs = dict(pos_iou_thr=0.5, neg_iou_thr=0.4, match_low_quality=low_quality)
     chunk_size = 5000
+    monkeypatch.setattr(grid_max_iou_assigner, 'CHUNK_SIZE', chunk_size)
     with Largest() as largest:
-        run(GridMaxIoUAssigner(**kwargs, chunk_size=chunk_size), priors, bboxes)
+        run(GridMaxIoUAssigner(**kwargs), priors, bboxes)
     # a few numbers of each, where mmdet's matrix is of all pairs
     bound = 64 * (len(priors) + len(bboxes) + chunk_size)
     assert largest.size < bound < len(priors) * len(bboxes)
