@@ -50,14 +50,14 @@ def check_cfgs(
 
 def sort_levels(name: str, levels: Iterable[int], num_levels: int) -> tuple[int, ...]:
     """Sort the levels of a placement, all below ``num_levels``."""
-    given = list(levels) if isinstance(levels, Iterable) else [levels]
+    given = sorted(levels) if isinstance(levels, Iterable) else [None]
     if not set(given) <= set(range(num_levels)) or len(set(given)) != len(given):
         raise ValueError(
             f'{name}={levels!r} must be distinct levels from 0, the finest, to '
             f'{num_levels - 1}, such as (0, 1), or () for none: the anchor generator '
             f'has {num_levels} strides'
         )
-    return tuple(sorted(given))
+    return tuple(given)
 
 
 def check_layers(head: 'SRNHead') -> None:

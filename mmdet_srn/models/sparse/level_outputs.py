@@ -76,8 +76,8 @@ def map_readers(outputs: Tensor) -> list[Reader]:
 def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[Reader]:
     """Compute ``module`` on each image's map at the cells that are read.
 
-    Where that cannot be faster, compute all cells of all images at the first read; in
-    any case nothing where none is. ``span`` names the work to a profiler.
+    Where that cannot be faster, the first read computes all cells of all images. What
+    is never read is never computed. ``span`` names the work to a profiler.
     """
     in_part = all(image.may_pay(module) for image in maps.images)
 

@@ -161,7 +161,7 @@ class SRNMultiScaleTest(BaseTTAModel):
             (K, ) and ``labels`` (K, ), best first.
 
         Raises:
-            TypeError: If an image is none, as from a pipeline with ``TestTimeAug``.
+            TypeError: If an image is no such tensor, as after ``TestTimeAug``.
             ValueError: If an image was resized, padded or flipped before.
         """
         samples = list(data['data_samples'])

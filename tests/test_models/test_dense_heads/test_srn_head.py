@@ -106,7 +106,7 @@ def split_image(head, outs, image):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     stc=st.sets(st.integers(0, 2)),
     str_=st.sets(st.integers(0, 2)),
@@ -210,23 +210,6 @@ def test_a_best_anchor_does_not_depend_on_the_placement(step, level, learns):
     # a face pulls its score up, the background pushes down; boxes are faces' alone
     pulled = gradient < 0 if step == 'stc_levels' else gradient != 0
     assert pulled.any() == learns
-
-
-@pytest.mark.parametrize(
-    ('step', 'output', 'loss'),
-    [('stc_levels', 0, 'loss_cls_first'), ('str_levels', 1, 'loss_bbox_first')],
-)
-def test_the_weight_of_a_face_does_not_depend_on_the_placement(step, output, loss):
-    """On one level it counts as much, however few levels have two steps."""
-    gradients = []
-    for placement in ((1,), (0, 1, 2)):
-        head = build(**{**dict(stc_levels=(), str_levels=()), step: placement})
-        outs = head(maps())
-        losses = head.loss_by_feat(*outs, [faces(8)], metas())
-        own = outs[output][placement.index(1)]
-        gradients.append(torch.autograd.grad(losses[loss], own)[0])
-    assert gradients[0].abs().sum() > 0
-    torch.testing.assert_close(*gradients)
 
 
 def test_one_step_is_a_stock_anchor_head():
@@ -373,19 +356,13 @@ def test_bias_is_the_prior():
 
 
 def test_mixed_precision():
+    """Of the losses: test_engine/test_bfloat16_optim_wrapper.py."""
     head = build()
-    x, gts = maps(), [faces(6)]
-    full = head.loss_by_feat(*head(x), gts, metas())
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        outs = head(x)
+        outs = head(maps())
         assert outs[2][0].dtype == torch.bfloat16
-        half = head.loss_by_feat(*outs, gts, metas())
         boxes = head.predict_by_feat(*outs, batch_img_metas=metas())[0]
     assert boxes.bboxes.dtype == boxes.scores.dtype == torch.float32
-    for name, value in half.items():
-        assert value.dtype == torch.float32, name
-        assert float(value) == pytest.approx(float(full[name]), rel=0.1), name
-    assert half['num_pos_first'] == full['num_pos_first']
 
 
 @pytest.mark.parametrize('share', [False, True])

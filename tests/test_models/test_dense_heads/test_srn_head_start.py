@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmdet_srn.models.task_modules.assigners import grid_max_iou_assigner
 from tests.conftest import REPO_ROOT
 
-SIZE = 128
+SIZE = 256
 STRIDES = (4, 8, 16, 32, 64, 128)
 
 

@@ -71,7 +71,7 @@ def test_the_cheaper_one_is_chosen(deferred, monkeypatch):
         return flops(PartialMap(source, conv).apply, module, cells)[0]
 
     dense = cost(reader(), torch.ones(30, 40, dtype=torch.bool))
-    for share in (0.001, 0.01, 0.1, 0.4, 0.9):
+    for share in (0.001, 0.1, 0.9):
         cells = some(share)
         sparse = cost(reader(always=True), cells)
         for factor, overhead in ((1.0, 0), (3.0, 0), (1.0, 0.3 * dense / 2)):

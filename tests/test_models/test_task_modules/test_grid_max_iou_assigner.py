@@ -13,7 +13,6 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 from mmdet_srn.models.task_modules import GridMaxIoUAssigner
 from mmdet_srn.models.task_modules.assigners import grid_max_iou_assigner
 
@@ -200,38 +199,6 @@ def test_exact_thresholds(step, width, expected):
     result = check(priors, torch.tensor([[2.0, 2.0, 2.0 + width, 12.0]]), **PAPER[step])
     assert result.gt_inds.tolist() == [expected, 0]
     assert result.max_overlaps[0] == (torch.tensor(width / 10) if expected else 0)
-
-
-# -------------------------------------------------------------- real layouts
-
-
-@pytest.fixture(scope='module')
-def layouts(shared_data):
-    """Boxes (K, 4) of the training images of WIDER FACE, most first."""
-    path = shared_data / 'annotations' / 'wider_face_train_boxes.txt'
-    if not path.is_file():
-        pytest.skip(f'needs {path}')
-    found = []
-    for record in read_wider_face_txt(path):
-        if len(record.faces):
-            x, y, w, h = torch.from_numpy(record.faces[:, :4]).float().unbind(1)
-            found.append(torch.stack([x, y, x + w, y + h], dim=1))
-    return sorted(found, key=len, reverse=True)
-
-
-def scaled(bboxes, size):
-    return bboxes * (size / bboxes[:, 2:].amax())
-
-
-@settings(max_examples=25, deadline=None)
-@given(data=st.data(), kwargs=options)
-def test_real_layouts(layouts, data, kwargs):
-    bboxes = layouts[data.draw(st.integers(200, len(layouts) - 1))]
-    size = data.draw(st.sampled_from([128, 256]))
-    ignored = None
-    if data.draw(st.booleans()):
-        ignored = scaled(layouts[data.draw(st.integers(2000, len(layouts) - 1))], size)
-    check(grid(size), scaled(bboxes, size), ignored, **kwargs)
 
 
 # ------------------------------------------------------------------ edge cases
