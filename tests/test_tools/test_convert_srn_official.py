@@ -104,13 +104,15 @@ def test_same_outputs(run, network, prefix, shared, capsys):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_every_tensor_arrives(tool, network):
+def test_every_tensor_arrives(tool, network, tmp_path):
     """Each value is found again, the counters of BatchNorm among them."""
+    config = tmp_path / 'slim.py'
+    config.write_text(SLIM.replace('SHARED', 'False'))
     released = {
         name: torch.full_like(value, index)
         for index, (name, value) in enumerate(network.state_dict().items())
     }
-    wanted = network_of_the_package().state_dict()
+    wanted = build(config).state_dict()
     state = tool.convert(released, wanted)
     assert list(state) == list(wanted)
     values = collections.Counter(int(v.flatten()[0]) for v in state.values())
@@ -120,16 +122,6 @@ def test_every_tensor_arrives(tool, network):
         assert (value.dtype, value.shape) == (wanted[name].dtype, wanted[name].shape)
     storages = {value.data_ptr() for value in state.values()}
     assert len(storages) == len(state)
-
-
-def network_of_the_package():
-    cfg = Config.fromfile(REPO / 'configs' / 'srn_r50_fpn_widerface_released.py')
-    cfg.model.backbone.base_channels = 8
-    cfg.model.neck.update(
-        in_channels=[32, 64, 128, 256], out_channels=16, extra_channels=(32, 16)
-    )
-    cfg.model.bbox_head.update(in_channels=16, feat_channels=16)
-    return MODELS.build(dict(cfg.model, _scope_='mmdet'))
 
 
 def test_detector_tools_name_the_class(run, released):
