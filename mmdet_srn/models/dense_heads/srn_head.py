@@ -150,9 +150,8 @@ class SRNHead(AnchorHead):
             init_cfg=self._default_init_cfg() if init_cfg is None else init_cfg,
         )
         if train_cfg:
-            self.first_assigner = TASK_UTILS.build(
-                train_cfg.get('first_assigner', PAPER_FIRST_ASSIGNER)
-            )
+            first_assigner = train_cfg.get('first_assigner', PAPER_FIRST_ASSIGNER)
+            self.first_assigner = TASK_UTILS.build(first_assigner)
             checks.check_matching(self)
             self.avg_factors = AvgFactors(3, train_cfg.get('avg_factor_momentum'))
 
@@ -405,15 +404,11 @@ class SRNHead(AnchorHead):
         batch_gt_instances_ignore: OptInstanceList = None,
     ) -> StepTargets:
         """Match priors (N, P, 4) by a step's assigner; see ``matching.match_step``."""
+        truth = (batch_gt_instances, batch_gt_instances_ignore)
+        encode = None if self.reg_decoded_bbox else self.bbox_coder.encode
+        pos_weight = self.train_cfg.get('pos_weight', -1)
         return match_step(
-            assigner,
-            priors,
-            valid,
-            batch_gt_instances,
-            batch_gt_instances_ignore,
-            self.num_classes,
-            None if self.reg_decoded_bbox else self.bbox_coder.encode,
-            self.train_cfg.get('pos_weight', -1),
+            assigner, priors, valid, *truth, self.num_classes, encode, pos_weight
         )
 
     def _bbox_loss(
