@@ -41,7 +41,6 @@ def placed(stc: tuple[int, ...], str_: tuple[int, ...]) -> dict[str, Any]:
 
 # The first half of an iteration's images goes to the first process.
 CASES = {
-    'uneven': Case([[5, 2, 1, 0]]),
     'none in the second process': Case([[4, 3, 0, 0]]),
     'none at all': Case([[0, 0, 0, 0]]),
     'accumulated': Case([[5, 0, 1, 2], [0, 0, 3, 1], [1, 1, 1, 1]]),

@@ -10,11 +10,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader
 
 import mmdet_srn  # noqa: F401
-from mmdet_srn.checkpoint_file import (
-    find_misfits,
-    load_checkpoint,
-    torch_load,
-)
+from mmdet_srn.checkpoint_file import find_misfits, load_checkpoint, torch_load
 from mmdet_srn.trust import TRUST, add_trust_option
 
 
@@ -47,36 +43,28 @@ def init_backbone(path):
     MODELS.build(dict(type='ResNet', depth=18, init_cfg=init_cfg)).init_weights()
 
 
-@pytest.mark.parametrize(
-    'load',
-    [
-        load_checkpoint,
-        lambda p: CheckpointLoader.load_checkpoint(str(p)),
-        init_backbone,
-    ],
-)
-def test_a_checkpoint_that_runs_code_is_refused(hostile, load):
-    with pytest.raises(ValueError, match=r'hostile\.pth .*mkdir.*--trust-checkpoint'):
-        load(hostile)
-    assert not has_run()
+def test_a_checkpoint_that_runs_code_is_refused(hostile):
+    stock = CheckpointLoader.load_checkpoint
+    for load in (load_checkpoint, lambda path: stock(str(path)), init_backbone):
+        message = r'hostile\.pth .*mkdir.*--trust-checkpoint'
+        with pytest.raises(ValueError, match=message):
+            load(hostile)
+        assert not has_run()
 
 
-@pytest.mark.parametrize('name', ['min', '__globals__'])
-def test_getattr_is_for_the_message_hub_alone(tmp_path, name):
+def test_getattr_is_for_the_message_hub_alone(tmp_path):
     class Attribute:
         def __reduce__(self):
-            return getattr, (
-                HistoryBuffer if name == 'min' else HistoryBuffer.min,
-                name,
-            )
+            return getattr, self.arguments
 
-    path = tmp_path / 'attribute.pth'
-    torch.save(dict(a=torch.zeros(1), b=Attribute()), path)
-    if name == 'min':
-        assert torch_load(path)['b'] is HistoryBuffer.min
-    else:
-        with pytest.raises(ValueError, match=r'attribute\.pth is refused'):
-            torch_load(path)
+    attribute, path = Attribute(), tmp_path / 'attribute.pth'
+    attribute.arguments = (HistoryBuffer, 'min')
+    torch.save(dict(a=torch.zeros(1), b=attribute), path)
+    assert torch_load(path)['b'] is HistoryBuffer.min
+    attribute.arguments = (HistoryBuffer.min, '__globals__')
+    torch.save(dict(a=torch.zeros(1), b=attribute), path)
+    with pytest.raises(ValueError, match=r'attribute\.pth is refused'):
+        torch_load(path)
 
 
 def test_an_address_is_read_the_same_way(hostile, monkeypatch):

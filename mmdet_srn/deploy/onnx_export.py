@@ -58,16 +58,6 @@ def export_onnx(
         ValueError: If config and checkpoint do not fit, or the detector cannot be
             exported.
     """
-    require_exporter()
-    cfg, detector, classes = load_detector(config, checkpoint, cfg_options)
-    graph = SRNGraph(detector, form)
-    metadata = make_metadata(graph, cfg, classes, os.fspath(checkpoint))
-    save_onnx(graph, metadata, path, half_weights)
-    return metadata
-
-
-def require_exporter() -> None:
-    """Raise an ImportError, which says what to install, if a package is missing."""
     for name in ('onnx', 'onnxscript'):
         try:
             importlib.import_module(name)
@@ -75,6 +65,11 @@ def require_exporter() -> None:
             raise ImportError(
                 f'the export needs {name}: pip install "mmdet_srn[export]" ({error})'
             ) from error
+    cfg, detector, classes = load_detector(config, checkpoint, cfg_options)
+    graph = SRNGraph(detector, form)
+    metadata = make_metadata(graph, cfg, classes, os.fspath(checkpoint))
+    save_onnx(graph, metadata, path, half_weights)
+    return metadata
 
 
 def save_onnx(

@@ -1,5 +1,6 @@
 """Metadata of an exported file."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,11 +97,6 @@ def _resize_steps(cfg: Config) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn mappings into dicts, tuples into lists, classes into their names."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, bool | int | float | str) or value is None:
-        return value
-    return getattr(value, '__name__', str(value))
+    """Turn tuples into lists, and what JSON does not know, as classes, into names."""
+    text = json.dumps(value, default=lambda each: getattr(each, '__name__', str(each)))
+    return json.loads(text)

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,6 @@ FORMAT = 1
 
 _OUTPUTS = ['boxes', 'scores', 'counts']
 _OUTPUT_TYPES = ['tensor(float)', 'tensor(float)', 'tensor(int64)']
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is needed to run a file, checked."""
-
-    form: str
-    score_thr: float
-    iou_threshold: float
-    nms_offset: float
-    max_per_img: int
-    resize: list[dict[str, Any]]
 
 
 class OnnxRunner:
@@ -57,7 +45,8 @@ class OnnxRunner:
         metadata: What the file says about itself, see
             :func:`mmdet_srn.deploy.onnx_metadata.make_metadata`. It is data: nothing
             is built or imported by a name in it.
-        settings: The part of it that is used here, checked.
+        settings: The part of it that is used here, checked: ``form``, ``score_thr``,
+            ``iou_threshold``, ``nms_offset``, ``max_per_img`` and ``resize``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -104,7 +93,14 @@ class OnnxRunner:
                 'with --form detections'
             )
         self.settings = _read_settings(path, self.metadata)
-        self._check_graph()
+        inputs = [(each.name, each.type) for each in self._session.get_inputs()]
+        outputs = {each.name: each.type for each in self._session.get_outputs()}
+        types = [outputs.get(name) for name in _OUTPUTS]
+        if inputs != [('images', 'tensor(uint8)')] or types != _OUTPUT_TYPES:
+            raise ValueError(
+                f'{path} is no file of export_onnx.py: it takes {inputs} and gives '
+                f'{outputs}'
+            )
 
     def __call__(
         self, images: Sequence[np.ndarray], score_thr: float | None = None
@@ -147,26 +143,15 @@ class OnnxRunner:
                 found[place] = self._finish(boxes[:count], scores[:count], score_thr)
         return [found[place] for place in range(len(images))]
 
-    def _check_graph(self) -> None:
-        """Raise if the graph is not one of ours."""
-        inputs = [(each.name, each.type) for each in self._session.get_inputs()]
-        outputs = {each.name: each.type for each in self._session.get_outputs()}
-        types = [outputs.get(name) for name in _OUTPUTS]
-        if inputs != [('images', 'tensor(uint8)')] or types != _OUTPUT_TYPES:
-            raise ValueError(
-                f'{self._path} is no file of export_onnx.py: it takes {inputs} '
-                f'and gives {outputs}'
-            )
-
     def _finish(
         self, boxes: np.ndarray, scores: np.ndarray, score_thr: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
+        settings = self.settings
         if score_thr is not None:
             boxes, scores = boxes[scores > score_thr], scores[scores > score_thr]
-        if self.settings.form == 'boxes':
-            keep = suppress(
-                boxes, self.settings.iou_threshold, self.settings.nms_offset
-            )[: self.settings.max_per_img]
+        if settings.form == 'boxes':
+            keep = suppress(boxes, settings.iou_threshold, settings.nms_offset)
+            keep = keep[: settings.max_per_img]
             boxes, scores = boxes[keep], scores[keep]
         # copies: a view would keep the padding of the whole batch alive
         return boxes.copy(), scores.copy()
@@ -219,8 +204,7 @@ def _read_metadata(path: Any, session: Any) -> dict[str, Any]:
     return ours
 
 
-def _read_settings(path: Any, metadata: dict[str, Any]) -> Settings:
-    values = {}
+def _read_settings(path: Any, metadata: dict[str, Any]) -> SimpleNamespace:
     for name, is_right in _CHECKS.items():
         value = metadata.get(name)
         if not is_right(value):
@@ -229,8 +213,7 @@ def _read_settings(path: Any, metadata: dict[str, Any]) -> Settings:
                 f'{path}: {name} {found} in its metadata. It is damaged, or no file of '
                 'tools/deployment/export_onnx.py'
             )
-        values[name] = value
-    return Settings(**values)
+    return SimpleNamespace(**{name: metadata[name] for name in _CHECKS})
 
 
 def _is_number(value: Any) -> bool:

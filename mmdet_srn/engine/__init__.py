@@ -2,15 +2,13 @@
 
 from .atomic_backend import AtomicLocalBackend
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
-from .hooks import (
-    AtomicCheckpointHook,
-    CheckpointFitHook,
-    EpochSeedHook,
-    FolderVisualizationHook,
-    FoldNormsHook,
-    InvalidLossHook,
-    MetricCheckHook,
-)
+from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
+from .hooks.checkpoint_fit_hook import CheckpointFitHook
+from .hooks.epoch_seed_hook import EpochSeedHook
+from .hooks.fold_norms_hook import FoldNormsHook
+from .hooks.folder_visualization_hook import FolderVisualizationHook
+from .hooks.invalid_loss_hook import InvalidLossHook
+from .hooks.metric_check_hook import MetricCheckHook
 from .whole_step_sampler import WholeStepSampler
 
 __all__ = [

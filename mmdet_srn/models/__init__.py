@@ -1,13 +1,12 @@
 """Modules of SRN's network, each registered in ``mmdet.registry``."""
 
-from .backbones import EfficientNetLite, SameConv2d
+from .backbones import EfficientNetLite, PretrainedBackbone, SameConv2d
 from .cpu import ChannelsLastPreprocessor
 from .dense_heads import SRNHead
 from .losses import TwoStageFocalLoss
 from .necks import RFE, SRNFPN
 from .task_modules import SRNAnchorGenerator
 from .test_time_augs import SRNMultiScaleTest
-from .utils import PretrainedBackbone
 
 __all__ = [
     'RFE',

@@ -245,28 +245,6 @@ def detect(
     )
 
 
-def iof(a, b):
-    """Intersection over the area of ``a``; 0 where that is 0."""
-    w = min(a[2], b[2]) - max(a[0], b[0])
-    h = min(a[3], b[3]) - max(a[1], b[1])
-    area = (a[2] - a[0]) * (a[3] - a[1])
-    return w * h / area if w > 0 and h > 0 and area > 0 else 0.0
-
-
-def match_beside_ignored(priors, faces, ignored, positive, negative, iof_thr=0.5):
-    """As ``match``; priors more than ``iof_thr`` inside an ignored box are -2.
-
-    As in mmdet, an image without faces ignores nothing.
-    """
-    out = match(priors, faces, positive, negative)
-    if not len(faces):
-        return out
-    return [
-        -2 if any(iof(prior, box) > iof_thr for box in ignored) else found
-        for prior, found in zip(priors, out, strict=True)
-    ]
-
-
 def is_greedy_nms(boxes, scores, kept, threshold, plus_one=False, slack=0.0):
     """Whether ``kept`` (indices) is an outcome of greedy suppression.
 

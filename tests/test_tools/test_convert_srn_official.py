@@ -1,7 +1,5 @@
 import collections
 import os
-import pickle
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -80,8 +78,7 @@ def outputs(model):
         return model.bbox_head(model.extract_feat(x)), x
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])
-@pytest.mark.parametrize('shared', [False, True])
+@pytest.mark.parametrize(('prefix', 'shared'), [('', False), ('module.', True)])
 def test_same_outputs(run, network, prefix, shared, capsys):
     state = {f'{prefix}{k}': v for k, v in network.state_dict().items()}
     config, dst = run(dict(state_dict=state, epoch=3, optimizer={}), shared)
@@ -107,13 +104,15 @@ def test_same_outputs(run, network, prefix, shared, capsys):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_every_tensor_arrives(tool, network):
+def test_every_tensor_arrives(tool, network, tmp_path):
     """Each value is found again, the counters of BatchNorm among them."""
+    config = tmp_path / 'slim.py'
+    config.write_text(SLIM.replace('SHARED', 'False'))
     released = {
         name: torch.full_like(value, index)
         for index, (name, value) in enumerate(network.state_dict().items())
     }
-    wanted = network_of_the_package().state_dict()
+    wanted = build(config).state_dict()
     state = tool.convert(released, wanted)
     assert list(state) == list(wanted)
     values = collections.Counter(int(v.flatten()[0]) for v in state.values())
@@ -123,16 +122,6 @@ def test_every_tensor_arrives(tool, network):
         assert (value.dtype, value.shape) == (wanted[name].dtype, wanted[name].shape)
     storages = {value.data_ptr() for value in state.values()}
     assert len(storages) == len(state)
-
-
-def network_of_the_package():
-    cfg = Config.fromfile(REPO / 'configs' / 'srn_r50_fpn_widerface_released.py')
-    cfg.model.backbone.base_channels = 8
-    cfg.model.neck.update(
-        in_channels=[32, 64, 128, 256], out_channels=16, extra_channels=(32, 16)
-    )
-    cfg.model.bbox_head.update(in_channels=16, feat_channels=16)
-    return MODELS.build(dict(cfg.model, _scope_='mmdet'))
 
 
 def test_detector_tools_name_the_class(run, released):
@@ -199,19 +188,15 @@ class Evil:
 
 @pytest.mark.parametrize('zipped', [True, False])
 def test_no_code_is_run(run, released, tmp_path, zipped):
-    trace = tmp_path / 'trace'
-    path = tmp_path / 'src.pth'
+    """Nor of a file of an old torch, which is read as well."""
+    trace, path = tmp_path / 'trace', tmp_path / 'src.pth'
     content = dict(state_dict=released, extra=Evil(trace))
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(SystemExit, match=r'arbitrary pickle \(\w+\.mkdir\)'):
+    with pytest.raises(SystemExit, match=r'is refused.*mkdir'):
         run(None)
     assert not trace.exists() and not (tmp_path / 'new').exists()
-
-
-def test_file_of_an_old_torch(run, released, tmp_path):
-    path = tmp_path / 'src.pth'
     content = dict(state_dict=released)
-    torch.save(content, path, _use_new_zipfile_serialization=False)
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
     assert run(None)[1].is_file()
 
 
@@ -227,16 +212,11 @@ def test_destination(tool, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'', 'no PyTorch checkpoint'),
         (b'hello, world', 'no PyTorch checkpoint'),
-        (pickle.dumps({'state_dict': {}}), 'no PyTorch checkpoint'),
-        (None, 'No such file'),
-        ([1, 2], 'holds a list, no dict'),
-        (dict(model={}, epoch=1), "no 'state_dict'; it begins with: model, epoch"),
-        (dict(state_dict=[1]), "'state_dict' is a list"),
-        (dict(state_dict={}), 'missing: backbone.conv1.weight'),
-        (dict(state_dict={}, x=np.float64(0.9)), 'arbitrary pickle (numpy'),
-        (dict(state_dict={}, x=print), 'print'),
+        (None, 'can not be found'),
+        (dict(state_dict=[1]), 'holds no weights'),
+        (dict(state_dict={}), 'holds no weights'),
+        (dict(state_dict=dict(x=torch.ones(1))), 'missing: backbone.conv1.weight'),
     ],
 )
 def test_files_that_are_no_checkpoint(run, tmp_path, content, message):
@@ -273,17 +253,3 @@ def test_a_failed_write_leaves_the_old_file(run, released, monkeypatch, tmp_path
         run(dict(state_dict=released))
     assert dst.read_bytes() == before
     assert [path.name for path in dst.parent.iterdir()] == ['dst.pth']
-
-
-def test_exit_status(tmp_path, released):
-    src = tmp_path / 'src.pth'
-    torch.save(dict(state_dict=released), src)
-    src.write_bytes(src.read_bytes()[:-1000])
-    done = subprocess.run(
-        [sys.executable, TOOL, src, tmp_path / 'dst.pth'],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': str(REPO)},
-    )
-    assert done.returncode == 1
-    assert 'damaged' in done.stderr and 'Traceback' not in done.stderr

@@ -1,5 +1,6 @@
 import os
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -40,18 +41,24 @@ def exported(tool, monkeypatch, tmp_path):
 
 @pytest.fixture
 def photographs(tmp_path):
-    names = []
-    for number, size in enumerate([(96, 128), (101, 67)]):
-        names.append(str(tmp_path / f'{number}.png'))
-        cv2.imwrite(names[-1], small_srn.images(1, *size)[0])
+    names = [str(tmp_path / '0.png'), str(tmp_path / os.fsdecode(b'\xe9.png'))]
+    for name, size in zip(names, [(96, 128), (101, 67)], strict=True):
+        encoded = cv2.imencode('.png', small_srn.images(1, *size)[0])[1]
+        Path(name).write_bytes(encoded)
     return names
 
 
-def test_says_what_it_wrote(exported, capsys):
-    assert exported() == 0
+def test_verify(exported, photographs, capsys):
+    """Also an image whose name is not UTF-8."""
+    assert exported('--verify', *photographs) == 0
     out = capsys.readouterr().out
     assert 'out.onnx: form detections, opset 18, 0.2 MB' in out
     assert 'resizes' not in out
+    for row in out.splitlines()[-2:]:
+        of_model, of_file, pixels, score, image = row.split()
+        assert int(of_model) == int(of_file) == 60
+        assert float(pixels) < 0.05 and float(score) < 1e-4
+        assert image.rpartition('/')[2] in ('0.png', r'\udce9.png')
 
 
 def test_says_what_the_file_does_not_do(exported, capsys):
@@ -63,28 +70,10 @@ def test_says_what_the_file_does_not_do(exported, capsys):
     )
 
 
-def test_verify(exported, photographs, capsys):
-    assert exported('--verify', *photographs) == 0
-    rows = capsys.readouterr().out.splitlines()[-2:]
-    for row, name in zip(rows, photographs, strict=True):
-        of_model, of_file, pixels, score, image = row.split()
-        assert int(of_model) == int(of_file) == 60
-        assert float(pixels) < 0.05 and float(score) < 1e-4 and image == name
-
-
-def test_verify_takes_names_that_are_not_utf8(exported, photographs, tmp_path):
-    name = tmp_path / os.fsdecode(b'\xe9.png')
-    os.rename(photographs[1], name)
-    assert exported('--verify', str(name)) == 0
-
-
-def test_verify_fails_where_they_differ(exported, photographs, capsys):
+def test_verify_fails_where_they_differ(exported, photographs, tmp_path, capsys):
     other = ['--cfg-options', 'model.test_cfg.nms.iou_threshold=0.2']
     assert exported('--verify', *photographs, *other) == 1
     assert 'DIFFERS: only' in capsys.readouterr().out
-
-
-def test_verify_names_what_is_no_image(exported, tmp_path, capsys):
     (tmp_path / 'text.jpg').write_text('no image')
     assert exported('--verify', str(tmp_path / 'text.jpg')) == 1
     assert 'text.jpg is no image' in capsys.readouterr().err
@@ -100,18 +89,25 @@ def other_checkpoint():
     return small_srn.files(small_srn.GROUP_NORM)[1]
 
 
+def no_model(out):
+    path = out.with_name('no_model.py')
+    path.write_text('a = 1\n')
+    return path
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (lambda c, p, o: [c, o, o], 'out.onnx'),
         (lambda c, p, o: [o, p, o], 'out.onnx'),
-        (lambda c, p, o: [c, other_checkpoint(), o], 'does not fit'),
+        (lambda c, p, o: [c, other_checkpoint(), o], '.pth does not fit'),
+        (lambda c, p, o: [no_model(o), p, o], 'no_model.py has no model'),
         (
             lambda c, p, o: [c, p, o, '--cfg-options', 'model.test_cfg.nms.type=soft'],
             "'type': 'soft'",
         ),
     ],
-    ids=['no checkpoint', 'no config', 'no pair', 'other NMS'],
+    ids=['no checkpoint', 'no config', 'no pair', 'no model', 'other NMS'],
 )
 def test_errors(tool, tmp_path, capsys, arguments, message):
     out = tmp_path / 'out.onnx'
@@ -122,11 +118,12 @@ def test_errors(tool, tmp_path, capsys, arguments, message):
     assert not out.exists()
 
 
-def test_missing_extra(tool, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+@pytest.mark.parametrize('missing', ['onnx', 'onnxscript'])
+def test_missing_extra(missing, tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
     files = map(str, small_srn.files())
     assert tool.main([*files, str(tmp_path / 'out.onnx')]) == 1
-    assert 'pip install "mmdet_srn[export]"' in capsys.readouterr().err
+    assert f'{missing}: pip install "mmdet_srn[export]"' in capsys.readouterr().err
 
 
 def test_benchmark(capsys):
@@ -135,12 +132,8 @@ def test_benchmark(capsys):
     arguments += ['--sizes', '64x48', '33x70', '--batch-sizes', '1', '2', '--runs', '2']
     assert benchmark.main([str(argument) for argument in arguments]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[-4:]]
-    assert [row[:2] for row in rows] == [
-        ['64x48', '1'],
-        ['64x48', '2'],
-        ['33x70', '1'],
-        ['33x70', '2'],
-    ]
+    sizes, numbers = ('64x48', '33x70'), ('1', '2')
+    assert [row[:2] for row in rows] == [[s, n] for s in sizes for n in numbers]
     for row in rows:
         boxes, slow, fast, ratio = map(float, row[2:])
         assert boxes > 0

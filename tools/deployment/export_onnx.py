@@ -75,7 +75,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.verify and args.form == 'raw':
-        parser.error('--verify compares boxes, which --form raw has not')
+        parser.error('--verify compares boxes, which --form raw lacks')
     return args
 
 

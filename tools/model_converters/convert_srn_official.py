@@ -2,7 +2,7 @@
 
     python tools/model_converters/convert_srn_official.py SRC DST
 
-SRC holds the parameters under ``state_dict``, with or without a ``module.`` prefix.
+SRC holds the parameters, with or without a ``module.`` prefix.
 Every tensor of SRC must have a place and every weight of the network a source,
 including BatchNorm's counters ``num_batches_tracked``; otherwise all misfits are
 listed, the exit status is 1 and nothing is written. If each step has its own class
@@ -21,11 +21,13 @@ from typing import Any
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from torch import Tensor
 
+from mmdet_srn.checkpoint_file import load_checkpoint
 from mmdet_srn.datasets import WIDERFaceTxtDataset
 from mmdet_srn.engine import AtomicLocalBackend
+from mmdet_srn.model_loader import read_config
+from mmdet_srn.trust import add_trust_option
 from mmdet_srn.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,48 +131,6 @@ def convert(
     return {place: state[place] for place in wanted}
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint with a mapping ``state_dict`` without running its code.
-
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it is no checkpoint, needs arbitrary pickle or has no
-            ``state_dict``.
-    """
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a file of other content can raise anything
-        unsafe = re.search(r'GLOBAL (\S+)', str(error))  # a name that pickle imports
-        if unsafe:
-            raise ValueError(
-                f'{path} needs arbitrary pickle ({unsafe[1]}), which could run any '
-                'code, and is refused. Only if you trust its source: load it with '
-                "torch.load(..., weights_only=False) and save its 'state_dict' alone"
-            ) from error
-        reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
-        raise ValueError(
-            f'{path} is no PyTorch checkpoint or is damaged ({reason[:160]})'
-        ) from error
-    if not isinstance(checkpoint, Mapping):
-        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, no dict')
-    if 'state_dict' not in checkpoint:
-        keys = ', '.join(map(str, list(checkpoint)[:5]))
-        raise ValueError(f"{path} has no 'state_dict'; it begins with: {keys}")
-    if not isinstance(checkpoint['state_dict'], Mapping):
-        kind = type(checkpoint['state_dict']).__name__
-        raise ValueError(f"{path}: 'state_dict' is a {kind}, no dict")
-    return dict(checkpoint)
-
-
-def save_atomically(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint so that ``path``, if it exists, is whole."""
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    AtomicLocalBackend().put(buffer.getbuffer(), path)
-
-
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -184,6 +144,7 @@ def parse_args() -> argparse.Namespace:
         default=CONFIG,
         help=f'network to fill (default: {CONFIG.name})',
     )
+    add_trust_option(parser)
     return parser.parse_args()
 
 
@@ -194,12 +155,9 @@ def main() -> None:
         raise SystemExit(f'{args.dst} is {"a folder" if args.dst.is_dir() else "SRC"}')
     try:
         checkpoint = load_checkpoint(args.src)
+        cfg = read_config(args.config)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    try:
-        cfg = Config.fromfile(args.config)
-    except OSError as error:
-        raise SystemExit(f'--config {args.config}: {error}') from error
     wanted = MODELS.build(dict(cfg.model, _scope_='mmdet')).state_dict()
     released = checkpoint.pop('state_dict')
     try:
@@ -216,7 +174,9 @@ def main() -> None:
         converted_from=args.src.name,
     )
     try:
-        save_atomically(dict(meta=meta, state_dict=state), args.dst)
+        buffer = io.BytesIO()
+        torch.save(dict(meta=meta, state_dict=state), buffer)
+        AtomicLocalBackend().put(buffer.getbuffer(), args.dst)
     except OSError as error:
         raise SystemExit(f'{args.dst} cannot be written: {error}') from error
     cast = sum(

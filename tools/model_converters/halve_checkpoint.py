@@ -1,9 +1,9 @@
-"""Keep of a training's checkpoint the weights alone, in float16.
+"""Keep only the weights of a training checkpoint, in float16.
 
     python tools/model_converters/halve_checkpoint.py RUN/iter_5000.pth srn.pth
 
-Of a run with EMA these are the averaged weights. The result loads as any other
-checkpoint, and is computed with in float32. Prints its SHA-256.
+After a run with EMA these are the averaged weights. The result loads as any other
+checkpoint does, and detection computes in float32. Prints its SHA-256.
 """
 
 import argparse

@@ -19,11 +19,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
-from ..atomic_backend import (
-    ATOMIC_BACKEND,
-    AtomicLocalBackend,
-    remove_partial_files,
-)
+from ..atomic_backend import ATOMIC_BACKEND, AtomicLocalBackend, remove_partial_files
 
 # A killed run's loader workers may hold its lock for 5 more seconds.
 _LOCK_TIMEOUT = 15.0
@@ -92,7 +88,7 @@ class AtomicCheckpointHook(CheckpointHook):
             if is_main_process():
                 self._lock = _lock(folder)
                 for path in remove_partial_files(folder):
-                    _log(f'{path}, left by a process that ended early, is removed')
+                    _warn(f'{path}, left by a process that ended early, is removed')
             _keep_best_inside(runner, folder)
         super().before_train(runner)
         self.file_backend = _LateRemoval(self.file_backend)
@@ -120,10 +116,9 @@ class AtomicCheckpointHook(CheckpointHook):
         wanted = getattr(self, 'key_indicators', [])
         missing = [key for key in wanted if key not in (*metrics, 'auto')]
         if missing and metrics:
-            _log(
+            _warn(
                 f'no best checkpoint by {", ".join(missing)}: the validation of epoch '
-                f'{runner.epoch} gave only {", ".join(metrics)}',
-                logging.WARNING,
+                f'{runner.epoch} gave only {", ".join(metrics)}'
             )
             # mmengine skips None
             metrics = {**metrics, **dict.fromkeys(missing)}
@@ -197,7 +192,7 @@ class AtomicCheckpointHook(CheckpointHook):
         problem = f'{pointer} names no whole checkpoint in {folder} ("{named}")'
         if numbers:
             found = own if own in numbers.values() else numbers[max(numbers)]
-            _log(f'{problem}: now it names {found}', logging.WARNING)
+            _warn(f'{problem}: now it names {found}')
             if is_main_process():
                 AtomicLocalBackend().put_text(str(found), pointer)
         elif pointer.is_file():
@@ -206,10 +201,9 @@ class AtomicCheckpointHook(CheckpointHook):
                 'name the checkpoint: --resume FILE'
             )
         else:
-            _log(
+            _warn(
                 f'--resume found no checkpoint in {folder}: the training starts from '
-                'its beginning',
-                logging.WARNING,
+                'its beginning'
             )
 
 
@@ -269,12 +263,12 @@ def _keep_best_inside(runner: Runner, folder: Path) -> None:
             continue
         if own.exists():
             hub.update_info(key, str(own))
-            _log(f'{key} was {named}: now it is {own}', logging.WARNING)
+            _warn(f'{key} was {named}: now it is {own}')
         else:
             hub.pop_info(key)
             hub.pop_info(key.replace('best_ckpt', 'best_score'))
             problem = f'{key} was {named}, which {folder} does not have'
-            _log(f'{problem}: the best of what follows counts', logging.WARNING)
+            _warn(f'{problem}: the best of what follows counts')
 
 
 def _compare_iterations(runner: Runner) -> None:
@@ -283,13 +277,12 @@ def _compare_iterations(runner: Runner) -> None:
     now = len(runner.train_dataloader)
     if isinstance(runner.train_loop, EpochBasedTrainLoop) and done != epoch * now:
         end = round(done / max(epoch, 1) * runner.max_epochs)
-        _log(
+        _warn(
             f'the run is resumed after {done} iterations in {epoch} epochs, but an '
             f'epoch has {now} now (another batch size, number of processes or data '
             f'set?): schedules by iteration still end after {end}, the training after '
             f'{done + (runner.max_epochs - epoch) * now}. Resume with the former batch '
-            'size, or start from the weights alone (load_from, without --resume)',
-            logging.WARNING,
+            'size, or start from the weights alone (load_from, without --resume)'
         )
 
 
@@ -298,5 +291,5 @@ def _is_whole(checkpoint: Path) -> bool:
     return checkpoint.is_dir() or zipfile.is_zipfile(checkpoint)
 
 
-def _log(message: str, level: int = logging.INFO) -> None:
-    print_log(message, logger='current', level=level)
+def _warn(message: str) -> None:
+    print_log(message, logger='current', level=logging.WARNING)

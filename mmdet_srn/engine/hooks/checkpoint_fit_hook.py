@@ -45,10 +45,9 @@ class CheckpointFitHook(Hook):
         """Compare the checkpoint with the model, which does not have it yet."""
         path = runner._load_from or f'the last checkpoint of {runner.work_dir}'
         try:
+            problems = find_misfits(runner.model, checkpoint)
             if not self._is_partial(runner):
                 check_fit(runner.model, checkpoint)
-                return
-            problems = find_misfits(runner.model, checkpoint)
         except UnfitError as error:
             raise ValueError(
                 f"{path} does not fit the config's model: {error}. To start a training "

@@ -1,6 +1,5 @@
 """Every epoch starts from its own random state."""
 
-import logging
 import random
 
 import numpy as np
@@ -8,9 +7,7 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.dataset import worker_init_fn
 from mmengine.hooks import DistSamplerSeedHook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch.utils.data import Sampler
 
 
 @HOOKS.register_module()
@@ -29,14 +26,12 @@ class EpochSeedHook(DistSamplerSeedHook):
     With the same number of processes and workers:
 
     - Epoch-based training sees the same images in the same order and augmentation;
-    losses
-      are equal to the bit on a CPU, on a GPU as far as its kernels are deterministic
-      (``randomness.deterministic=True``). An interrupted epoch starts over. For
-      accumulated gradients see ``WholeStepSampler``.
+      losses are equal to the bit on a CPU, on a GPU as far as its kernels are
+      deterministic (``randomness.deterministic=True``). An interrupted epoch starts
+      over. For accumulated gradients see ``WholeStepSampler``.
     - Iteration-based training keeps the order of images, but not the augmentation.
     - Without ``randomness.seed`` mmengine stores the drawn seed in the checkpoint, but
-    a
-      resumed run shuffles by a new one; this hook corrects that. Not so with
+      a resumed run shuffles by a new one; this hook corrects that. Not so with
       ``diff_rank_seed=True``, which needs a fixed seed.
     """
 
@@ -47,18 +42,18 @@ class EpochSeedHook(DistSamplerSeedHook):
     def before_train(self, runner: Runner) -> None:
         """Give sampler and workers the run's own seed, after a checkpoint set it."""
         loader = runner.train_dataloader
-        sampler = _sampler(loader)
+        # The sampler of images, also from inside a given batch sampler
+        batch_sampler = getattr(loader, 'batch_sampler', None)
+        sampler = getattr(batch_sampler, 'sampler', loader.sampler)
         if getattr(sampler, 'seed', None) == self._built_with:
             sampler.seed = runner.seed
         # mmengine's repeats the seeds each epoch; PyTorch's come from this process.
         if getattr(loader.worker_init_fn, 'func', None) is worker_init_fn:
             loader.worker_init_fn = None
         if loader.persistent_workers:
-            print_log(
+            runner.logger.warning(
                 'train_dataloader.persistent_workers=True: workers keep their random '
-                'state between epochs, so a resumed run will see other augmentations',
-                logger='current',
-                level=logging.WARNING,
+                'state between epochs, so a resumed run will see other augmentations'
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -69,9 +64,3 @@ class EpochSeedHook(DistSamplerSeedHook):
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-
-
-def _sampler(loader: torch.utils.data.DataLoader) -> Sampler:
-    """Return the sampler of images, also from inside a given batch sampler."""
-    batch_sampler = getattr(loader, 'batch_sampler', None)
-    return getattr(batch_sampler, 'sampler', loader.sampler)

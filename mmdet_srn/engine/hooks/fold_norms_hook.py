@@ -25,19 +25,9 @@ class FoldNormsHook(Hook):
 
     def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
         """Fold before an epoch of validation or test."""
-        if mode != 'train':
-            self._fold(runner)
-
-    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
-        """Restore the backbone's own forward."""
         self._restore()
-
-    def before_train(self, runner: Runner) -> None:
-        """Restore it after an aborted test, which no hook reports."""
-        self._restore()
-
-    def _fold(self, runner: Runner) -> None:
-        self._restore()
+        if mode == 'train':
+            return
         for detector in modules_with_backbone(runner.model):
             backbone = detector.backbone
             if 'forward' in vars(backbone):
@@ -46,6 +36,14 @@ class FoldNormsHook(Hook):
             if folded is not backbone:
                 backbone.forward = folded.forward
                 self._backbones.append(backbone)
+
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        """Restore the backbone's own forward."""
+        self._restore()
+
+    def before_train(self, runner: Runner) -> None:
+        """Restore it after an aborted test, which no hook reports."""
+        self._restore()
 
     def _restore(self) -> None:
         while self._backbones:

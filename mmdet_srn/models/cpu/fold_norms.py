@@ -30,18 +30,14 @@ def fold_norms(backbone: nn.Module) -> nn.Module:
     norm = nn.modules.batchnorm._BatchNorm
     if not any(isinstance(module, norm) for module in backbone.modules()):
         return backbone
-    first = next(backbone.parameters())
-    half = first.dtype in (torch.float16, torch.bfloat16)
     plain = copy.deepcopy(backbone)
     plain.eval()  # returns None in mmdet's backbones
-    if half:
-        plain.float()
     image = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     image = image.to(next(plain.parameters()))
     try:
         folded = fuse_conv_bn(copy.deepcopy(plain))
         folded.eval()  # also what replaces the norms
-        with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             difference = max(
                 float((ours - theirs).abs().max() / theirs.abs().max())
                 for ours, theirs in zip(folded(image), plain(image), strict=True)
@@ -50,7 +46,7 @@ def fold_norms(backbone: nn.Module) -> nn.Module:
         problem = f'{type(error).__name__}: {error}'
     else:
         if difference <= TOLERANCE:
-            return folded.to(first.dtype) if half else folded
+            return folded
         problem = f'its maps would differ by {difference:.2g} of the largest value'
     warnings.warn(
         f'the batch norms of {type(backbone).__name__} stay, as they cannot be folded '

@@ -9,11 +9,9 @@ from .matrix_conv import MatrixConv2d
 
 def images_are_channels_last(detector: nn.Module) -> bool:
     """Whether a detector's images are channels last on the device it is on."""
+    on_cpu = next(detector.parameters()).device.type == 'cpu'
     preprocessor = getattr(detector, 'data_preprocessor', None)
-    device = next(detector.parameters()).device
-    return isinstance(
-        preprocessor, ChannelsLastPreprocessor
-    ) and preprocessor.applies_to(device)
+    return on_cpu and isinstance(preprocessor, ChannelsLastPreprocessor)
 
 
 def lay_out_weights(detector: nn.Module) -> None:

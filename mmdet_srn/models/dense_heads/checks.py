@@ -14,18 +14,6 @@ if TYPE_CHECKING:
     from .srn_head import SRNHead
 
 
-def sort_levels(name: str, levels: Iterable[int]) -> tuple[int, ...]:
-    """Sort the levels of an argument."""
-    if not isinstance(levels, Iterable) or not all(
-        isinstance(level, int) for level in levels
-    ):
-        raise ValueError(
-            f'{name}={levels!r} must be a tuple of levels, 0 the finest, such as '
-            '(0, 1), or () for none'
-        )
-    return tuple(sorted(levels))
-
-
 def check_loss(loss_cls: Mapping[str, Any], theta: float) -> None:
     """Check that the loss knows two steps and has the head's threshold."""
     loss_type = loss_cls['type']
@@ -50,44 +38,37 @@ def check_cfgs(
     train_cfg, test_cfg = train_cfg or {}, test_cfg or {}
     if ('small_map_cells' in test_cfg) != ('small_map_score_thr' in test_cfg):
         raise ValueError('test_cfg.small_map_cells and small_map_score_thr go together')
-    for name, value, choices in (
-        (
-            'test_cfg.second_step',
-            test_cfg.get('second_step', 'auto'),
-            ('auto', 'dense', 'sparse'),
-        ),
-        (
-            'train_cfg.first_avg_levels',
-            train_cfg.get('first_avg_levels', 'all'),
-            ('all', 'own'),
-        ),
+    for cfg, name, choices in (
+        (test_cfg, 'second_step', ('auto', 'dense', 'sparse')),
+        (train_cfg, 'first_avg_levels', ('all', 'own')),
     ):
-        if value not in choices:
-            raise ValueError(f'{name}={value!r} must be one of {", ".join(choices)}')
-
-
-def check_levels(head: 'SRNHead') -> None:
-    """Check placements and anchors per cell against the anchor generator."""
-    priors = head.prior_generator
-    for name in ('stc_levels', 'str_levels'):
-        levels = getattr(head, name)
-        outside = set(levels) - set(range(priors.num_levels))
-        if outside or len(set(levels)) != len(levels):
+        if cfg.get(name, choices[0]) not in choices:
             raise ValueError(
-                f'{name}={levels} must be distinct levels from 0 to '
-                f'{priors.num_levels - 1}, or () for none: the anchor generator has '
-                f'{priors.num_levels} strides'
+                f'{name}={cfg[name]!r} must be one of {", ".join(choices)}'
             )
-    if len(set(priors.num_base_priors)) > 1:
+
+
+def sort_levels(name: str, levels: Iterable[int], num_levels: int) -> tuple[int, ...]:
+    """Sort the levels of a placement, all below ``num_levels``."""
+    given = sorted(levels) if isinstance(levels, Iterable) else [None]
+    if not set(given) <= set(range(num_levels)) or len(set(given)) != len(given):
+        raise ValueError(
+            f'{name}={levels!r} must be distinct levels from 0, the finest, to '
+            f'{num_levels - 1}, such as (0, 1), or () for none: the anchor generator '
+            f'has {num_levels} strides'
+        )
+    return tuple(given)
+
+
+def check_layers(head: 'SRNHead') -> None:
+    """Check anchors per cell, channels and depth of the subnets."""
+    num_anchors = head.prior_generator.num_base_priors
+    if len(set(num_anchors)) > 1:
         raise ValueError(
             'SRNHead shares its predictors between the levels and so needs as many '
-            f'anchors per cell on each, got {priors.num_base_priors}; give each level '
-            'of the anchor generator as many ratios and scales'
+            f'anchors per cell on each, got {num_anchors}; give each level of the '
+            'anchor generator as many ratios and scales'
         )
-
-
-def check_channels(head: 'SRNHead') -> None:
-    """Check the channels and depth of the subnets."""
     if not isinstance(head.in_channels, int):
         raise ValueError(
             'SRNHead shares its subnets between the levels and so needs one number of '
@@ -95,17 +76,10 @@ def check_channels(head: 'SRNHead') -> None:
             "dict(type='ChannelMapper', in_channels=..., out_channels=..., "
             'num_outs=...)'
         )
-    if head.rfe_cfg is None:
-        return
-    if head.stacked_convs < 3:
+    if head.rfe_cfg is not None and head.stacked_convs < 3:
         raise ValueError(
             f'stacked_convs={head.stacked_convs}: the block of rfe_cfg replaces the '
             'middle two of at least 3 convolutions; rfe_cfg=None leaves it out'
-        )
-    if head.rfe_cfg.get('in_channels', head.feat_channels) != head.feat_channels:
-        raise ValueError(
-            f'rfe_cfg.in_channels={head.rfe_cfg["in_channels"]} must be '
-            f'feat_channels={head.feat_channels}, its default'
         )
 
 

@@ -11,6 +11,15 @@ from torch import Tensor
 
 from ..task_modules.assigners import find_ignored
 
+PAPER_FIRST_ASSIGNER = dict(
+    type='GridMaxIoUAssigner',
+    pos_iou_thr=0.7,
+    neg_iou_thr=0.3,
+    match_low_quality=False,
+    ignore_iof_thr=0.5,
+)
+"""Matching of the first step where train_cfg names none (paper, 'Training')."""
+
 
 class StepTargets(NamedTuple):
     """Targets of the priors of one step, with N images and P priors.

@@ -23,17 +23,8 @@ from ..sparse.level_outputs import LevelOutputs, map_readers, read_when_needed
 from ..sparse.partial_map import SPARSE_COST
 from . import checks
 from .anchor_grid import AnchorGrid, flatten_maps
-from .matching import StepTargets, match_step
+from .matching import PAPER_FIRST_ASSIGNER, StepTargets, match_step
 from .selection import Selection, select_candidates
-
-PAPER_FIRST_ASSIGNER = dict(
-    type='GridMaxIoUAssigner',
-    pos_iou_thr=0.7,
-    neg_iou_thr=0.3,
-    match_low_quality=False,
-    ignore_iof_thr=0.5,
-)
-"""Matching of the first step where train_cfg names none (paper, 'Training')."""
 
 
 @MODELS.register_module()
@@ -91,7 +82,6 @@ class SRNHead(AnchorHead):
         share_cls_predictor: Whether both steps use one last classification layer
             (released code) or each its own.
         share_reg_predictor: The same of the last box layer (default: released code).
-            Must be False for STR on a neck that gives one map per level.
         rfe_cfg: The block in the middle of each subnet; gets ``in_channels`` and
             ``norm_cfg``. None: RetinaNet's 3x3 convolutions alone (paper's baseline).
         norm_cfg: Normalisation inside the subnets; both steps and all levels share its
@@ -109,9 +99,8 @@ class SRNHead(AnchorHead):
             predictors (paper). Xavier's predictors would refine boxes to noise.
 
     Raises:
-        ValueError: If an argument does not fit the others (see ``checks``); when maps
-            come in, if their number, channels or sizes do not fit the arguments, or, in
-            training, if both steps read one map with one predictor.
+        ValueError: If an argument does not fit the others or the maps that come in (see
+            ``checks``).
     """
 
     def __init__(
@@ -136,8 +125,8 @@ class SRNHead(AnchorHead):
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        self.stc_levels = checks.sort_levels('stc_levels', stc_levels)
-        self.str_levels = checks.sort_levels('str_levels', str_levels)
+        self.stc_levels = stc_levels
+        self.str_levels = str_levels
         self.stacked_convs = stacked_convs
         self.theta = theta
         self.share_cls_predictor = share_cls_predictor
@@ -161,9 +150,8 @@ class SRNHead(AnchorHead):
             init_cfg=self._default_init_cfg() if init_cfg is None else init_cfg,
         )
         if train_cfg:
-            self.first_assigner = TASK_UTILS.build(
-                train_cfg.get('first_assigner', PAPER_FIRST_ASSIGNER)
-            )
+            first_assigner = train_cfg.get('first_assigner', PAPER_FIRST_ASSIGNER)
+            self.first_assigner = TASK_UTILS.build(first_assigner)
             checks.check_matching(self)
             self.avg_factors = AvgFactors(3, train_cfg.get('avg_factor_momentum'))
 
@@ -181,8 +169,10 @@ class SRNHead(AnchorHead):
         return dict(xavier, override=predictors)
 
     def _init_layers(self) -> None:
-        checks.check_levels(self)
-        checks.check_channels(self)
+        checks.check_layers(self)
+        num_levels = self.prior_generator.num_levels
+        self.stc_levels = checks.sort_levels('stc_levels', self.stc_levels, num_levels)
+        self.str_levels = checks.sort_levels('str_levels', self.str_levels, num_levels)
         self.cls_subnet = self._build_subnet()
         self.reg_subnet = self._build_subnet()
         channels = self.feat_channels if self.stacked_convs else self.in_channels
@@ -322,23 +312,21 @@ class SRNHead(AnchorHead):
 
         # Phi, what the first step leaves: (N, P)
         labels_on_stc = grid.on(second.labels, self.stc_levels)
-        keep = grid.replace(
-            torch.ones_like(second.labels, dtype=torch.bool),
-            self.stc_levels,
-            self.loss_cls.survivors(first_logits, labels_on_stc),
-        )
+        left = self.loss_cls.survivors(first_logits, labels_on_stc)
+        keep = torch.ones_like(second.labels, dtype=torch.bool)
+        keep = grid.replace(keep, self.stc_levels, left)
+
+        # N_s1 for classification and for regression, and N_s2
         second_positive = (second.labels < self.num_classes) & keep
-        num_pos_first, *own, num_pos_second = torch.stack(
-            [
-                (part.labels < self.num_classes).sum().float()
-                for part in (first, first_on_stc, first_on_str)
-            ]
-            + [second_positive.sum().float()]
+        num_pos_second = second_positive.sum().float()
+        num_pos_first, num_stc, num_str = (
+            (part.labels < self.num_classes).sum().float()
+            for part in (first, first_on_stc, first_on_str)
         )
         if self.train_cfg.get('first_avg_levels', 'all') == 'all':
-            own = [num_pos_first, num_pos_first]
+            num_stc = num_str = num_pos_first
         first_cls_avg, first_bbox_avg, second_avg = self.avg_factors(
-            torch.stack([*own, num_pos_second])
+            torch.stack([num_stc, num_str, num_pos_second])
         )
 
         loss_cls_first, loss_cls_second = self.loss_cls(
@@ -361,7 +349,10 @@ class SRNHead(AnchorHead):
         )
         if self.stc_levels:
             losses['loss_cls_first'] = loss_cls_first
-            losses['stc_survivors'] = self._share_left(grid, keep)
+            valid = torch.ones_like(keep) if grid.valid is None else grid.valid
+            num_valid = grid.on(valid, self.stc_levels).sum()
+            num_left = grid.on(valid & keep, self.stc_levels).sum()
+            losses['stc_survivors'] = num_left / num_valid.clamp(min=1)
         if self.str_levels:
             losses['loss_bbox_first'] = self._bbox_loss(
                 first_on_str.labels < self.num_classes,
@@ -380,12 +371,10 @@ class SRNHead(AnchorHead):
         """Lay anchors over the maps of a training batch."""
         sizes = [scores.shape[-2:] for scores in cls_scores]
         checks.check_map_sizes(sizes, self.prior_generator.strides, batch_img_metas)
+        border = self.train_cfg.get('allowed_border', -1)
+        device = cls_scores[0].device
         return AnchorGrid.of(
-            self.prior_generator,
-            sizes,
-            batch_img_metas,
-            cls_scores[0].device,
-            self.train_cfg.get('allowed_border', -1),
+            self.prior_generator, sizes, batch_img_metas, device, border
         )
 
     def second_priors(self, grid: AnchorGrid, first_deltas: Tensor) -> Tensor:
@@ -393,8 +382,7 @@ class SRNHead(AnchorHead):
 
         ``first_deltas`` are those of the STR levels, (N, P', 4).
         """
-        on_str = grid.on(grid.anchors, self.str_levels)
-        refined = self.refine(on_str, first_deltas)
+        refined = self.refine(grid.on(grid.anchors, self.str_levels), first_deltas)
         return grid.replace(grid.anchors, self.str_levels, refined)
 
     def refine(self, anchors: Tensor, first_deltas: Tensor) -> Tensor:
@@ -416,24 +404,12 @@ class SRNHead(AnchorHead):
         batch_gt_instances_ignore: OptInstanceList = None,
     ) -> StepTargets:
         """Match priors (N, P, 4) by a step's assigner; see ``matching.match_step``."""
+        truth = (batch_gt_instances, batch_gt_instances_ignore)
+        encode = None if self.reg_decoded_bbox else self.bbox_coder.encode
+        pos_weight = self.train_cfg.get('pos_weight', -1)
         return match_step(
-            assigner,
-            priors,
-            valid,
-            batch_gt_instances,
-            batch_gt_instances_ignore,
-            self.num_classes,
-            None if self.reg_decoded_bbox else self.bbox_coder.encode,
-            self.train_cfg.get('pos_weight', -1),
+            assigner, priors, valid, *truth, self.num_classes, encode, pos_weight
         )
-
-    def _share_left(self, grid: AnchorGrid, keep: Tensor) -> Tensor:
-        """Share of the STC levels' anchors that the first step leaves."""
-        keep = grid.on(keep, self.stc_levels)
-        if grid.valid is None:
-            return keep.float().mean()
-        valid = grid.on(grid.valid, self.stc_levels)
-        return (keep & valid).sum() / valid.sum().clamp(min=1)
 
     def _bbox_loss(
         self,
@@ -444,16 +420,14 @@ class SRNHead(AnchorHead):
         avg_factor: Tensor,
     ) -> Tensor:
         """Regression loss of the positives (N, P') of one step; others (N, P', 4)."""
-        rows = positive.flatten().nonzero().squeeze(1)  # (K, )
-        deltas = deltas.flatten(0, 1)[rows]
-        if not len(rows):
+        rows = positive.nonzero(as_tuple=True)
+        deltas, targets = deltas[rows], targets[rows]  # (K, 4)
+        if not len(deltas):
             # Losses by IoU would leave the graph here; distributed training needs it.
             return deltas.sum()
         if self.reg_decoded_bbox:
-            deltas = self.bbox_coder.decode(priors.flatten(0, 1)[rows], deltas)
-        return self.loss_bbox(
-            deltas, targets.flatten(0, 1)[rows], avg_factor=avg_factor
-        )
+            deltas = self.bbox_coder.decode(priors[rows], deltas)
+        return self.loss_bbox(deltas, targets, avg_factor=avg_factor)
 
     def get_targets(self, *args, **kwargs) -> NoReturn:
         """Raise an error: the inherited method knows one step."""
@@ -485,9 +459,8 @@ class SRNHead(AnchorHead):
             second_step = 'dense'
         if second_step == 'dense' or self.training:
             return super().predict(x, batch_data_samples, rescale=rescale)
-        levels = read_when_needed(
-            self, *self.split_steps(x), always=second_step == 'sparse'
-        )
+        firsts, seconds = self.split_steps(x)
+        levels = read_when_needed(self, firsts, seconds, second_step == 'sparse')
         metas = [sample.metainfo for sample in batch_data_samples]
         return self._detect(levels, metas, self.test_cfg, rescale)
 
@@ -529,12 +502,10 @@ class SRNHead(AnchorHead):
         return self._detect(levels, batch_img_metas, cfg, rescale, with_nms)
 
     def survivors(self, like: Tensor, first_scores: Tensor | None) -> Tensor:
-        """Find the anchors (N, H * W, A) that the first step leaves.
+        """Find the anchors (N, H * W, A) of a level that the first step leaves.
 
-        Args:
-            like: Any map (N, channels, H, W) of the level.
-            first_scores: The first step's scores (N, A * num_classes, H, W); None on
-                levels without, where all anchors are left.
+        By its scores (N, A * num_classes, H, W); all where there are none. ``like`` is
+        any map (N, channels, H, W) of the level.
         """
         shape = (len(like), like[0, 0].numel(), self.num_base_priors)
         if first_scores is None:
@@ -559,32 +530,20 @@ class SRNHead(AnchorHead):
         for image, meta in enumerate(batch_img_metas):
             with record_function(SELECTION):
                 found = select_candidates(levels, image, selection)
-                bboxes = self._boxes(levels, image, found, anchors)
-                found = InstanceData(
-                    bboxes=bboxes, scores=found.scores, labels=found.labels
-                )
+                bboxes = found.scores.new_zeros(len(found), 4)
+                for number, level in enumerate(levels):
+                    rows = (found.levels == number).nonzero().squeeze(1)
+                    priors = found.priors[rows]
+                    deltas, first_deltas = level.read_deltas(image, priors)
+                    boxes = anchors[number][priors]
+                    if first_deltas is not None:
+                        boxes = self.refine(boxes, first_deltas)
+                    bboxes[rows] = self.bbox_coder.decode(boxes, deltas)
+                scores, labels = found.scores, found.labels
+                found = InstanceData(bboxes=bboxes, scores=scores, labels=labels)
             with record_function(NMS):
                 found = self._bbox_post_process(
                     found, cfg, rescale, with_nms, img_meta=meta
                 )
             results.append(found)
         return results
-
-    def _boxes(
-        self,
-        levels: list[LevelOutputs],
-        image: int,
-        found: InstanceData,
-        anchors: list[Tensor],
-    ) -> Tensor:
-        """Boxes (n, 4) of candidates, xyxy in pixels."""
-        bboxes = found.scores.new_zeros(len(found), 4)
-        for number, level in enumerate(levels):
-            own = (found.levels == number).nonzero().squeeze(1)
-            priors = found.priors[own]
-            deltas, first_deltas = level.read_deltas(image, priors)
-            boxes = anchors[number][priors]
-            if first_deltas is not None:
-                boxes = self.refine(boxes, first_deltas)
-            bboxes[own] = self.bbox_coder.decode(boxes, deltas)
-        return bboxes

@@ -15,28 +15,24 @@ _is_compiling = getattr(torch.compiler, 'is_compiling', bool)  # older torch may
 
 
 class DeferredConv(nn.Module):
-    """A convolution that, except in training, is left to the reader of its output."""
+    """A convolution that, except in training, is left to the reader of its output.
 
-    def __init__(self, conv: nn.Module) -> None:
+    If it makes a lateral, the sum with the map above is then deferred as well; not
+    under ``torch.compile``, which cannot trace a sum with a ``DeferredMap``.
+    """
+
+    def __init__(self, conv: nn.Module, is_lateral: bool = False) -> None:
         super().__init__()
         self.conv = conv
+        self.is_lateral = is_lateral
 
     def forward(self, x: Tensor | DeferredMap) -> Tensor | DeferredMap:
         """Convolve x (N, C, H, W), or defer it."""
         if isinstance(x, DeferredMap):
             return x.then(self.conv)
-        return self.conv(x) if self.training else DeferredMap(x, self.conv)
-
-
-class DeferredLateral(DeferredConv):
-    """One that makes a lateral, whose sum with the map above is then deferred as well.
-
-    Not under ``torch.compile``, which cannot trace the sum with a ``DeferredMap``.
-    """
-
-    def forward(self, x: Tensor) -> Tensor | DeferredMap:
-        """Convolve x (N, C, H, W), or defer it."""
-        return self.conv(x) if _is_compiling() else super().forward(x)
+        if self.training or (self.is_lateral and _is_compiling()):
+            return self.conv(x)
+        return DeferredMap(x, self.conv)
 
 
 @MODELS.register_module()
@@ -129,7 +125,7 @@ class SRNFPN(BaseModule):
             # stock: no norm, no activation
             convs[level] = DeferredConv(convs[level].conv)
         if 0 in deferred_levels and len(in_channels) > 1:  # no level is made of its sum
-            laterals[0] = DeferredLateral(laterals[0].conv)
+            laterals[0] = DeferredConv(laterals[0].conv, is_lateral=True)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor | DeferredMap, ...]:
         """Build both pyramids of the backbone's maps, each (N, in_channels[i], H, W).

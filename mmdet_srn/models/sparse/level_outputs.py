@@ -49,19 +49,18 @@ class LevelOutputs(NamedTuple):
 
     def read_deltas(self, image: int, priors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read deltas (n, 4) of anchors (n, ): the second step's and the first's."""
-        deltas = self._read(self.deltas[image], priors)
+        cells, anchors = priors // self.keep.shape[2], priors % self.keep.shape[2]
+
+        def read(readers: list[Reader]) -> Tensor:
+            values = full_precision(readers[image](cells))
+            values = values.unflatten(1, (self.keep.shape[2], -1))  # (n, A, 4)
+            return values[torch.arange(len(priors), device=priors.device), anchors]
+
+        deltas = read(self.deltas)
         if self.first_deltas is None:
             return deltas, None
-        if self.first_deltas is self.deltas:
-            return deltas, deltas
-        return deltas, self._read(self.first_deltas[image], priors)
-
-    def _read(self, reader: Reader, priors: Tensor) -> Tensor:
-        num_anchors = self.keep.shape[2]
-        values = full_precision(reader(priors // num_anchors))
-        values = values.unflatten(1, (num_anchors, -1))  # (n, A, 4)
-        own = torch.arange(len(priors), device=priors.device)
-        return values[own, priors % num_anchors]
+        same = self.first_deltas is self.deltas
+        return deltas, deltas if same else read(self.first_deltas)
 
 
 def map_readers(outputs: Tensor) -> list[Reader]:
@@ -77,14 +76,14 @@ def map_readers(outputs: Tensor) -> list[Reader]:
 def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[Reader]:
     """Compute ``module`` on each image's map at the cells that are read.
 
-    Where that cannot be faster, compute all cells of all images at the first read; in
-    any case nothing where none is. ``span`` names the work to a profiler.
+    Where that cannot be faster, the first read computes all cells of all images. What
+    is never read is never computed. ``span`` names the work to a profiler.
     """
-    in_part = maps.may_pay(module)
+    in_part = all(image.may_pay(module) for image in maps.images)
 
     @cache
     def whole() -> list[Reader]:
-        return map_readers(maps.apply_to_all(module))
+        return map_readers(module.dense(maps.whole))
 
     def reader(image: int) -> Reader:
         def read(cells: Tensor) -> Tensor:
@@ -127,9 +126,8 @@ def read_when_needed(
         head.reg_subnet, head.conv_reg, always=always
     )
     if head.str_levels and not head.share_reg_predictor:
-        regress_first = SparseModule(
-            head.reg_subnet, head.conv_reg_first, always=always
-        )
+        predictor = head.conv_reg_first
+        regress_first = SparseModule(head.reg_subnet, predictor, always=always)
     levels = []
     for level, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
         one_map = first is second

@@ -1,6 +1,7 @@
 """Feature maps, computed where they are read and only once."""
 
 from functools import cached_property
+from itertools import cycle
 
 from torch import Tensor, nn
 
@@ -33,16 +34,10 @@ class SparseModule:
     """
 
     def __init__(self, *modules: nn.Module, always: bool = False) -> None:
-        self.modules = modules
+        self.dense = nn.Sequential(*modules)  # computes the whole output
         self.always = always
         self.out_channels = modules[-1].out_channels
-        self.chain = sparse_chain(modules)
-
-    def dense(self, feature_map: Tensor) -> Tensor:
-        """Compute the whole output, (N, C', H, W)."""
-        for module in self.modules:
-            feature_map = module(feature_map)
-        return feature_map
+        self.chain = sparse_chain(self.dense)
 
 
 class PartialMap:
@@ -69,7 +64,9 @@ class PartialMap:
             need = module.chain.reach(cells)
             if module.always or self.sparse_pays(module, need, cells):
                 return module.chain(self._at_least(need), cells).values
-        return Rows.of(module.dense(self._dense())[0], cells).values
+        if self._map is None:
+            self._map = self.conv.dense(self.source)
+        return Rows.of(module.dense(self._map)[0], cells).values
 
     def may_pay(self, module: SparseModule) -> bool:
         """Whether computing some cells could be faster than the whole map."""
@@ -105,11 +102,6 @@ class PartialMap:
     def _has(self, cells: Tensor) -> bool:
         return self._rows is not None and not (cells & ~self._rows.cells).any()
 
-    def _dense(self) -> Tensor:
-        if self._map is None:
-            self._map = self.conv.dense(self.source)
-        return self._map
-
     def _at_least(self, cells: Tensor) -> Rows:
         if self._map is not None:
             return Rows.of(self._map[0], cells)
@@ -128,32 +120,20 @@ class PartialMaps:
     """
 
     def __init__(self, feature_map: Tensor | DeferredMap) -> None:
-        convs = None
+        convs = [None]
         if isinstance(feature_map, DeferredMap):
-            convs = _sparse_modules(feature_map)
+            parts = [feature_map]
+            if any(isinstance(layer, Added) for layer in feature_map.layers):
+                parts = feature_map.split()  # what is added is each image's own
+            convs = [SparseModule(*part.layers) for part in parts]
             if convs[0].chain is None:
-                feature_map, convs = feature_map.dense(), None
+                feature_map, convs = feature_map.dense(), [None]
         self._feature_map = feature_map
-        self.source = feature_map if convs is None else feature_map.source
+        self.source = feature_map if convs[0] is None else feature_map.source
         # split: indexing an image would lose the memory format
-        sources = self.source.split(1)
-        self.images = list(map(PartialMap, sources, convs or [None] * len(sources)))
-
-    def may_pay(self, module: SparseModule) -> bool:
-        """Whether computing some cells could be faster than the whole map."""
-        return all(image.may_pay(module) for image in self.images)
-
-    def apply_to_all(self, module: SparseModule) -> Tensor:
-        """Compute the whole output of all images at once, (N, C'', H, W)."""
-        return module.dense(self._whole)
+        self.images = list(map(PartialMap, self.source.split(1), cycle(convs)))
 
     @cached_property
-    def _whole(self) -> Tensor:
+    def whole(self) -> Tensor:
+        """The map itself, (N, C', H, W)."""
         return to_dense(self._feature_map)
-
-
-def _sparse_modules(feature_map: DeferredMap) -> list[SparseModule]:
-    """Makers of each image's map; the same for all where no layer is an image's own."""
-    if any(isinstance(layer, Added) for layer in feature_map.layers):
-        return [SparseModule(*image.layers) for image in feature_map.split()]
-    return [SparseModule(*feature_map.layers)] * len(feature_map.source)

@@ -1,9 +1,8 @@
 """Convolutional layers computed at some cells of a map only, exactly."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -67,24 +66,21 @@ class Rows(NamedTuple):
         return self.values[numbers[cells.flatten()]]
 
 
-class Layer(ABC):
+class Layer(Protocol):
     """A layer that knows which cells of its input it reads.
 
     Attributes:
         work: Multiply-adds per cell.
     """
 
-    work: int = 0
+    work: int
 
-    @abstractmethod
     def reach(self, cells: Tensor) -> Tensor:
         """Find the input cells (H, W) that the given output cells read."""
 
-    @abstractmethod
     def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
         """Multiply-adds of ``self(Rows(have, ...), cells)``."""
 
-    @abstractmethod
     def __call__(self, rows: Rows, cells: Tensor) -> Rows:
         """Compute the output at ``cells`` or more.
 
@@ -92,7 +88,7 @@ class Layer(ABC):
         """
 
 
-class _Pointwise(Layer):
+class _Pointwise:
     """A layer that reads one cell alone; computed wherever there is input."""
 
     def __init__(self, function: Callable[[Rows], Tensor], work: int = 0) -> None:
@@ -109,7 +105,7 @@ class _Pointwise(Layer):
         return Rows(rows.cells, self.function(rows))
 
 
-class _Conv(Layer):
+class _Conv:
     """A convolution whose output has the size of its zero padded input."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -130,7 +126,12 @@ class _Conv(Layer):
 
     def reach(self, cells: Tensor) -> Tensor:
         for dim, steps in enumerate(self.steps):
-            cells = _stepped(cells, steps, dim)
+            size, given = cells.shape[dim], cells
+            cells = torch.zeros_like(cells)
+            for step in steps:
+                if (number := size - abs(step)) > 0:
+                    target = cells.narrow(dim, max(step, 0), number)
+                    target.logical_or_(given.narrow(dim, max(-step, 0), number))
         return cells
 
     def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
@@ -164,18 +165,7 @@ class _Conv(Layer):
         return numbers.flatten()[centres[:, None] + steps]
 
 
-def _stepped(cells: Tensor, steps: Sequence[int], dim: int) -> Tensor:
-    """Cells (H, W) that are any of these steps along a side from a given one."""
-    size = cells.shape[dim]
-    found = torch.zeros_like(cells)
-    for step in steps:
-        if (number := size - abs(step)) > 0:
-            target = found.narrow(dim, max(step, 0), number)
-            target.logical_or_(cells.narrow(dim, max(-step, 0), number))
-    return found
-
-
-class Chain(Layer):
+class Chain:
     """Layers one after the other; gives exactly the cells that it is asked for."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -212,7 +202,7 @@ class Chain(Layer):
         return outputs[::-1]
 
 
-class _Enhancement(Layer):
+class _Enhancement:
     """An ``RFE``."""
 
     def __init__(self, rfe: RFE) -> None:
@@ -245,8 +235,8 @@ class UnknownLayerError(Exception):
     """A module that cannot be computed at some cells only, or is not known."""
 
 
-def sparse_chain(modules: Iterable[nn.Module]) -> Chain | None:
-    """Make a chain that computes modules, in turn, at some cells; None if one cannot.
+def sparse_chain(module: nn.Module) -> Chain | None:
+    """Make a chain that computes a module at some cells; None if that is impossible.
 
     Known are ``nn.Sequential``, mmcv's ``ConvModule``, ``RFE``, convolutions of stride
     1 that keep the size, batch norm in eval mode, pointwise activations and, for one
@@ -254,20 +244,17 @@ def sparse_chain(modules: Iterable[nn.Module]) -> Chain | None:
     or a patched ``forward`` is unknown, as these would not be called.
     """
     try:
-        return Chain(_layers(nn.Sequential(*modules)))
+        return Chain(_layers(module))
     except UnknownLayerError:
         return None
 
 
 def _layers(module: nn.Module) -> list[Layer]:
-    layers: list[Layer] = []
-    for part in _parts(module):
-        # In place on its input it would change what others read.
-        if getattr(part, 'inplace', False) and not layers:
-            raise UnknownLayerError(part)
-        if not isinstance(part, nn.Identity):
-            layers.append(_layer(part))
-    return layers
+    parts = [part for part in _parts(module) if not isinstance(part, nn.Identity)]
+    # In place on its input it would change what others read.
+    if parts and getattr(parts[0], 'inplace', False):
+        raise UnknownLayerError(parts[0])
+    return [_layer(part) for part in parts]
 
 
 def _parts(module: nn.Module) -> list[nn.Module]:

@@ -63,15 +63,7 @@ def multi_scale_views(
 
     Returns:
         Scale of the base image relative to the original, at most 1, and its views.
-
-    Raises:
-        ValueError: If an argument is below 1.
     """
-    if min(height, width, max_size) < 1:
-        raise ValueError(
-            f'height, width and max_size must be 1 or more, not {height}, {width}, '
-            f'{max_size}'
-        )
     pixels, max_pixels = height * width, max_size * max_size
     largest = math.sqrt(max_pixels / pixels)
     views = [View(1.0), View(1.0, flip=True)]
@@ -148,13 +140,12 @@ class SRNMultiScaleTest(BaseTTAModel):
     @property
     def protocol(self) -> str:
         """Name of the test protocol."""
-        switches = dict(iou_thr=0.5, keep_singles=False, max_per_img=750)
-        changed = (
-            f', {name}={getattr(self, name)}'
-            for name, released in switches.items()
-            if getattr(self, name) != released
-        )
-        return f'ms-{self.max_size}{"".join(changed)}'
+        name = f'ms-{self.max_size}'
+        released = dict(iou_thr=0.5, keep_singles=False, max_per_img=750)
+        for argument, value in released.items():
+            if getattr(self, argument) != value:
+                name += f', {argument}={getattr(self, argument)}'
+        return name
 
     def test_step(self, data: dict) -> list[DetDataSample]:
         """Detect at all scales of each image of a batch.
@@ -170,23 +161,14 @@ class SRNMultiScaleTest(BaseTTAModel):
             (K, ) and ``labels`` (K, ), best first.
 
         Raises:
-            TypeError: If ``data`` is not such a dict.
+            TypeError: If an image is no such tensor, as after ``TestTimeAug``.
             ValueError: If an image was resized, padded or flipped before.
         """
-        if not isinstance(data, dict) or not {'inputs', 'data_samples'} <= set(data):
-            raise TypeError(
-                'data must be a dict with inputs and data_samples, as PackDetInputs '
-                'and pseudo_collate make it'
-            )
         samples = list(data['data_samples'])
-        images = [
-            _to_array(image, sample)
-            for image, sample in zip(data['inputs'], samples, strict=True)
-        ]
         # One image after the other, also if the batch holds more.
         views = [
-            list(self._detect(image, sample))
-            for image, sample in zip(images, samples, strict=True)
+            list(self._detect(_to_array(image, sample), sample))
+            for image, sample in zip(data['inputs'], samples, strict=True)
         ]
         for sample, merged in zip(samples, self.merge_preds(views), strict=True):
             sample.pred_instances = merged.pred_instances
@@ -224,7 +206,10 @@ class SRNMultiScaleTest(BaseTTAModel):
             found = self._run_detector(seen, sample)
             width = seen.shape[1] if view.flip else None
             found.bboxes = rescale_boxes(found.bboxes, base * view.factor, width)
-            yield DetDataSample(pred_instances=found[_fits(found.bboxes, view)])
+            sides = found.bboxes[:, 2:] - found.bboxes[:, :2] + 1
+            fits = sides.amax(1) > view.longer_above
+            fits &= sides.amin(1) < view.shorter_below
+            yield DetDataSample(pred_instances=found[fits])
 
     def _run_detector(self, image: np.ndarray, sample: DetDataSample) -> InstanceData:
         """Run one pass; boxes in float64 and pixels of this image."""
@@ -243,7 +228,8 @@ class SRNMultiScaleTest(BaseTTAModel):
         )
 
     def _vote(self, found: InstanceData) -> InstanceData:
-        voted = []
+        voted = [found[:0]]
+        voted[0].bboxes = voted[0].bboxes.float()
         for label in found.labels.unique():
             own = found[found.labels == label]
             bboxes, scores = box_voting(
@@ -260,10 +246,6 @@ class SRNMultiScaleTest(BaseTTAModel):
                     labels=label.repeat(len(scores)),
                 )
             )
-        if not voted:
-            return InstanceData(
-                bboxes=found.bboxes.float(), scores=found.scores, labels=found.labels
-            )
         merged = InstanceData.cat(voted)
         order = merged.scores.sort(descending=True, stable=True).indices
         return merged[order[: self.max_per_img]]
@@ -276,14 +258,13 @@ def _to_array(image: Any, sample: DetDataSample) -> np.ndarray:
             'SRNMultiScaleTest takes images (3, H, W) and makes the scales itself: '
             'tta_pipeline must be the plain test pipeline, without TestTimeAug'
         )
-    shape = tuple(image.shape[1:])
+    shape, flipped = tuple(image.shape[1:]), sample.get('flip', False)
     loaded = tuple(sample.get('ori_shape', shape)[:2])
-    if shape != loaded or sample.get('flip', False):
+    if shape != loaded or flipped:
         raise ValueError(
             'SRNMultiScaleTest needs the image as it was loaded, '
-            f'{loaded[1]}x{loaded[0]}, but got it {shape[1]}x{shape[0]}'
-            f'{", flipped" if sample.get("flip", False) else ""}: leave resizing, '
-            'padding and flipping out of tta_pipeline'
+            f'{loaded[1]}x{loaded[0]}, but got it {shape[1]}x{shape[0]}, {flipped=}: '
+            'leave resizing, padding and flipping out of tta_pipeline'
         )
     return image.detach().cpu().permute(1, 2, 0).contiguous().numpy()
 
@@ -315,9 +296,3 @@ def rescale_boxes(bboxes: Tensor, scale: float, flipped_width: int | None) -> Te
             (flipped_width - x2 - 1, y1, flipped_width - x1 - 1, y2), dim=1
         )
     return (bboxes - (scale - 1) / 2) / scale
-
-
-def _fits(bboxes: Tensor, view: View) -> Tensor:
-    """Find the boxes of the sizes that a view is for."""
-    sides = bboxes[:, 2:] - bboxes[:, :2] + 1
-    return (sides.amax(1) > view.longer_above) & (sides.amin(1) < view.shorter_below)

@@ -34,8 +34,9 @@ class LeaveAverageHook(Hook):
             runner.model.backbone.layer1[0].conv1.weight *= -3
 
 
-@pytest.mark.parametrize('loop', ['val', 'test'])
-@pytest.mark.parametrize('wrap', [lambda model: model, nn.Sequential])
+@pytest.mark.parametrize(
+    ('loop', 'wrap'), [('val', lambda model: model), ('test', nn.Sequential)]
+)
 def test_folded_in_the_meantime(loop, wrap, tmp_path):
     detector = build(tmp_path)
     backbone = detector.backbone

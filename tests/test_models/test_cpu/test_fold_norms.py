@@ -31,26 +31,28 @@ def resnet() -> ResNet:
 
 
 @pytest.mark.parametrize(
-    'make',
+    ('make', 'dtype'),
     [
-        lambda: ResNet(18, base_channels=8),
-        lambda: ResNet(50, base_channels=4, deep_stem=True, norm_eval=False),
-        lambda: MobileNetV2(widen_factor=0.25),
+        (lambda: ResNet(18, base_channels=8), torch.float64),
+        (lambda: ResNet(50, base_channels=4, deep_stem=True), torch.float32),
+        (lambda: MobileNetV2(widen_factor=0.25), torch.float32),
     ],
 )
-def test_computes_the_same(make):
-    backbone = with_statistics(make())
-    folded = fold_norms(backbone)
+def test_computes_the_same(make, dtype):
+    """Also where mixed precision would spoil the comparison."""
+    backbone = with_statistics(make()).to(dtype)
+    with torch.autocast('cpu', torch.bfloat16):
+        folded = fold_norms(backbone)
     assert count(nn.BatchNorm2d, folded) == 0 < count(nn.BatchNorm2d, backbone)
-    image = torch.randn(2, 3, 97, 130)
+    image = torch.randn(2, 3, 97, 130, dtype=dtype)
+    close = 1e-4 if dtype == torch.float32 else 1e-9
     with torch.no_grad():
         for ours, theirs in zip(folded(image), backbone(image), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(ours, theirs, rtol=close, atol=close)
 
 
-@pytest.mark.parametrize('training', [False, True])
-def test_leaves_the_backbone_as_it_is(resnet, training):
-    resnet.train(training)
+def test_leaves_the_backbone_as_it_is(resnet):
+    resnet.train()
     modes = [module.training for module in resnet.modules()]
     before, parameters = copy.deepcopy(resnet.state_dict()), list(resnet.parameters())
     random = torch.random.get_rng_state()
@@ -99,34 +101,18 @@ class OneChannel(nn.Sequential):
         ),
     ],
 )
-@pytest.mark.parametrize('training', [False, True])
-def test_what_cannot_be_folded_stays_as_it_is(make, problem, training):
+def test_what_cannot_be_folded_stays_as_it_is(make, problem):
     backbone = make()
-    backbone.train(training)
+    backbone.train()
     modes = [module.training for module in backbone.modules()]
     with pytest.warns(UserWarning, match=f'(?s)batch norms of .* stay, .*{problem}'):
         assert fold_norms(backbone) is backbone
     assert [module.training for module in backbone.modules()] == modes
 
 
-@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
-def test_other_precisions(dtype):
-    backbone = with_statistics(ResNet(18, base_channels=8)).to(dtype)
-    with torch.autocast('cpu', torch.bfloat16):
-        folded = fold_norms(backbone)
-    assert folded is not backbone and folded.conv1.weight.dtype == dtype
-    image = torch.randn(1, 3, 96, 64, dtype=dtype)
-    exact = backbone.double()(image.double())
-    close = 1e-9 if dtype == torch.float64 else 0.1
-    for ours, theirs in zip(folded(image), exact, strict=True):
-        assert (ours - theirs).abs().max() < close * theirs.abs().max()
-
-
 def test_finds_the_detectors_in_a_model(resnet):
     detector = nn.Module()
     detector.backbone = resnet
-    assert list(modules_with_backbone(detector)) == [detector]
-    assert list(modules_with_backbone(nn.Sequential(nn.Sequential(detector)))) == [
-        detector
-    ]
+    for model in (detector, nn.Sequential(nn.Sequential(detector))):
+        assert list(modules_with_backbone(model)) == [detector]
     assert not list(modules_with_backbone(resnet))

@@ -1,6 +1,3 @@
-import copy
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -109,7 +106,7 @@ def split_image(head, outs, image):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     stc=st.sets(st.integers(0, 2)),
     str_=st.sets(st.integers(0, 2)),
@@ -155,8 +152,10 @@ def test_losses_against_the_reference(
         assert 0.02 < losses['stc_survivors'] < 0.98
 
 
-@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
-@pytest.mark.parametrize('num_classes', [1, 3])
+@pytest.mark.parametrize(
+    ('stc', 'str_', 'num_classes'),
+    [(*placement, 1 + 2 * (i % 2)) for i, placement in enumerate(PLACEMENTS)],
+)
 def test_detections_against_the_reference(stc, str_, num_classes):
     head = build(stc_levels=stc, str_levels=str_, num_classes=num_classes, theta=0.97)
     head.test_cfg.score_thr = 0.01
@@ -213,26 +212,6 @@ def test_a_best_anchor_does_not_depend_on_the_placement(step, level, learns):
     assert pulled.any() == learns
 
 
-@pytest.mark.parametrize('levels', [(1,), (1, 2)])
-@pytest.mark.parametrize(
-    ('step', 'output', 'loss'),
-    [('stc_levels', 0, 'loss_cls_first'), ('str_levels', 1, 'loss_bbox_first')],
-)
-def test_the_weight_of_a_face_does_not_depend_on_the_placement(
-    levels, step, output, loss
-):
-    """On one level it counts as much, however few levels have two steps."""
-    gradients = []
-    for placement in (levels, (0, 1, 2)):
-        head = build(**{**dict(stc_levels=(), str_levels=()), step: placement})
-        outs = head(maps())
-        losses = head.loss_by_feat(*outs, [faces(8)], metas())
-        own = outs[output][placement.index(1)]
-        gradients.append(torch.autograd.grad(losses[loss], own)[0])
-    assert gradients[0].abs().sum() > 0
-    torch.testing.assert_close(*gradients)
-
-
 def test_one_step_is_a_stock_anchor_head():
     """Without placements: RetinaNet's losses and boxes, to the last digit."""
     head = build(stc_levels=(), str_levels=(), rfe_cfg=None)
@@ -286,47 +265,6 @@ def test_one_step_is_a_stock_anchor_head():
         assert len(a) > 5
         torch.testing.assert_close(a.bboxes, b.bboxes)
         torch.testing.assert_close(a.scores, b.scores)
-
-
-def test_batch_is_its_images_one_by_one():
-    head = build(stc_levels=(0, 1), str_levels=(1, 2))
-    x = maps(2)
-    gts = [faces(6), faces(3, seed=5)]
-    together = head.predict_by_feat(*head(x), batch_img_metas=metas(2))
-    total = head.loss_by_feat(*head(x), gts, metas(2))
-    one_loss, positives = 0, 0
-    for i in range(2):
-        outs = head([m[i : i + 1] for m in x])
-        alone = head.predict_by_feat(*outs, batch_img_metas=metas())[0]
-        torch.testing.assert_close(
-            together[i].bboxes, alone.bboxes, rtol=1e-4, atol=1e-3
-        )
-        torch.testing.assert_close(together[i].scores, alone.scores)
-        loss = head.loss_by_feat(*outs, gts[i : i + 1], metas())
-        one_loss += loss['loss_bbox_second'] * loss['num_pos_second'].clamp(min=1)
-        positives += loss['num_pos_second']
-    torch.testing.assert_close(total['num_pos_second'], positives)
-    torch.testing.assert_close(total['loss_bbox_second'], one_loss / positives)
-
-
-@pytest.mark.parametrize('number', [0, 1, 400])
-@pytest.mark.parametrize('num_classes', [1, 3])
-def test_numbers_of_faces(number, num_classes):
-    head = build(num_classes=num_classes)
-    size = (160, 160)
-    losses = head.loss_by_feat(
-        *head(maps(1, size)), [faces(number, size, num_classes)], metas(1, size)
-    )
-    total = sum(v for k, v in losses.items() if 'loss' in k)
-    total.backward()
-    assert math.isfinite(total.item())
-    for name, parameter in head.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-    if number == 0:
-        assert losses['loss_bbox_second'] == losses['loss_bbox_first'] == 0
-        assert losses['num_pos_second'] == 0
-    else:
-        assert losses['num_pos_second'] >= 1
 
 
 def test_ignored_faces_are_no_negatives():
@@ -417,44 +355,21 @@ def test_bias_is_the_prior():
     assert 0.9 * bound < head.cls_subnet[0].conv.weight.abs().max() <= bound
 
 
-def test_no_state_between_calls():
-    head = build()
-    before = copy.deepcopy(
-        {k: v for k, v in vars(head).items() if not k.startswith('_')}
-    )
-    outs = head(maps())
-    head.loss_by_feat(*outs, [faces(4)], metas())
-    head.predict_by_feat(*outs, batch_img_metas=metas())
-    after = {k: v for k, v in vars(head).items() if not k.startswith('_')}
-    assert set(after) == set(before)
-    for name in ('stc_levels', 'str_levels', 'theta', 'train_cfg', 'test_cfg'):
-        assert after[name] == before[name]
-
-
 def test_mixed_precision():
+    """Of the losses: test_engine/test_bfloat16_optim_wrapper.py."""
     head = build()
-    x, gts = maps(), [faces(6)]
-    full = head.loss_by_feat(*head(x), gts, metas())
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        outs = head(x)
+        outs = head(maps())
         assert outs[2][0].dtype == torch.bfloat16
-        half = head.loss_by_feat(*outs, gts, metas())
         boxes = head.predict_by_feat(*outs, batch_img_metas=metas())[0]
     assert boxes.bboxes.dtype == boxes.scores.dtype == torch.float32
-    for name, value in half.items():
-        assert value.dtype == torch.float32, name
-        assert float(value) == pytest.approx(float(full[name]), rel=0.1), name
-    assert half['num_pos_first'] == full['num_pos_first']
 
 
 @pytest.mark.parametrize('share', [False, True])
 def test_every_parameter_has_a_gradient_without_a_positive(share):
     """Or distributed training stops; mmdet's losses by IoU leave the graph there."""
-    head = build(
-        share_reg_predictor=share,
-        reg_decoded_bbox=True,
-        loss_bbox=dict(type='GIoULoss'),
-    )
+    giou = dict(type='GIoULoss')
+    head = build(share_reg_predictor=share, reg_decoded_bbox=True, loss_bbox=giou)
     losses = head.loss_by_feat(*head(maps()), [faces(8)], metas())
     assert 0 < losses['loss_bbox_first'] < 2 and 0 < losses['loss_bbox_second'] < 2
     losses = head.loss_by_feat(*head(maps()), [faces(0)], metas())

@@ -39,13 +39,8 @@ def maps(channels=8, strides=(8, 16, 32), steps=1):
 
 
 def ssd_anchors(ratios):
-    return dict(
-        type='SSDAnchorGenerator',
-        strides=[8, 16, 32],
-        ratios=ratios,
-        min_sizes=[10, 20, 40],
-        max_sizes=[20, 40, 80],
-    )
+    sizes = dict(min_sizes=[10, 20, 40], max_sizes=[20, 40, 80])
+    return dict(type='SSDAnchorGenerator', strides=[8, 16, 32], ratios=ratios, **sizes)
 
 
 ATSS = dict(type='ATSSAssigner', topk=9)
@@ -59,17 +54,16 @@ RANDOM = dict(type='RandomSampler', num=8, pos_fraction=0.5)
         (dict(str_levels=(-1,)), 'the anchor generator has 3 strides'),
         (dict(str_levels=(1, 1)), 'str_levels=(1, 1) must be distinct'),
         # str_levels' default is for six levels
-        (dict(str_levels=(3, 4, 5)), 'from 0 to 2, or () for none'),
-        (dict(stc_levels=0), 'stc_levels=0 must be a tuple of levels'),
+        (dict(str_levels=(3, 4, 5)), 'to 2, such as (0, 1), or () for none'),
+        (dict(stc_levels=0), 'stc_levels=0 must be distinct levels'),
         (dict(stc_levels=None), 'such as (0, 1), or () for none'),
-        (dict(str_levels='12'), "str_levels='12' must be a tuple"),
-        (dict(str_levels=(1.5,)), 'str_levels=(1.5,) must be a tuple'),
+        (dict(str_levels='12'), "str_levels='12' must be distinct levels"),
+        (dict(str_levels=(1.5,)), 'str_levels=(1.5,) must be distinct levels'),
         (
             dict(anchor_generator=ssd_anchors([[2], [2, 3], [2, 3]])),
             'as many anchors per cell on each, got [4, 6, 6]; give each level',
         ),
         (dict(in_channels=(8, 16, 32)), "dict(type='ChannelMapper'"),
-        (dict(rfe_cfg=dict(type='RFE', in_channels=16)), 'must be feat_channels=8'),
         (dict(feat_channels=3, rfe_cfg=dict(type='RFE')), 'one channel per branch'),
         (dict(stacked_convs=2), 'rfe_cfg=None leaves it out'),
         (
@@ -83,10 +77,6 @@ RANDOM = dict(type='RandomSampler', num=8, pos_fraction=0.5)
         (
             dict(train_cfg=dict(first_assigner=ATSS)),
             'train_cfg.first_assigner=ATSSAssigner: each step is matched',
-        ),
-        (
-            dict(train_cfg=dict(assigner=dict(type='SimOTAAssigner'))),
-            'train_cfg.assigner=SimOTAAssigner: each step is matched',
         ),
         (dict(train_cfg=dict(sampler=RANDOM)), 'leave the sampler out'),
         (dict(test_cfg=ConfigDict(second_step='some')), "second_step='some' must be"),
@@ -103,26 +93,23 @@ def test_what_is_right_builds():
     build(stc_levels=[2, 0], str_levels=())
     build(anchor_generator=ssd_anchors([[2, 3]] * 3))
     build(rfe_cfg=dict(type='RFE', in_channels=8))
-    build(stacked_convs=3)
-    build(stacked_convs=0, rfe_cfg=None)
     build(train_cfg=dict(sampler=dict(type='PseudoSampler'), first_assigner=ASSIGNER))
 
 
-@pytest.mark.parametrize('call', ['forward', 'predict'])
 @pytest.mark.parametrize(
     ('given', 'message'),
     [
         (maps()[:2], 'takes 3 maps for both steps, or 6'),
         (maps() * 3, 'the neck gave 9. Change the strides'),
-        (maps(16), 'map 0 of the neck has 16 channels'),
         ([*maps()[:2], *maps(4)[2:]], 'map 2 of the neck has 4 channels'),
         (maps(16, steps=2), "set bbox_head.in_channels to the neck's out_channels"),
     ],
 )
-def test_when_the_first_maps_come(call, given, message):
+def test_when_the_first_maps_come(given, message):
     head = build().eval()
-    with pytest.raises(ValueError, match=re.escape(message)):
-        head(given) if call == 'forward' else head.predict(given, [])
+    for call in (head, lambda given: head.predict(given, [])):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call(given)
 
 
 def test_a_level_that_the_neck_did_not_make():
@@ -210,24 +197,17 @@ def test_sizes_that_are_rounded(size):
 
 
 @pytest.mark.parametrize('number', range(6))
-@pytest.mark.parametrize('rfe', [False, True])
-def test_stacked_convs(number, rfe):
+def test_stacked_convs(number):
     """That many 3x3 convolutions, RFE in the place of the middle two."""
-    if rfe and number < 3:
-        return
-    head = build(
-        in_channels=12,
-        feat_channels=8,
-        stacked_convs=number,
-        rfe_cfg=dict(type='RFE') if rfe else None,
-    )
-    names = [type(layer).__name__ for layer in head.cls_subnet]
-    if rfe:
-        assert names.count('RFE') == 1 and len(names) == number - 1
-        assert abs(2 * names.index('RFE') + 2 - number) <= 1
-    else:
-        assert names == ['ConvModule'] * number
-    assert [m.shape[1] for m in head(maps(12))[2]] == [6] * 3
+    for rfe_cfg in [None] if number < 3 else [None, dict(type='RFE')]:
+        head = build(in_channels=12, stacked_convs=number, rfe_cfg=rfe_cfg)
+        names = [type(layer).__name__ for layer in head.cls_subnet]
+        if rfe_cfg:
+            assert names.count('RFE') == 1 and len(names) == number - 1
+            assert abs(2 * names.index('RFE') + 2 - number) <= 1
+        else:
+            assert names == ['ConvModule'] * number
+        assert [m.shape[1] for m in head(maps(12))[2]] == [6] * 3
 
 
 @pytest.mark.parametrize(

@@ -47,58 +47,6 @@ def test_anchors_of_any_image(size):
         assert ours.numpy() == pytest.approx(theirs, rel=3e-7, abs=3e-5)
 
 
-# ---------------------------------------------------------------------- matching
-
-corner = st.integers(-20, 120)
-# Whole pixels: every overlap is a fraction that float32 rounds to one side.
-whole = st.builds(
-    lambda x, y, w, h: (x, y, x + w, y + h),
-    corner,
-    corner,
-    st.integers(0, 60),
-    st.integers(0, 60),
-)
-
-
-@st.composite
-def neighbours(draw):
-    """Faces, and priors of which many overlap one by about a threshold."""
-    boxes = draw(st.lists(whole, max_size=5))
-    priors = draw(st.lists(whole, min_size=1, max_size=10))
-    for x1, y1, x2, y2 in boxes:
-        for _ in range(draw(st.integers(0, 4))):
-            grow = draw(st.integers(0, max(x2 - x1, 1)))
-            drop = draw(st.integers(0, max((y2 - y1) // 2, 1)))
-            priors.append((x1, y1 + drop, x2 + grow, max(y2, y1 + drop)))
-    return boxes, priors
-
-
-@pytest.mark.parametrize(
-    ('step', 'positive', 'negative'),
-    [('first_assigner', 0.7, 0.3), ('assigner', 0.5, 0.4)],
-)
-@settings(max_examples=80, deadline=None)
-@given(case=neighbours(), ignored=st.lists(whole, max_size=3))
-def test_matching_of_each_step(step, positive, negative, case, ignored):
-    boxes, priors = case
-    assigner = TASK_UTILS.build(CONFIG.model.train_cfg[step])
-    found = assigner.assign(
-        InstanceData(priors=torch.tensor(priors, dtype=torch.float32)),
-        instances(boxes),
-        instances(ignored),
-    ).gt_inds.tolist()
-    expected = srn_reference.match_beside_ignored(
-        priors, boxes, ignored, positive, negative
-    )
-    for prior, ours, theirs in zip(priors, found, expected, strict=True):
-        if theirs >= 0:  # of several faces that overlap alike any will do
-            assert ours > 0
-            best = srn_reference.iou(prior, boxes[theirs])
-            assert srn_reference.iou(prior, boxes[ours - 1]) == best
-        else:
-            assert ours == {-1: 0, -2: -1}[theirs]
-
-
 # --------------------------------------------------------------- degenerate losses
 
 DEGENERATE = {
@@ -112,7 +60,7 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.parametrize('size', [(1, 1), (3, 40), (24, 32)])
+@pytest.mark.parametrize('size', [(1, 1), (24, 32)])
 @pytest.mark.parametrize('name', DEGENERATE)
 def test_degenerate_faces(name, size):
     """Beside an ordinary image: the losses are the reference's, and so finite."""
@@ -136,15 +84,15 @@ def test_degenerate_faces(name, size):
         assert parameter.grad is None or parameter.grad.isfinite().all()
 
 
-@pytest.mark.parametrize('ignored', [[], [(9, 9, 9, 9)], [(5, 5, 5, 20), (1, 1, 1, 1)]])
-def test_ignored_boxes_without_area_change_nothing(ignored):
+def test_ignored_boxes_without_area_change_nothing():
     head = build()
     head.assigner.ignore_iof_thr = head.first_assigner.ignore_iof_thr = 0.5
     outs = head(maps(2))
     gts = [faces(4), faces(0)]
     plain = head.loss_by_feat(*outs, gts, metas(2))
-    found = head.loss_by_feat(*outs, gts, metas(2), [instances(ignored)] * 2)
-    assert scalars(found) == scalars(plain)
+    for boxes in ([], [(9, 9, 9, 9), (5, 5, 5, 20)]):
+        found = head.loss_by_feat(*outs, gts, metas(2), [instances(boxes)] * 2)
+        assert scalars(found) == scalars(plain)
 
 
 def test_no_anchor_may_be_matched():
@@ -206,7 +154,7 @@ def all_rows(image, stc, str_, theta):
     return found, [height * width for height, width in sizes]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=seeds,
     size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
@@ -321,8 +269,11 @@ def touched(loss, modules):
     return {n for n, g in zip(names, grads, strict=True) if g is not None and g.any()}
 
 
-@pytest.mark.parametrize('shared', [False, True])
-@pytest.mark.parametrize(('stc', 'str_'), PLACEMENTS)
+@pytest.mark.parametrize(
+    ('stc', 'str_', 'shared'),
+    [(*placement, i % 2 == 0) for i, placement in enumerate(PLACEMENTS)]
+    + [((0, 1), (2,), True)],
+)
 def test_what_each_loss_trains(stc, str_, shared):
     """A loss reaches its own branch and the maps of its levels, nothing else."""
     neck, head, stages = tower(stc, str_, shared)
@@ -362,34 +313,3 @@ def test_what_each_loss_trains(stc, str_, shared):
             if name == 'loss_cls_first':
                 assert reducers == set(stc)
             assert any(n.startswith('extra') for n in found) == (2 in reducers)
-
-
-@pytest.mark.parametrize('filter_positives', [False, True])
-def test_dropped_anchors_have_no_gradient(filter_positives):
-    """What the first step drops is nothing to the second, positives as switched."""
-    head = build(
-        stc_levels=(0,),
-        str_levels=(),
-        theta=0.97,
-        loss_cls=dict(type='TwoStageFocalLoss', filter_positives=filter_positives),
-    )
-    outs = head(maps())
-    gts = faces(12)
-    losses = head.loss_by_feat(*outs, [gts], metas())
-    total = losses['loss_cls_second'] + losses['loss_bbox_second']
-    grad_cls, grad_reg = torch.autograd.grad(total, (outs[2][0], outs[3][0]))
-    image = split_image(head, outs, 0)
-    anchors = srn_reference.grid_anchors([m.shape[-2:] for m in outs[2]], STRIDES)[0]
-    found = srn_reference.match(anchors, gts.bboxes.double().numpy(), 0.5, 0.4)
-    first = srn_reference.rows(image['first_cls'][0], 1)
-    rows_cls = srn_reference.rows(grad_cls[0].numpy(), 1)
-    rows_reg = srn_reference.rows(grad_reg[0].numpy(), 4)
-    counts = dict(dropped=0, kept=0, positive=0)
-    for i, match in enumerate(found):
-        out = srn_reference.dropped(first[i], 0.97)
-        counts['dropped' if out else 'kept'] += 1
-        counts['positive'] += match >= 0 and bool(out)
-        takes_part = not out or (match >= 0 and not filter_positives)
-        assert rows_cls[i].any() == (takes_part and match != -2)
-        assert rows_reg[i].any() == (takes_part and match >= 0)
-    assert min(counts.values()) > 0

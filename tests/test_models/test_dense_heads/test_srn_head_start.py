@@ -3,14 +3,14 @@
 import math
 from collections import Counter
 
-import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_overlaps
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmdet_srn.models.task_modules.assigners import grid_max_iou_assigner
 from tests.conftest import REPO_ROOT
 
 SIZE = 256
@@ -46,14 +46,6 @@ def make_metas(number, size):
     ]
 
 
-@pytest.fixture(scope='module')
-def first_batch():
-    torch.manual_seed(0)
-    head = build_head()
-    outs = head(make_maps(2, 256, SIZE))
-    return head, outs, [make_faces(8, SIZE) for _ in range(2)]
-
-
 def overlaps_after_refining(head):
     """Mean IoU of the first refined boxes with their anchors, on each STR level."""
     _, first_deltas, _, _ = head(make_maps(2, 256, SIZE))
@@ -78,9 +70,11 @@ def test_first_refined_boxes_are_near_the_anchors():
     assert max(overlaps_after_refining(xavier)) < 0.5
 
 
-def test_first_loss_is_that_of_the_prior(first_batch):
+def test_first_loss_is_that_of_the_prior():
     """Every anchor says .01: focal loss by hand, from the numbers of anchors."""
-    head, outs, gts = first_batch
+    head = build_head()
+    gts = [make_faces(8, SIZE) for _ in range(2)]
+    outs = head(make_maps(2, 256, SIZE))
     losses = head.loss_by_feat(*outs, gts, make_metas(2, SIZE))
     positive = -0.25 * 0.99**2 * math.log(0.01)
     negative = -0.75 * 0.01**2 * math.log(0.99)
@@ -113,23 +107,10 @@ class CountOperations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_loss_launches_little_and_waits_seldom_on_a_gpu():
+def test_a_loss_launches_little_and_waits_seldom_on_a_gpu(monkeypatch):
     """Batch 4 at 1024x1024 with 15 faces an image, by the way that a GPU takes."""
-    kwargs = dict(
-        type='GridMaxIoUAssigner',
-        match_low_quality=False,
-        ignore_iof_thr=0.5,
-        dense_pairs=1 << 24,  # the default there
-    )
-    head = build_head(
-        in_channels=1,
-        feat_channels=1,
-        rfe_cfg=None,
-        train_cfg=ConfigDict(
-            first_assigner=dict(kwargs, pos_iou_thr=0.7, neg_iou_thr=0.3),
-            assigner=dict(kwargs, pos_iou_thr=0.5, neg_iou_thr=0.4),
-        ),
-    )
+    monkeypatch.delitem(grid_max_iou_assigner.DENSE_PAIRS, 'cpu')
+    head = build_head(in_channels=1, feat_channels=1, rfe_cfg=None)
     outs = head(make_maps(4, 1, 1024))
     gts = [make_faces(15, 1024) for _ in range(4)]
     with CountOperations() as counted:

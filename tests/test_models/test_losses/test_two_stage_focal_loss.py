@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,17 +8,11 @@ from hypothesis import strategies as st
 from mmdet.registry import MODELS
 
 from mmdet_srn.models.losses.two_stage_focal_loss import survives
+from tests.reference.srn_reference import focal
 
 
 def build(**kwargs):
     return MODELS.build(dict(type='TwoStageFocalLoss', **kwargs))
-
-
-def focal(logit, is_positive, alpha=0.25, gamma=2.0):
-    p = 1 / (1 + math.exp(-logit))
-    if is_positive:
-        return -alpha * (1 - p) ** gamma * math.log(p)
-    return -(1 - alpha) * p**gamma * math.log(1 - p)
 
 
 def plain(first, second, first_labels, second_labels, theta, filter_positives):
@@ -40,8 +35,7 @@ def plain(first, second, first_labels, second_labels, theta, filter_positives):
             if not used:
                 continue
             positives += label < num_classes
-            for c, value in enumerate(row):
-                total += focal(value, c == label)
+            total += focal(np.array(row), label)
         totals.append(total / max(positives, 1))
     return totals
 
@@ -95,10 +89,10 @@ def test_weights_and_normalisers():
         second_avg_factor=torch.tensor(5.0),
     )
     assert float(got_first) == pytest.approx(
-        2 * (focal(0.5, True) + focal(2.0, False)) / 4, rel=1e-5
+        2 * (focal(np.array([0.5]), 0) + focal(np.array([2.0]), 1)) / 4, rel=1e-5
     )
     assert float(got_second) == pytest.approx(
-        2 * (focal(1.5, True) + focal(0.0, False)) / 5, rel=1e-5
+        2 * (focal(np.array([1.5]), 0) + focal(np.array([0.0]), 1)) / 5, rel=1e-5
     )
 
 

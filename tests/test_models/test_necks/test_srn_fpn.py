@@ -33,7 +33,7 @@ def conv(module, x, **kwargs):
     return F.conv2d(x, module.weight, module.bias, **kwargs)
 
 
-@pytest.mark.parametrize('size', [(256, 320), (203, 317), (64, 96)])
+@pytest.mark.parametrize('size', [(203, 317), (64, 96)])
 def test_against_the_plain_pyramids(size):
     neck = build()
     c2, c3, c4, c5 = inputs = stages(*size)
@@ -91,12 +91,6 @@ def test_only_the_levels_that_are_used(levels):
             assert torch.equal(outs[level], expected[level])
         else:
             assert outs[level] is outs[6 + level]
-
-
-@pytest.mark.parametrize('levels', [(6,), (-1,), (1, 1)])
-def test_first_levels_are_checked(levels):
-    with pytest.raises(ValueError, match='0 to 5'):
-        build(first_levels=levels)
 
 
 @pytest.mark.parametrize('levels', [(0,), (2, 0, 1), (0, 1, 2, 3)])
@@ -164,23 +158,20 @@ def test_exports():
         torch.testing.assert_close(ours, theirs)
 
 
-def test_deferred_level_that_no_step_reads_twice():
-    """In place of the first step's map comes the second's, deferred or not."""
-    outs = build(first_levels=(1,), deferred_levels=(0,)).eval()(stages(64, 64))
-    assert outs[0] is outs[6] and isinstance(outs[0], DeferredMap)
-
-
 @pytest.mark.parametrize(
-    'kwargs',
+    ('kwargs', 'message'),
     [
-        dict(deferred_levels=(4,)),
-        dict(deferred_levels=(-1,)),
-        dict(deferred_levels=(3,), add_extra_convs='on_output'),
-        dict(deferred_levels=(3,), add_extra_convs=False),
+        (dict(first_levels=(6,)), '0 to 5'),
+        (dict(first_levels=(-1,)), '0 to 5'),
+        (dict(first_levels=(1, 1)), '0 to 5'),
+        (dict(deferred_levels=(4,)), 'deferred_levels'),
+        (dict(deferred_levels=(-1,)), 'deferred_levels'),
+        (dict(deferred_levels=(3,), add_extra_convs='on_output'), 'deferred_levels'),
+        (dict(deferred_levels=(3,), add_extra_convs=False), 'deferred_levels'),
     ],
 )
-def test_wrong_deferred_levels(kwargs):
-    with pytest.raises(ValueError, match='deferred_levels'):
+def test_wrong_levels(kwargs, message):
+    with pytest.raises(ValueError, match=message):
         build(**kwargs)
 
 

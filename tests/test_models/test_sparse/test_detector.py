@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from mmdet_srn.models.sparse import partial_map
 from mmdet_srn.models.sparse.partial_map import PartialMap
@@ -13,7 +13,7 @@ from tests.conftest import REPO_ROOT
 from tests.test_models.test_dense_heads.test_srn_head_sparse import assert_same
 
 
-def detector(second_step, deferred_levels=(0, 1, 2)):
+def detector(deferred_levels):
     """The config's network, slim, whose first step leaves a part."""
     cfg = Config.fromfile(REPO_ROOT / 'configs' / 'srn_r50_fpn_widerface.py').model
     cfg.backbone.update(depth=18, base_channels=4, init_cfg=None)
@@ -24,7 +24,6 @@ def detector(second_step, deferred_levels=(0, 1, 2)):
         deferred_levels=deferred_levels,
     )
     cfg.bbox_head.update(in_channels=8, feat_channels=8)
-    cfg.test_cfg = ConfigDict(cfg.test_cfg, second_step=second_step)
     torch.manual_seed(3)
     model = MODELS.build(dict(cfg, _scope_='mmdet'))
     model.init_weights()
@@ -66,16 +65,18 @@ def calls(monkeypatch):
 
 def test_detector(calls):
     """Images of a batch, odd sizes, maps deferred or not."""
-    images = [(131, 97)] * 2
-    with torch.no_grad():
-        expected = detector('dense', ()).test_step(data(*images))
-        assert not calls
+
+    def detect(model, second_step):
+        model.bbox_head.test_cfg.second_step = second_step
+        with torch.no_grad():
+            found = model.test_step(data((131, 97), (131, 97)))
+        return [sample.pred_instances for sample in found]
+
+    plain, deferred = detector(()), detector((0, 1, 2))
+    expected = detect(plain, 'dense')
+    assert not calls
+    for model in (plain, deferred):
         for second_step in ('sparse', 'auto'):
-            for levels in ((), (0, 1, 2)):
-                found = detector(second_step, levels).test_step(data(*images))
-                assert_same(
-                    [s.pred_instances for s in found],
-                    [s.pred_instances for s in expected],
-                )
-    assert all(len(s.pred_instances) > 100 for s in expected)
+            assert_same(detect(model, second_step), expected)
+    assert all(len(each) > 100 for each in expected)
     assert min(calls) < 0.3 < 0.6 < max(calls)

@@ -37,23 +37,16 @@ def flops(function, *args):
 @pytest.mark.parametrize('deferred', [False, True])
 @pytest.mark.parametrize('share', [0.002, 0.3, 1.1])
 @pytest.mark.parametrize('always', [False, True])
-@pytest.mark.parametrize(
-    ('dtype', 'tolerance'), [(torch.float32, 1e-5), (torch.float64, 1e-12)]
-)
-def test_values_are_those_of_the_whole_map(deferred, share, always, dtype, tolerance):
-    source = torch.randn(2, 6 if deferred else 8, 30, 40, dtype=dtype)
-    conv = output_conv().to(dtype)
-    module = reader(always=always)
-    for part in module.modules:
-        part.to(dtype)
+def test_values_are_those_of_the_whole_map(deferred, share, always):
+    source = torch.randn(2, 6 if deferred else 8, 30, 40).double()
+    conv, module = output_conv().double(), reader(always=always)
+    module.dense.double()
     x = DeferredMap(source, conv) if deferred else source
     expected = module.dense(to_dense(x)).permute(0, 2, 3, 1)
     cells = some(share)
     for image, part in enumerate(PartialMaps(x).images):
         found = part.apply(module, cells)
-        torch.testing.assert_close(
-            found, expected[image][cells], rtol=tolerance, atol=tolerance
-        )
+        torch.testing.assert_close(found, expected[image][cells], rtol=0, atol=1e-12)
 
 
 def test_bf16_is_as_near_to_fp32_as_the_dense_one():
@@ -78,7 +71,7 @@ def test_the_cheaper_one_is_chosen(deferred, monkeypatch):
         return flops(PartialMap(source, conv).apply, module, cells)[0]
 
     dense = cost(reader(), torch.ones(30, 40, dtype=torch.bool))
-    for share in (0.001, 0.01, 0.1, 0.4, 0.9):
+    for share in (0.001, 0.1, 0.9):
         cells = some(share)
         sparse = cost(reader(always=True), cells)
         for factor, overhead in ((1.0, 0), (3.0, 0), (1.0, 0.3 * dense / 2)):
@@ -135,13 +128,11 @@ def test_unknown_layers_are_computed_on_the_whole_map():
 def test_all_images_at_once(deferred):
     source, conv = torch.randn(3, 6 if deferred else 8, 12, 10), output_conv()
     x = DeferredMap(source, conv) if deferred else source
-    module, other = reader(), reader(2)
     maps = PartialMaps(x)
-    work, found = flops(maps.apply_to_all, module)
-    assert torch.equal(found, module.dense(to_dense(x)))
-    # what was deferred is not computed again
-    again = flops(maps.apply_to_all, other)[0]
-    assert work - again == (2 * 3 * 120 * conv.weight.numel() if deferred else 0)
+    work, found = flops(lambda: maps.whole)
+    assert torch.equal(found, to_dense(x))
+    assert work == (2 * 3 * 120 * conv.weight.numel() if deferred else 0)
+    assert flops(lambda: maps.whole)[0] == 0  # not computed again
 
 
 def test_weights_are_laid_out_once_for_all_images():

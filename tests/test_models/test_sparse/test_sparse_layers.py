@@ -97,7 +97,7 @@ def test_it_is_the_dense_one(name, size, place, seed, limit):
     module = with_statistics(KNOWN[name]()).double().eval()
     x = torch.randn(1, 3, *size, dtype=torch.float64)
     cells = choose(place, *size, seed)
-    chain = sparse_chain([module])
+    chain = sparse_chain(module)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setitem(sparse_layers.GATHERED_BYTES, 'cpu', limit)
         before = x.clone()
@@ -114,7 +114,7 @@ def test_reach_is_what_the_output_depends_on(name):
     module = with_statistics(KNOWN[name]()).double().eval()
     for parameter in module.parameters():
         nn.init.uniform_(parameter, 0.1, 1)  # nothing cancels, no ReLU is off
-    chain = sparse_chain([module])
+    chain = sparse_chain(module)
     for place in ('one', 'corners', 'some'):
         cells = choose(place, 11, 17)
         x = torch.rand(1, 3, 11, 17, dtype=torch.float64, requires_grad=True)
@@ -122,12 +122,9 @@ def test_reach_is_what_the_output_depends_on(name):
         assert torch.equal(chain.reach(cells), x.grad[0].abs().sum(0) > 0)
 
 
-@pytest.mark.parametrize('place', ['one', 'some', 'many', 'all'])
 @pytest.mark.parametrize('name', KNOWN)
-def test_work_is_what_is_multiplied(name, place, monkeypatch):
-    chain = sparse_chain([KNOWN[name]().eval()])
-    cells = choose(place, 11, 17)
-    need = chain.reach(cells)
+def test_work_is_what_is_multiplied(name, monkeypatch):
+    chain = sparse_chain(KNOWN[name]().eval())
     done = []
     stock = F.linear
 
@@ -136,15 +133,18 @@ def test_work_is_what_is_multiplied(name, place, monkeypatch):
         return stock(rows, weight, bias)
 
     monkeypatch.setattr(sparse_layers.F, 'linear', counting)
-    chain(Rows.of(torch.randn(3, 11, 17), need), cells)
-    assert int(chain.work_at(need, cells)) == sum(done)
-    if place == 'all':
-        assert sum(done) == chain.work * cells.numel()
+    for place in ('one', 'some', 'many', 'all'):
+        cells = choose(place, 11, 17)
+        need = chain.reach(cells)
+        done.clear()
+        chain(Rows.of(torch.randn(3, 11, 17), need), cells)
+        assert int(chain.work_at(need, cells)) == sum(done)
+    assert sum(done) == chain.work * cells.numel()
 
 
 def test_work_of_one_cell():
     """Counted by hand: what the released subnet needs around one cell, and no more."""
-    chain = sparse_chain([subnet([rfe()])])
+    chain = sparse_chain(subnet([rfe()]))
     cells = torch.zeros(40, 40, dtype=torch.bool)
     cells[20, 20] = True
     need = chain.reach(cells)
@@ -203,13 +203,13 @@ UNKNOWN = {
 
 @pytest.mark.parametrize('name', UNKNOWN)
 def test_unknown(name):
-    assert sparse_chain([UNKNOWN[name]().eval()]) is None
+    assert sparse_chain(UNKNOWN[name]().eval()) is None
 
 
 def test_batch_norm_is_known_in_eval_mode_alone():
     module = subnet([rfe(**BN)], **BN)
-    assert sparse_chain([module.train()]) is None
-    assert sparse_chain([module.eval()]) is not None
+    assert sparse_chain(module.train()) is None
+    assert sparse_chain(module.eval()) is not None
 
 
 @pytest.mark.parametrize(
@@ -227,14 +227,10 @@ def test_rows(memory_format):
 
 
 def test_a_sum_is_of_one_image():
-    layers = [
-        conv(3, channels=(3, 4)),
-        Added(torch.randn(1, 4, 11, 17)),
-        conv(3, channels=(4, 2)),
-    ]
+    added = Added(torch.randn(1, 4, 11, 17))
+    layers = nn.Sequential(conv(3, channels=(3, 4)), added, conv(3, channels=(4, 2)))
     x, cells = torch.randn(1, 3, 11, 17), choose('some', 11, 17)
     chain = sparse_chain(layers)
     found = chain(Rows.of(x[0], chain.reach(cells)), cells).values
-    expected = nn.Sequential(*layers)(x)[0].permute(1, 2, 0)[cells]
-    torch.testing.assert_close(found, expected)
-    assert sparse_chain([Added(torch.randn(2, 4, 11, 17))]) is None
+    torch.testing.assert_close(found, layers(x)[0].permute(1, 2, 0)[cells])
+    assert sparse_chain(Added(torch.randn(2, 4, 11, 17))) is None

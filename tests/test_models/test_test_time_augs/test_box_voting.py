@@ -62,17 +62,6 @@ def test_by_hand():
     assert len(voted(rows, iou_thr=0.5000001)) == 0  # 0.5 was reached by equality
 
 
-def test_areas_have_one_more():
-    # 4 x 4 against 4 x 8 pixels by +1; 3 x 3 against 3 x 7 is below a half without it
-    assert len(voted([(0, 0, 3, 3, 0.5), (0, 0, 3, 7, 0.4)])) == 1
-
-
-def test_the_first_of_equal_scores_leads():
-    left, middle, right = (0, 0, 9, 9, 0.5), (3, 0, 12, 9, 0.5), (6, 0, 15, 9, 0.5)
-    assert len(voted([left, middle, right], keep_singles=True)) == 2
-    assert len(voted([middle, left, right], keep_singles=True)) == 1
-
-
 @pytest.mark.parametrize('keep_singles', [False, True])
 def test_odd_input(keep_singles):
     assert len(voted([], keep_singles=keep_singles)) == 0

@@ -3,7 +3,6 @@ import math
 import subprocess
 import sys
 import weakref
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -22,6 +20,7 @@ import mmdet_srn  # noqa: F401
 from mmdet_srn.models.test_time_augs import SRNMultiScaleTest, multi_scale_views
 from mmdet_srn.models.test_time_augs.multi_scale_test import View
 from tests.reference import multi_scale_reference as reference
+from tests.training import ROOT, small_config, write_data_set
 
 # ------------------------------------------------------------------------- views
 
@@ -78,23 +77,6 @@ def test_small_image():
     )
 
 
-def test_large_image():
-    base, views = multi_scale_views(2800, 1400, 1400)
-    assert base == math.sqrt(0.5)
-    assert views == (
-        View(1.0),
-        View(1.0, flip=True),
-        View(0.75, **BIG),
-        View(0.5, **BIG),
-    )
-
-
-@pytest.mark.parametrize('arguments', [(0, 5, 1400), (5, 0, 1400), (5, 5, 0)])
-def test_refuses_what_is_no_size(arguments):
-    with pytest.raises(ValueError, match='1 or more'):
-        multi_scale_views(*arguments)
-
-
 # -------------------------------------------------------------------------- test
 
 
@@ -136,14 +118,6 @@ def scattered(image):
     return rows
 
 
-def bright(image):
-    """The box of the bright pixels, if there are any."""
-    y, x = np.nonzero(image[..., 0] > 127)
-    if not len(x):
-        return []
-    return [(x.min(), y.min(), x.max(), y.max(), 0.75)]
-
-
 def batch(*images, **metainfo):
     """What PackDetInputs and the data loader make of images (H, W, 3)."""
     return dict(
@@ -176,7 +150,6 @@ def rows_of(sample):
     return np.column_stack((found.bboxes.numpy(), found.scores.numpy()))
 
 
-@pytest.mark.parametrize('keep_singles', [False, True])
 @pytest.mark.parametrize(
     ('size', 'max_size'),
     [
@@ -191,28 +164,14 @@ def rows_of(sample):
         ((2, 900), 3),
     ],
 )
-def test_is_the_references(size, max_size, keep_singles):
+def test_is_the_references(size, max_size):
     image = noise(*size)
-    expected = reference.multi_scale_test(scattered, image, max_size, keep_singles)
-    model = SRNMultiScaleTest(
-        StubDetector(scattered), max_size=max_size, keep_singles=keep_singles
-    )
-    (sample,) = model.test_step(batch(image))
-    assert len(expected) >= 5
-    np.testing.assert_allclose(rows_of(sample), expected, rtol=1e-6, atol=1e-5)
-
-
-@pytest.mark.parametrize(('size', 'passes'), [((60, 81), 5), ((200, 173), 4)])
-def test_boxes_come_back_to_where_they_were(size, passes):
-    """Every view finds the same object; a wrong flip or scale would move it."""
-    image = np.zeros((*size, 3), np.uint8)
-    image[20:60, 7:50] = 255  # corners 7 20 49 59
-    detector = StubDetector(bright)
-    model = SRNMultiScaleTest(detector, max_size=120, iou_thr=0.9)
-    ((found, *rest),) = (rows_of(s) for s in model.test_step(batch(image)))
-    assert not rest
-    assert len(detector.calls) == passes
-    np.testing.assert_allclose(found, [7, 20, 49, 59, 0.75], atol=1.0)
+    for keep in (False, True):
+        expected = reference.multi_scale_test(scattered, image, max_size, keep)
+        model = SRNMultiScaleTest(StubDetector(scattered), max_size, keep_singles=keep)
+        (sample,) = model.test_step(batch(image))
+        assert len(expected) >= 5
+        np.testing.assert_allclose(rows_of(sample), expected, rtol=1e-6, atol=1e-5)
 
 
 def test_detector_is_told_the_size_of_the_view():
@@ -301,105 +260,50 @@ def test_sample_keeps_what_it_had_and_names_the_protocol():
 def test_refuses_an_image_that_is_not_the_original():
     model = SRNMultiScaleTest(StubDetector(scattered), max_size=60)
     data = batch(noise(20, 30))
+    with pytest.raises(TypeError, match='without TestTimeAug'):
+        model.test_step({key: [value, value] for key, value in data.items()})
     data['data_samples'][0].set_metainfo(dict(ori_shape=(40, 60)))
     with pytest.raises(ValueError, match='60x40, but got it 30x20'):
         model.test_step(data)
-    with pytest.raises(ValueError, match='flipped'):
+    with pytest.raises(ValueError, match='flipped=True'):
         model.test_step(batch(noise(20, 30), flip=True))
-
-
-def test_refuses_other_data():
-    model = SRNMultiScaleTest(StubDetector(scattered), max_size=60)
-    data = batch(noise(20, 30))
-    with pytest.raises(TypeError, match='without TestTimeAug'):
-        model.test_step({key: [value, value] for key, value in data.items()})
-    with pytest.raises(TypeError, match='PackDetInputs'):
-        model.test_step(tuple(data.values()))
-    with pytest.raises(TypeError, match='PackDetInputs'):
-        model.test_step(dict(inputs=data['inputs']))
 
 
 @pytest.mark.parametrize('name', ['max_size', 'max_per_img'])
 def test_refuses_a_size_of_none(name):
     with pytest.raises(ValueError, match='1 or more'):
-        SRNMultiScaleTest(StubDetector(bright), **{'max_size': 60, name: 0})
+        SRNMultiScaleTest(StubDetector(scattered), **{'max_size': 60, name: 0})
 
 
 # ------------------------------------------------------- with SRN and the runner
 
 
-@pytest.fixture
-def scope():
-    """mmdet's registry scope, for a module that is given as a config."""
-    before = DefaultScope.get_current_instance()
-    init_default_scope('mmdet')
-    yield
-    if before is not None:
-        init_default_scope(before.scope_name)
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory) -> Path:
-    """Two images in WIDER FACE's layout, of unlike size."""
-    root = tmp_path_factory.mktemp('images')
-    folder = root / 'WIDER_val' / 'images' / '0--Event'
-    folder.mkdir(parents=True)
-    annotation = []
-    for name, size in (('a', (50, 41)), ('b', (83, 96))):
-        cv2.imwrite(str(folder / f'{name}.jpg'), noise(*size))
-        annotation.append(f'0--Event/{name}.jpg\n1\n5 6 20 21 0 0 0 0 0 0\n')
-    (root / 'wider_face_split').mkdir()
-    path = root / 'wider_face_split' / 'wider_face_val_bbx_gt.txt'
-    path.write_text(''.join(annotation))
-    return root
-
-
-def runner_config(repo_root: Path, images: Path, work_dir: Path) -> Config:
-    """The small SRN's config with the multi-scale test of the big one's."""
-    cfg = Config.fromfile(repo_root / 'configs/srn_r18_face_mosaic.py')
-    multi_scale = Config.fromfile(repo_root / 'configs/srn_r50_fpn_widerface_ms1400.py')
-    cfg.merge_from_dict(
-        {
-            'work_dir': str(work_dir),
-            'tta_model': dict(multi_scale.tta_model, max_size=72),
-            'tta_pipeline': multi_scale.tta_pipeline,
-            'test_dataloader.dataset.data_root': f'{images}/',
-            'test_dataloader.num_workers': 0,
-            'test_dataloader.persistent_workers': False,
-            'test_evaluator': dict(
-                box_format='released', outfile_prefix=str(work_dir / 'results')
-            ),
-        }
-    )
-    return cfg
-
-
-def test_stock_tta_switch(repo_root, images, tmp_path, scope):
+def test_stock_tta_switch(tmp_path):
     """tools/test.py --tta, mmdet's own, gives what the model gives alone."""
-    cfg = runner_config(repo_root, images, tmp_path / 'run')
-    model = MODELS.build(cfg.model)
+    root = write_data_set(tmp_path / 'data', [1], num_val=2)
+    cfg = small_config('srn_r50_fpn_widerface_ms1400', root, tmp_path / 'run')
+    cfg.tta_model.max_size = 72
+    cfg.test_evaluator.outfile_prefix = str(tmp_path / 'results')
+    model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
     model.init_weights()
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'srn.pth')
     cfg.dump(tmp_path / 'config.py')
     subprocess.run(
         [
-            sys.executable,
-            repo_root / 'tools/test.py',
-            tmp_path / 'config.py',
-            tmp_path / 'srn.pth',
-            '--tta',
+            *(sys.executable, ROOT / 'tools/test.py', tmp_path / 'config.py'),
+            *(tmp_path / 'srn.pth', '--tta'),
         ],
         check=True,
-        cwd=repo_root,
+        cwd=ROOT,
     )
-    metrics = json.loads((tmp_path / 'run' / 'results.json').read_text())
+    metrics = json.loads((tmp_path / 'results.json').read_text())
     assert metrics['images'] == 2
     wrapped = SRNMultiScaleTest(model.eval(), max_size=72)
-    for name in 'ab':
-        image = cv2.imread(str(images / f'WIDER_val/images/0--Event/{name}.jpg'))
+    for name in '01':
+        image = cv2.imread(str(root / f'WIDER_val/images/0--Noise/{name}.png'))
         with torch.no_grad():
             (sample,) = wrapped.test_step(batch(image))
-        written = tmp_path / 'run' / 'results' / '0--Event' / f'{name}.txt'
+        written = tmp_path / 'results' / '0--Noise' / f'{name}.txt'
         lines = written.read_text().splitlines()[1:]
         assert int(lines[0]) == len(sample.pred_instances) > 0
         scores = [float(line.split()[4]) for line in lines[1:]]
@@ -414,5 +318,5 @@ def test_configs(repo_root, max_size):
     assert cfg.tta_pipeline == released.test_pipeline
     assert cfg.test_evaluator == dict(released.test_evaluator, box_format='released')
     assert cfg.test_dataloader == released.test_dataloader
-    model = MODELS.build(dict(cfg.tta_model, module=StubDetector(bright)))
+    model = MODELS.build(dict(cfg.tta_model, module=StubDetector(scattered)))
     assert model.protocol == f'ms-{max_size}'

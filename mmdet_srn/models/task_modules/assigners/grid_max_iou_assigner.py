@@ -1,7 +1,6 @@
 """Matching by IoU, computed only where a prior can reach a threshold."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from mmdet.models.task_modules.assigners import (
@@ -17,10 +16,13 @@ from torch import Tensor
 from .near_pairs import near_pairs
 
 CHUNK_SIZE = 1 << 16
-"""Pairs at a time (our choice): more are no faster on a CPU."""
+"""Largest number of pairs whose overlaps are computed at a time (our choice): more are
+no faster on a CPU."""
 
-DENSE_PAIRS = 1 << 24
-"""96 faces and the anchors of 1024x1024: half a gigabyte for all pairs at once."""
+DENSE_PAIRS = {'cpu': 0}
+"""Up to this number of boxes times priors ``MaxIoUAssigner`` computes all overlaps at
+once. On other devices, where few large operations are faster, 2**24: 96 faces and the
+anchors of 1024x1024, half a gigabyte."""
 
 # Farther out, areas could overflow.
 MAX_COORDINATE = 1e15
@@ -43,30 +45,8 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
     ``gt_max_assign_all=False`` with low-quality matches, and, with a ``min_pos_iou`` of
     0, boxes that no prior overlaps.
 
-    Args:
-        *args: As ``MaxIoUAssigner``.
-        chunk_size: Largest number of pairs whose overlaps are computed at a time.
-        dense_pairs: Up to this number of boxes times priors ``MaxIoUAssigner`` computes
-            all overlaps at once. None: 2**24 on a GPU, where few large operations are
-            faster, 0 on a CPU.
-        **kwargs: As ``MaxIoUAssigner``; ``gpu_assign_thr`` is not needed here.
-
-    Raises:
-        ValueError: If ``chunk_size`` is not positive.
+    It takes the arguments of ``MaxIoUAssigner``, and does not need ``gpu_assign_thr``.
     """
-
-    def __init__(
-        self,
-        *args: Any,
-        chunk_size: int = CHUNK_SIZE,
-        dense_pairs: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        if chunk_size < 1:
-            raise ValueError(f'chunk_size must be positive, got {chunk_size}')
-        self.chunk_size = chunk_size
-        self.dense_pairs = dense_pairs
 
     @torch.no_grad()
     def assign(
@@ -74,7 +54,7 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
         pred_instances: InstanceData,
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> AssignResult:
         """Assign a box, background or neither to each prior.
 
@@ -102,11 +82,8 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
 
     def _is_unusual(self, priors: Tensor, bboxes: Tensor, ignored: Tensor) -> bool:
         """Whether only ``MaxIoUAssigner`` is right, or is faster."""
-        dense_pairs = self.dense_pairs
-        if dense_pairs is None:
-            dense_pairs = 0 if priors.device.type == 'cpu' else DENSE_PAIRS
         return (
-            len(priors) * len(bboxes) <= dense_pairs
+            len(priors) * len(bboxes) <= DENSE_PAIRS.get(priors.device.type, 1 << 24)
             or self.pos_iou_thr <= 0
             or not isinstance(self.neg_iou_thr, (float, tuple))
             or (self.match_low_quality and not self.gt_max_assign_all)
@@ -168,7 +145,7 @@ class GridMaxIoUAssigner(MaxIoUAssigner):
         self, bboxes: Tensor, priors: Tensor, taken_out: Tensor, low: float
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Boxes, priors and overlaps (n, ) of the pairs that reach ``low``."""
-        for box, prior in near_pairs(bboxes, priors, low, self.chunk_size):
+        for box, prior in near_pairs(bboxes, priors, low, CHUNK_SIZE):
             overlap = self.iou_calculator(bboxes[box], priors[prior], is_aligned=True)
             found = (overlap >= low) & ~taken_out[prior]
             yield box[found], prior[found], overlap[found]

@@ -63,11 +63,11 @@ class PretrainedBackbone(PretrainedInit):
         own = {k: v.shape for k, v in _without_counters(module.state_dict()).items()}
         if self.by_order:
             state = dict(zip(own, _without_counters(state).values(), strict=False))
-        wrong = [f'{name} (missing)' for name in own if name not in state]
-        wrong += [
-            f'{name} ({tuple(state[name].shape)} for {tuple(shape)})'
+        given = {name: state[name].shape for name in own if name in state}
+        wrong = [
+            f'{name} ({tuple(given[name]) if name in given else "missing"})'
             for name, shape in own.items()
-            if name in state and state[name].shape != shape
+            if given.get(name) != shape
         ]
         if wrong:
             raise ValueError(

@@ -26,27 +26,25 @@ def weights():
     } | {name: v for name, v in backbone.named_buffers()}
 
 
-def assert_loaded(backbone, weights):
+@pytest.mark.parametrize('kind', ['file', 'detector', 'detector.', 'cache'])
+def test_loads(weights, tmp_path, monkeypatch, kind):
+    """A classifier's weights, a detector's backbone, and what torch has fetched."""
+    file, init_cfg = tmp_path / 'resnet.pth', {}
+    content = weights | {'fc.weight': torch.zeros(3)}
+    if kind.startswith('detector'):
+        init_cfg = dict(prefix=kind)
+        content = {f'detector.{name}': value for name, value in weights.items()}
+        content = dict(state_dict=content | {'neck.x': torch.zeros(1)}, meta={})
+    elif kind == 'cache':
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+        file = tmp_path / 'hub' / 'checkpoints' / ADDRESS.split('/')[-1]
+        file.parent.mkdir(parents=True)
+    torch.save(content, file)
+    checkpoint = ADDRESS if kind == 'cache' else str(file)
+    backbone = resnet(checkpoint=checkpoint, **init_cfg)
+    backbone.init_weights()
     for name, value in backbone.named_parameters():
         assert torch.equal(value, weights[name]), name
-
-
-def test_loads(weights, tmp_path):
-    file = tmp_path / 'resnet.pth'
-    torch.save(weights | {'fc.weight': torch.zeros(3)}, file)
-    backbone = resnet(checkpoint=str(file))
-    backbone.init_weights()
-    assert_loaded(backbone, weights)
-
-
-@pytest.mark.parametrize('prefix', ['backbone', 'backbone.'])
-def test_loads_a_detectors_backbone(weights, tmp_path, prefix):
-    file = tmp_path / 'detector.pth'
-    state = {f'backbone.{name}': value for name, value in weights.items()}
-    torch.save(dict(state_dict=state | {'neck.x': torch.zeros(1)}, meta={}), file)
-    backbone = resnet(checkpoint=str(file), prefix=prefix)
-    backbone.init_weights()
-    assert_loaded(backbone, weights)
 
 
 def test_children_do_not_draw_their_own(tmp_path):
@@ -74,16 +72,6 @@ def test_missing_weights_say_what_to_put_where(checkpoint, monkeypatch, tmp_path
     else:
         assert 'make that file' in message and 'fetched' not in message
     assert 'model.backbone.init_cfg.checkpoint=FILE' in message
-
-
-def test_file_in_the_cache_needs_no_network(weights, monkeypatch, tmp_path):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    cache = tmp_path / 'hub' / 'checkpoints'
-    cache.mkdir(parents=True)
-    torch.save(weights, cache / ADDRESS.split('/')[-1])
-    backbone = resnet(checkpoint=ADDRESS)
-    backbone.init_weights()
-    assert_loaded(backbone, weights)
 
 
 def test_wrong_checkpoint(weights, tmp_path):
