@@ -79,7 +79,7 @@ def test_only_the_model_is_changed(name, tmp_path):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_trains_two_steps_and_detects(name):
+def test_trains_and_detects(name):
     cfg = load(name)
     model = MODELS.build(dict(cfg.model, _scope_='mmdet'))
     model.init_weights()
@@ -92,20 +92,13 @@ def test_trains_two_steps_and_detects(name):
     for key, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.register_hook(lambda _, key=key: unread.discard(key))
-    for _ in range(2):
-        losses = model.train_step(image_batch(2, size, 80), optimizer)
-        assert losses.keys() == {
-            'loss',
-            'loss_cls_first',
-            'loss_bbox_first',
-            'loss_cls_second',
-            'loss_bbox_second',
-            'num_pos_first',
-            'num_pos_second',
-            'stc_survivors',
-        }
-        assert all(value.isfinite() for value in losses.values())
-        assert losses['num_pos_second'] > 0
+    losses = model.train_step(image_batch(1, size, 80), optimizer)
+    assert losses.keys() == {
+        *('loss', 'loss_cls_first', 'loss_bbox_first', 'loss_cls_second'),
+        *('loss_bbox_second', 'num_pos_first', 'num_pos_second', 'stc_survivors'),
+    }
+    assert all(value.isfinite() for value in losses.values())
+    assert losses['num_pos_second'] > 0
     assert unread == set()  # which would stop distributed training
     model.eval()
     (found,) = model.test_step(image_batch(1, size, 80))
