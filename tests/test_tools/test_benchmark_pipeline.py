@@ -28,10 +28,11 @@ ORDERS = [
 ]
 
 
-def test_on_synthetic_images(tool, capsys):
+def test_on_photographs(tool, capsys):
+    pytest.importorskip('skimage')
     assert tool.main(['--images=2', '--rounds=1', '--size=32', '--loader']) == 0
     printed = capsys.readouterr().out
-    assert '2 images of' in printed
+    assert '2 photographs of' in printed
     assert _steps(printed) == ORDERS
     assert 'times as many images a second (goal 2.0)' in printed
     assert 'with the transfer from a worker:' in printed
