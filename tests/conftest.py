@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from mmengine.logging import MMLogger
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +18,10 @@ REPO_ROOT = Path(__file__).resolve().parent.parent
 # Sums depend, in their last bits, on how many threads share them, and small maps take
 # longer so. Two cores have a process each, see tools/run_tests.sh.
 torch.set_num_threads(1)
+
+# The same examples in each run, however long each takes.
+settings.register_profile('same', derandomize=True, deadline=None)
+settings.load_profile('same')
 
 
 #: The longest files. They come first, so that no process is left with one at the end.

@@ -73,16 +73,14 @@ def resolve(
         # Once: mmengine takes long to find what 'mmdet::' stands for.
         flat = Path(folder) / 'whole.py'
         flat.write_text(as_python(whole), 'utf-8')
-        for name in dict.fromkeys(c.config for table in tables for c in table.cells):
-            if name is None:
-                continue
+        names = dict.fromkeys(c.config for table in tables for c in table.cells)
+        for name in filter(None, names):
             cfg = _rebase(ablations / f'{name}.py', flat, base.name)
             new = dict(_flatten(cfg.to_dict()))
-            keys = sorted(own.keys() | new.keys())
-            keys = [k for k in keys if own.get(k, missing) != new.get(k, missing)]
-            for key, option in itertools.product(keys, options):
+            for key, option in itertools.product(sorted(own.keys() | new), options):
                 one, other = f'{key}.', f'{option}.'
-                if one.startswith(other) or other.startswith(one):
+                same = own.get(key, missing) == new.get(key, missing)
+                if not same and (one.startswith(other) or other.startswith(one)):
                     raise ValueError(f'--cfg-options {option}: cell {name} sets {key}')
             cells[name] = _merge(cfg, options)
             _check_srn(name, cells[name])

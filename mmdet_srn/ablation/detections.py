@@ -32,15 +32,15 @@ def detection_figures(folder: Path, cfg: Config) -> dict[str, dict[str, Any]]:
         ``false_positives``: recall -> number, None where it is not reached;
         ``ap_by_iou``: least IoU of a match -> AP. Keys are text, as in JSON.
     """
-    files = (path.relative_to(folder) for path in folder.rglob('*.txt'))
-    names = sorted(file.with_suffix('').as_posix() for file in files)
     if (gt_dir := cfg.test_evaluator.get('gt_dir')) is not None:
+        files = (path.relative_to(folder) for path in folder.rglob('*.txt'))
+        names = sorted(file.with_suffix('').as_posix() for file in files)
         ground_truth = read_ground_truth(gt_dir).restrict(names)
         detections, _ = read_results(folder, ground_truth.names)
         analysis = analyze_wider_face(detections, ground_truth)
         counts, aps = analysis.false_positives['hard'], analysis.ap_by_iou['hard']
     else:
-        images, band = _read_images(folder, names, cfg), {'all': (-np.inf, np.inf)}
+        images, band = _read_images(folder, cfg), {'all': (-np.inf, np.inf)}
         curves = {iou: evaluate_face_ap(images, iou, band)['all'] for iou in IOUS}
         counts = {recall: false_positives(curves[0.5], recall) for recall in RECALLS}
         aps = {iou: curve.ap for iou, curve in curves.items()}
@@ -50,25 +50,25 @@ def detection_figures(folder: Path, cfg: Config) -> dict[str, dict[str, Any]]:
     )
 
 
-def _read_images(folder: Path, names: list[str], cfg: Config) -> list[ImageFaces]:
-    detections, _ = read_results(folder, names)
-    parts = np.split(detections.rows, detections.offsets[1:-1])
-    rows_of = dict(zip(names, parts, strict=False))  # each (n, 5): x, y, w, h, score
+def _read_images(folder: Path, cfg: Config) -> list[ImageFaces]:
+    """Read the detections and the faces of the test data's images."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(
         dict(cfg.test_dataloader.dataset, pipeline=[], lazy_init=False)
     )
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     titles = name_images([info['img_path'] for info in infos])
+    names = [str(PurePosixPath(title).with_suffix('')) for title in titles]
+    detections, report = read_results(folder, names)
+    if missing := report.odd['missing']:
+        raise ValueError(
+            f'{folder}: no detections of {missing[0]}, an image of the test data; the '
+            'data has changed since the run'
+        )
     images = []
-    for info, title in zip(infos, titles, strict=True):
-        name = str(PurePosixPath(title).with_suffix(''))
-        if name not in rows_of:
-            raise ValueError(
-                f'{folder}: no detections of {name}, an image of the test data; the '
-                'data has changed since the run'
-            )
-        x, y, w, h, scores = rows_of[name].T
+    tables = np.split(detections.rows, detections.offsets[1:-1])
+    for info, table in zip(infos, tables, strict=True):
+        x, y, w, h, scores = table.T
         faces = info['instances']
         boxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
         ignored = np.array([face['ignore_flag'] for face in faces], bool)

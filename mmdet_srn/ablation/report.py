@@ -5,16 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.stats import t
 
 from ..evaluation.protocols import describe_protocol
 from .cells import Run
 from .tables import Table
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt  # noqa: E402
 
 Results = Mapping[tuple[int, int], Mapping[str, Any]]
 #: Name of a metric -> heading. AP are in percent, as the paper's.
@@ -237,10 +234,8 @@ def plot(table: Table, frame: pd.DataFrame, path: Path) -> None:
     if table.figures == 'anchor_ratio':
         frame = frame[frame.figure.str.endswith('gain')]
     panels = list(frame.groupby('source', sort=False))
-    size = (5.5 * len(panels), 4)
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=size, squeeze=False, tight_layout=True
-    )
+    figure = Figure((5.5 * len(panels), 4), tight_layout=True)
+    axes = figure.subplots(1, len(panels), squeeze=False)
     for (source, own), axis in zip(panels, axes[0], strict=True):
         values, order = own.groupby(by, sort=False).value, own[by[0]].unique()
         mean, error = (x.unstack().loc[order] for x in (values.mean(), values.std()))
@@ -250,4 +245,3 @@ def plot(table: Table, frame: pd.DataFrame, path: Path) -> None:
             axis.set_yscale('symlog', linthresh=1)
     figure.suptitle(table.title)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -1,8 +1,14 @@
-"""Types of command line arguments, for argparse."""
+"""Command lines of the benchmarks."""
 
 import argparse
+import json
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
 
 
 def read_size(text: str) -> tuple[int, int]:
@@ -29,3 +35,36 @@ def whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def add_common_options(parser: argparse.ArgumentParser, least_runs: int) -> None:
+    """Give a benchmark --runs, --threads, --device and --json."""
+    add = parser.add_argument
+    text = 'timed calls of each row%s (default: %%(default)s)'
+    text %= '' if least_runs else ' on each batch; 0: only count'
+    add('--runs', type=whole(least_runs), default=5, help=text)
+    add('--threads', type=whole(1), help="of torch (default: torch's choice)")
+    add('--device', default='cpu', help='(default: %(default)s)')
+    add('--json', type=Path, metavar='FILE', help='write all figures')
+
+
+def run_benchmark(
+    name: str, run: Callable[..., dict[str, Any]], args: argparse.Namespace
+) -> int:
+    """Run a benchmark with these options and write its figures.
+
+    Returns:
+        The exit status: 1 after an error, which is printed after the tool's name.
+    """
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    try:
+        if args.json and not args.json.parent.is_dir():  # not after all has been timed
+            raise FileNotFoundError(f'no folder {args.json.parent}')
+        report = run(args)
+        if args.json:
+            args.json.write_text(json.dumps(report, indent=1) + '\n')
+    except (OSError, ValueError, ImportError) as error:
+        print(f'{name}: {error}', file=sys.stderr)
+        return 1
+    return 0

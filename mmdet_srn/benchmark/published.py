@@ -70,9 +70,9 @@ def load_centerface(path: Path) -> Detector:
         return cv2.dnn.readNetFromONNX(str(path))
 
     def detect(image: np.ndarray) -> Detections:
-        size = _network_size(image)
-        net = load(size)
-        resized = cv2.resize(image, size)
+        height, width = (-(-side // STRIDE) * STRIDE for side in image.shape[:2])
+        net = load((width, height))
+        resized = cv2.resize(image, (width, height))
         net.setInput(cv2.dnn.blobFromImage(resized, swapRB=True))
         maps = net.forward(net.getUnconnectedOutLayersNames())[:3]
         if [each.shape[1] for each in maps] != [1, 2, 2]:
@@ -92,12 +92,6 @@ def load_centerface(path: Path) -> Detector:
 
     _try(path, detect, f'CenterFace: {CENTERFACE}')
     return detect
-
-
-def _network_size(image: np.ndarray) -> tuple[int, int]:
-    """Return width and height of an image, up to multiples of the stride."""
-    height, width = (-(-side // STRIDE) * STRIDE for side in image.shape[:2])
-    return width, height
 
 
 def _try(path: Path, detect: Detector, source: str) -> None:

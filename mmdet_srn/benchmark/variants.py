@@ -56,7 +56,10 @@ def change_detector(
         detector.backbone = fold_norms(detector.backbone)
     for name in names & set(FORMATS):
         detector = detector.to(memory_format=FORMATS[name])
-        lay_out = partial(_lay_out_images, FORMATS[name])
+
+        def lay_out(_: Any, __: Any, data: dict, wanted: Any = FORMATS[name]) -> dict:
+            return {**data, 'inputs': data['inputs'].contiguous(memory_format=wanted)}
+
         detector.data_preprocessor.register_forward_hook(lay_out)
     if 'compiled' in names:
         detector.backbone = torch.compile(detector.backbone)
@@ -75,10 +78,6 @@ def precision_context(name: str, device: torch.device) -> AbstractContextManager
     if name == 'fp16' and device.type == 'cpu':
         raise ValueError("fp16 is for GPUs; bf16 is the CPU's")
     return torch.autocast(device.type, dtype=PRECISIONS[name])
-
-
-def _lay_out_images(wanted: torch.memory_format, _: Any, __: Any, data: dict) -> dict:
-    return {**data, 'inputs': data['inputs'].contiguous(memory_format=wanted)}
 
 
 @contextmanager
@@ -114,16 +113,14 @@ def released_forward(
     first_classes = head.first_cls_predictor if head.stc_levels else head.conv_cls
     first_regression = head.first_reg_predictor if head.str_levels else head.conv_reg
     first_scores, first_deltas, scores, deltas = [], [], [], []
-    for level, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
+    for first, second in zip(firsts, seconds, strict=True):
         first, second = to_dense(first), to_dense(second)
         with record_function(FIRST_STEP):
-            first_logits = first_classes(head.cls_subnet(first))
-            first_boxes = first_regression(head.reg_subnet(first))
-        if level in head.stc_levels:
-            first_scores.append(first_logits)
-        if level in head.str_levels:
-            first_deltas.append(first_boxes)
+            first_scores.append(first_classes(head.cls_subnet(first)))
+            first_deltas.append(first_regression(head.reg_subnet(first)))
         with record_function(SECOND_STEP):
             scores.append(head.conv_cls(head.cls_subnet(second)))
             deltas.append(head.conv_reg(head.reg_subnet(second)))
+    first_scores = [first_scores[level] for level in head.stc_levels]
+    first_deltas = [first_deltas[level] for level in head.str_levels]
     return first_scores, first_deltas, scores, deltas

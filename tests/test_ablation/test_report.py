@@ -6,27 +6,21 @@ from tests.test_ablation.markdown_table import columns_of
 
 
 @pytest.mark.parametrize(
-    ('numbers', 'text'),
+    ('numbers', 'digits', 'change', 'text'),
     [
-        ([], '-'),
-        ([40.25], '40.2'),
-        ([40.0, 41.0, 42.0], '41.0 ± 1.0'),
-        ([1000.0, None], 'none in 1 of 2'),
-        ([None, None], 'none'),
+        ([], 1, False, '-'),
+        ([40.25], 1, False, '40.2'),
+        ([40.0, 41.0, 42.0], 1, False, '41.0 ± 1.0'),
+        ([1000.0, None], 1, False, 'none in 1 of 2'),
+        ([None, None], 1, False, 'none'),
+        ([466534, 466536], 0, False, '466,535 ± 1'),
+        ([-2.0], 1, True, '-2.0'),
+        # The t quantile of 2 degrees of freedom is 4.303: 1 ± 4.303 / sqrt(3).
+        ([0.0, 1.0, 2.0], 1, True, '+1.0 ± 1.0 [-1.5, +3.5]'),
     ],
 )
-def test_spread(numbers, text):
-    assert spread(numbers, 1) == text
-
-
-def test_spread_of_counts():
-    assert spread([466534, 466536], 0) == '466,535 ± 1'
-
-
-def test_the_interval_of_a_change():
-    # The t quantile of 2 degrees of freedom is 4.303: 1 ± 4.303 / sqrt(3).
-    assert spread([0.0, 1.0, 2.0], 1, change=True) == '+1.0 ± 1.0 [-1.5, +3.5]'
-    assert spread([-2.0], 1, change=True) == '-2.0'
+def test_spread(numbers, digits, change, text):
+    assert spread(numbers, digits, change) == text
 
 
 def result(ap: float) -> dict:

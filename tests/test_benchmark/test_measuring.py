@@ -169,16 +169,11 @@ def test_all_is_in_a_part(variant, images, mode):
     assert parts['backbone'] == backbone
     if mode in ('released', 'dense'):
         assert parts['neck'] == counter.get_total_flops() - backbone
-
-
-@pytest.mark.parametrize('mode', ['released', 'dense'])
-def test_dense_steps(variant, flops_of, mode):
-    head = variant(mode).detector.bbox_head
-    first = [sum(CELLS)] * 2 if mode == 'released' else [sum(CELLS[:3]), sum(CELLS[3:])]
-    parts = flops_of(mode, 5)
-    for name, cells in (('first step', first), ('second step', [sum(CELLS)] * 2)):
-        expected = dense(head, 'cls', cells[0]) + dense(head, 'reg', cells[1])
-        assert parts[name] == expected
+        both, firsts = 2 * [sum(CELLS)], [sum(CELLS[:3]), sum(CELLS[3:])]
+        head, first = made.detector.bbox_head, both if mode == 'released' else firsts
+        for name, cells in (('first step', first), ('second step', both)):
+            expected = dense(head, 'cls', cells[0]) + dense(head, 'reg', cells[1])
+            assert parts[name] == expected
 
 
 def test_steps_where_a_part_survives(variant, flops_of):

@@ -13,7 +13,7 @@ from tests.test_benchmark.small_detector import CELLS, build, detect, noise
 DISC = 69  # cells within 4.5 of one
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     height=st.integers(1, 60),
     width=st.integers(1, 60),
@@ -80,14 +80,6 @@ def test_the_first_step_is_computed(detector):
             detect(detector)
         flops.append(counter.get_total_flops())
     assert flops[0] == flops[1]
-
-
-def test_the_same_clusters_each_time(detector):
-    found = []
-    for _ in range(2):
-        with survivors(detector.bbox_head, 5, Counter()):
-            found.append(detect(detector)[0].bboxes)
-    assert torch.equal(*found)
 
 
 def test_without_levels_to_count(tmp_path):

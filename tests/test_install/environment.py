@@ -75,7 +75,7 @@ class Environment:
         # --ignore-installed: pip would stop at an mmdet_srn of the environment below.
         self.run(
             *('-m', 'pip', 'install', '--quiet', '--no-index', '--no-deps'),
-            *('--no-build-isolation', '--ignore-installed'),
+            *('--no-build-isolation', '--ignore-installed', '--no-compile'),
             *arguments,
         )
 

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 import mmdet_srn
-from tests.test_install.environment import Environment
+from tests.test_install.environment import (
+    clean_sources,
+    distributions,
+    editable,
+    installed_wheel,
+)
 
 
-def _relative(root: Path, *patterns: str) -> set[str]:
+def _relative(root, *patterns):
     return {
         path.relative_to(root).as_posix()
         for pattern in patterns
@@ -20,10 +25,8 @@ def _relative(root: Path, *patterns: str) -> set[str]:
     }
 
 
-def test_wheel_has_mims_files_for_both_mims(
-    sources: Path, distributions: tuple[Path, Path]
-) -> None:
-    wheel = distributions[1]
+def test_wheel_has_mims_files_for_both_mims():
+    sources, (_, wheel) = clean_sources(), distributions()
     dist_info = '-'.join(wheel.name.split('-')[:2]) + '.dist-info'
     wanted = _relative(sources, 'configs/**/*.py', 'tools/**/*.py', 'model-index.yml')
     assert {'configs/srn_r50_fpn_widerface.py', 'tools/train.py'} < wanted
@@ -45,40 +48,39 @@ def test_wheel_has_mims_files_for_both_mims(
         assert len(weights) == 4 and weights < set(names)  # .pth is in .gitignore
 
 
-def test_wheels_first_record_is_the_dist_info(wheel_environment: Environment) -> None:
+def test_wheels_first_record_is_the_dist_info():
+    site_packages = installed_wheel().site_packages
     # onedl-mim takes the folder of that file for the package's. A console script
     # (../../../bin/...) would come before it.
-    (record,) = wheel_environment.site_packages.glob('mmdet_srn-*/RECORD')
+    (record,) = site_packages.glob('mmdet_srn-*/RECORD')
     first = record.read_text(encoding='utf-8').splitlines()[0]
     assert first.split('/')[0] == record.parent.name
 
 
-def test_editable_has_no_copies(
-    sources: Path, editable_environment: Environment
-) -> None:
-    site_packages = editable_environment.site_packages
+def test_editable_has_no_copies():
+    site_packages = editable().site_packages
     assert not list(site_packages.rglob('srn_*.py'))
     (dist_info,) = site_packages.glob('mmdet_srn-*.dist-info')
     top_level = (dist_info / 'top_level.txt').read_text(encoding='utf-8')
     # openmim: os.path.join(site_packages, first line)
-    assert top_level.splitlines() == [str(sources.resolve()), 'mmdet_srn']
+    assert top_level.splitlines() == [str(clean_sources().resolve()), 'mmdet_srn']
 
 
-@pytest.mark.parametrize('kind', ['editable', 'wheel'])
-def test_import_takes_the_installed_package(
-    kind: str, sources: Path, request: pytest.FixtureRequest
-) -> None:
-    environment = request.getfixturevalue(f'{kind}_environment')
-    output = environment.run('-c', 'import mmdet_srn; print(mmdet_srn.__file__)').stdout
-    found = Path(output.splitlines()[-1]).resolve()
-    root = sources if kind == 'editable' else environment.site_packages
-    assert found == root.resolve() / 'mmdet_srn' / '__init__.py'
+@pytest.mark.parametrize('install', [editable, installed_wheel])
+def test_import_takes_the_installed_package(install):
+    """With its model."""
+    environment = install()
+    code = 'from mmdet_srn import weights as w; print(w.__file__, w.config_file(), '
+    code += 'w.weights_file(".pth"), w.weights_file(".onnx"), sep="\\n")'
+    output = environment.run('-c', code, MMDET_SRN_LIGHT='1').stdout
+    root = clean_sources() if install is editable else environment.site_packages
+    for line in output.splitlines()[-4:]:
+        assert Path(line).is_file()
+        assert root.resolve() in Path(line).resolve().parents
 
 
-def test_sdist_has_what_a_packager_needs(
-    sources: Path, distributions: tuple[Path, Path]
-) -> None:
-    sdist = distributions[0]
+def test_sdist_has_what_a_packager_needs():
+    sdist, _ = distributions()
     with tarfile.open(sdist) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
     assert {
@@ -86,18 +88,12 @@ def test_sdist_has_what_a_packager_needs(
         *('README.md', 'CHANGELOG.md', 'tools/setup.sh', 'PKG-INFO'),
     } <= names
     wanted = ('mmdet_srn/**/*.py', 'mmdet_srn/weights/*.*', 'configs/**/*.py')
-    assert _relative(sources, *wanted) <= names
+    assert _relative(clean_sources(), *wanted) <= names
 
 
-def test_a_wheel_finds_its_model(wheel_environment: Environment) -> None:
-    code = 'from mmdet_srn import weights; print(weights.config_file().is_file()); '
-    code += 'print(weights.weights_file(".pth"), weights.weights_file(".onnx"))'
-    output = wheel_environment.run('-c', code).stdout
-    assert 'True' in output and str(wheel_environment.site_packages) in output
-
-
-def test_requirements_have_lower_bounds_only(wheel_environment: Environment) -> None:
-    (dist_info,) = wheel_environment.site_packages.glob('mmdet_srn-*.dist-info')
+def test_requirements_have_lower_bounds_only():
+    site_packages = installed_wheel().site_packages
+    (dist_info,) = site_packages.glob('mmdet_srn-*.dist-info')
     installed = metadata.PathDistribution(dist_info)
     assert installed.version == mmdet_srn.__version__
     assert installed.metadata['Requires-Python'] == '<3.14,>=3.10'

@@ -3,59 +3,51 @@
 Which mim that is depends on the environment: onedl-mim with the onedl stack, openmim
 with open-mmlab's (tools/misc/check_openmim.sh). On the wheel: makes a mosaic of a few
 images, trains one epoch of srn_r18_face_mosaic on it, tests, and looks for faces in two
-images. On an editable installation: the mosaic, and tests/test_distributed.py trains.
+images. On an editable installation: a light tool, and tests/test_distributed.py trains.
 """
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.test_install.environment import Environment
+from tests.test_install.environment import clean_sources, editable, installed_wheel
 
 CONFIG = 'srn_r18_face_mosaic.py'
 
 
-def mim_in(environment: Environment, folder: Path) -> Callable[..., str]:
+def mim_in(environment, folder):
     """Return what runs mim in a working folder and gives its output."""
 
-    def mim(*arguments: str) -> str:
+    def mim(*arguments):
         result = environment.run('-m', 'mim', *arguments, cwd=folder)
         return re.sub(r'\x1b\[[0-9;]*m', '', result.stdout)
 
     return mim
 
 
-def make_mosaic(mim: Callable[..., str], folder: Path) -> None:
-    """Make a data set with the tool that mim finds."""
+def test_run_finds_the_tools_of_an_editable_installation(tmp_path):
+    (tmp_path / 'faces.txt').write_text('a.jpg\n1\n10 20 30 40 0 0 0 0 0 0\n')
+    mim_in(editable(), tmp_path)(
+        *('run', '-y', 'mmdet_srn', 'split_annotation', 'faces.txt'),
+        *('--train', 'train.txt', '--val', 'val.txt', '--share', '0'),
+    )
+    assert (tmp_path / 'train.txt').read_text().startswith('a.jpg\n1\n10 20')
+
+
+@pytest.fixture(scope='module')
+def cell(tmp_path_factory):
+    """The wheel, a working folder outside of the clone, and data in it."""
+    folder = tmp_path_factory.mktemp('mim')
+    mim = mim_in(installed_wheel(), folder)
     mim(
         *('run', '-y', 'mmdet_srn', 'make_face_mosaic', 'mosaic'),
         *('--num-train', '3', '--num-val', '2', '--size', '128'),
         *('--max-face', '100', '--seed', '1'),
     )
-    annotation = folder / 'mosaic/wider_face_split/wider_face_train_bbx_gt.txt'
-    assert annotation.is_file()
-    images = list((folder / 'mosaic/WIDER_train/images').glob('*/*.jpg'))
-    assert len(images) == 3
-
-
-def test_run_finds_the_tools_of_an_editable_installation(
-    editable_environment: Environment, tmp_path: Path
-) -> None:
-    make_mosaic(mim_in(editable_environment, tmp_path), tmp_path)
-
-
-@pytest.fixture(scope='module')
-def cell(
-    wheel_environment: Environment, tmp_path_factory: pytest.TempPathFactory
-) -> SimpleNamespace:
-    """The wheel, a working folder outside of the clone, and data in it."""
-    folder = tmp_path_factory.mktemp('mim')
-    mim = mim_in(wheel_environment, folder)
-    make_mosaic(mim, folder)
+    assert len(list(folder.glob('mosaic/WIDER_train/images/*/*.jpg'))) == 3
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     options = [
         'log_level=INFO',
@@ -67,7 +59,7 @@ def cell(
 
 
 @pytest.fixture(scope='module')
-def trained(cell: SimpleNamespace) -> str:
+def trained(cell):
     """What `mim train` printed for one epoch of two iterations."""
     # The config by its name only: mim has to find it in the installation.
     return cell.mim(
@@ -77,20 +69,18 @@ def trained(cell: SimpleNamespace) -> str:
     )
 
 
-def test_train(
-    cell: SimpleNamespace, trained: str, wheel_environment: Environment
-) -> None:
+def test_train(cell, trained):
     assert 'Training finished successfully' in trained
     assert (cell.folder / 'run/epoch_1.pth').is_file()
     assert re.search(r'Epoch\(val\) \[1\]\[2/2\]', trained)
 
     script = re.search(r'Training command is \S+ (\S+) (\S+)', trained)
     assert script is not None
-    installed = wheel_environment.site_packages.resolve()
+    installed = installed_wheel().site_packages.resolve()
     assert all(installed in Path(path).resolve().parents for path in script.groups())
 
 
-def test_test(cell: SimpleNamespace, trained: str) -> None:
+def test_test(cell, trained):
     output = cell.mim(
         *('test', 'mmdet-srn', CONFIG, '--gpus', '0', '--work-dir', 'tested'),
         *('--checkpoint', 'run/epoch_1.pth', '--out', 'detections.pkl'),
@@ -101,7 +91,7 @@ def test_test(cell: SimpleNamespace, trained: str) -> None:
     assert (cell.folder / 'detections.pkl').is_file()
 
 
-def test_detect(cell: SimpleNamespace, trained: str) -> None:
+def test_detect(cell, trained):
     images = cell.folder / 'mosaic/WIDER_val/images'
     output = cell.mim(
         *('run', '-y', 'mmdet_srn', 'detect', str(images), '--config', CONFIG),
@@ -119,10 +109,10 @@ def test_detect(cell: SimpleNamespace, trained: str) -> None:
         assert (cell.folder / 'detections' / name).is_file()
 
 
-def test_search_lists_the_models(cell: SimpleNamespace, sources: Path) -> None:
+def test_search_lists_the_models(cell):
     output = cell.mim('search', 'mmdet_srn', '--valid-config')
     named = re.findall(r"'(\w+)'", output)
     # model-index.yml has the shipped configs, each once.
     assert sorted(named) == sorted(
-        path.stem for path in (sources / 'configs').glob('*.py')
+        path.stem for path in (clean_sources() / 'configs').glob('*.py')
     )

@@ -4,7 +4,6 @@ import json
 import os
 import runpy
 import sys
-from pathlib import Path
 
 import mmdet
 import pytest
@@ -20,13 +19,7 @@ from mmdet_srn._mmdet_tools import find_mmdet_tool
         ('test', ['checkpoint', '--out', '--tta', '--show-dir', '--num-workers']),
     ],
 )
-def test_scripts_have_mmdets_options(
-    repo_root: Path,
-    name: str,
-    options: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_scripts_have_mmdets_options(repo_root, name, options, monkeypatch, capsys):
     assert _run_script(repo_root, name, ['-h'], monkeypatch) == 0
     output = capsys.readouterr().out
     assert f'usage: {name}.py' in output
@@ -40,11 +33,7 @@ def test_scripts_have_mmdets_options(
         assert option in output
 
 
-def test_scripts_pass_on_a_failure(
-    repo_root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_scripts_pass_on_a_failure(repo_root, monkeypatch, capsys):
     arguments = ['some_config.py', '--no-such-option']
     assert _run_script(repo_root, 'train', arguments, monkeypatch) == 2
     error = capsys.readouterr().err
@@ -54,13 +43,8 @@ def test_scripts_pass_on_a_failure(
 @pytest.mark.parametrize(('name', 'loaders'), list(_mmdet_tools._LOADERS.items()))
 @pytest.mark.parametrize(('number', 'persistent'), [('0', False), ('2', True)])
 def test_one_switch_for_the_workers_of_all_loaders(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    loaders: tuple[str, ...],
-    number: str,
-    persistent: bool,
-) -> None:
+    tmp_path, monkeypatch, name, loaders, number, persistent
+):
     """As mmdet's script sees it, beside the options of the user."""
     script = tmp_path / f'{name}.py'
     script.write_text(
@@ -84,9 +68,7 @@ def test_one_switch_for_the_workers_of_all_loaders(
     assert seen == {'config': 'config.py', 'cfg_options': {'a': 1, **expected}}
 
 
-def _run_script(
-    repo_root: Path, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> int | str | None:
+def _run_script(repo_root, name, arguments, monkeypatch):
     """Runs one of our scripts as ``python tools/NAME.py`` would: its exit status."""
     script = str(repo_root / 'tools' / f'{name}.py')
     monkeypatch.setattr(sys, 'argv', [script, *arguments])
@@ -96,14 +78,12 @@ def _run_script(
     return stopped.value.code
 
 
-def test_missing_script_is_named() -> None:
+def test_missing_script_is_named():
     with pytest.raises(FileNotFoundError, match='without its tools/no_such.py'):
         find_mmdet_tool('no_such')
 
 
-def test_script_of_a_clone_of_mmdet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_script_of_a_clone_of_mmdet(tmp_path, monkeypatch):
     (tmp_path / 'mmdet').mkdir()
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools' / 'train.py').touch()

@@ -1,14 +1,17 @@
-"""The check of the OpenMMLab stack, in real processes with a broken stack."""
+"""The check of the OpenMMLab stack, with stacks that are broken."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import mmdet_srn
-from mmdet_srn._stack import MINIMUM_VERSIONS, release
+from mmdet_srn import _stack
+from mmdet_srn._stack import MINIMUM_VERSIONS, check_stack, release
 
 # Run by Python's site module before anything else: hides modules, as if they had
 # never been installed.
@@ -27,89 +30,87 @@ class Hider:
 
 sys.meta_path.insert(0, Hider())
 """
-
-
 CODE = 'import mmdet_srn; from mmdet_srn import models; print("imported")'
 
 
-def _import_mmdet_srn(
-    folder: Path, hidden: str = '', **modules: str
-) -> subprocess.CompletedProcess[str]:
-    """Imports mmdet_srn in a process of its own.
-
-    Args:
-        folder: An empty folder.
-        hidden: Names of modules that cannot be found, with blanks between them.
-        **modules: Source of packages that hide the installed ones of that name.
-    """
-    (folder / 'sitecustomize.py').write_text(SITECUSTOMIZE)
-    for name, source in modules.items():
-        (folder / name).mkdir()
-        (folder / name / '__init__.py').write_text(source)
+@pytest.mark.parametrize(
+    ('hidden', 'problem'),
+    [
+        ('mmdet', 'mmdet is not installed'),
+        ('mmcv._ext', "mmcv has no compiled operators (No module named 'mmcv._ext')"),
+    ],
+)
+def test_import_without_a_module(tmp_path, hidden, problem):
+    """In a process of its own; the last error is the one that a user reads."""
+    (tmp_path / 'sitecustomize.py').write_text(SITECUSTOMIZE)
     package_root = Path(mmdet_srn.__file__).parent.parent
-    path = os.pathsep.join([str(folder), str(package_root)])
-    return subprocess.run(
+    path = os.pathsep.join([str(tmp_path), str(package_root)])
+    result = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', CODE],
-        cwd=folder,
+        cwd=tmp_path,
         env={**os.environ, 'PYTHONPATH': path, 'HIDDEN_MODULES': hidden},
         text=True,
         capture_output=True,
         timeout=600,
     )
-
-
-def _message(result: subprocess.CompletedProcess[str]) -> str:
-    """The last error, which is the one that a user reads."""
-    assert result.returncode == 1, result.stdout
-    return result.stderr[result.stderr.rindex('\nImportError: ') :]
-
-
-@pytest.mark.parametrize('name', ['mmcv', 'mmdet'])
-def test_missing_package(tmp_path: Path, name: str) -> None:
-    message = _message(_import_mmdet_srn(tmp_path, hidden=name))
-    assert f'{name} is not installed' in message
-    assert 'bash tools/setup.sh' in message
-    assert 'pip install -U' in message
+    assert result.returncode == 1 and 'imported' not in result.stdout
+    message = result.stderr[result.stderr.rindex('\nImportError: ') :]
+    assert problem in message
+    assert 'bash tools/setup.sh' in message and 'pip install' in message
     # Compiling takes minutes: asked for only where mmcv is the trouble.
-    assert ('--no-build-isolation' in message) == (name == 'mmcv')
+    compiles = '--no-build-isolation --no-cache-dir --force-reinstall' in message
+    assert compiles == (hidden == 'mmcv._ext')
 
 
-def test_leftover_folder_counts_as_missing(tmp_path: Path) -> None:
-    message = _message(_import_mmdet_srn(tmp_path, mmdet=''))
-    assert 'mmdet is not installed' in message
+@pytest.fixture
+def message(monkeypatch):
+    """What the check says where a module raises at import, or is another one."""
+
+    def check(broken, found):
+        def import_module(name):
+            if name != broken:
+                return importlib.import_module(name)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        fake = SimpleNamespace(import_module=import_module)
+        monkeypatch.setattr(_stack, 'importlib', fake)
+        with pytest.raises(ImportError) as error:
+            check_stack()
+        assert 'bash tools/setup.sh' in str(error.value)
+        return str(error.value)
+
+    return check
 
 
-def test_mmcv_without_operators(tmp_path: Path) -> None:
-    result = _import_mmdet_srn(tmp_path, hidden='mmcv._ext')
-    message = _message(result)
-    assert 'mmcv has no compiled operators' in message
-    assert "No module named 'mmcv._ext'" in message
-    assert '--no-build-isolation --no-cache-dir --force-reinstall' in message
-    assert 'bash tools/setup.sh' in message
-    assert 'imported' not in result.stdout
+def test_missing(message):
+    said = message('mmcv', ModuleNotFoundError('No module', name='mmcv'))
+    assert 'mmcv is not installed' in said
+    assert '--no-build-isolation' in said and 'pip install -U' in said
 
 
-def test_operators_of_another_torch(tmp_path: Path) -> None:
-    source = "raise ImportError('undefined symbol: _ZN3c10')"
-    mmcv = f"__version__ = '2.3.6'\n__path__ = [{str(tmp_path / 'mmcv')!r}]"
-    (tmp_path / 'mmcv').mkdir()
-    (tmp_path / 'mmcv' / '_ext.py').write_text(source)
-    (tmp_path / 'mmcv' / '__init__.py').write_text(mmcv)
-    message = _message(_import_mmdet_srn(tmp_path))
-    assert 'built for another torch? (undefined symbol: _ZN3c10)' in message
-    assert '--no-build-isolation' in message
+def test_leftover_folder_counts_as_missing(message):
+    assert 'mmdet is not installed' in message('mmdet', ModuleType('mmdet'))
 
 
-def test_too_old(tmp_path: Path) -> None:
-    message = _message(_import_mmdet_srn(tmp_path, mmcv="__version__ = '1.7.2'"))
-    assert f'mmcv 1.7.2 is older than {MINIMUM_VERSIONS["mmcv"]}' in message
-    assert 'pip install' in message
+def test_operators_of_another_torch(message):
+    said = message('mmcv._ext', ImportError('undefined symbol: _ZN3c10'))
+    assert 'built for another torch? (undefined symbol: _ZN3c10)' in said
+    assert '--no-build-isolation' in said
 
 
-def test_mmdet_that_refuses_its_mmcv(tmp_path: Path) -> None:
-    source = "assert False, 'MMCV==2.2.0 is used but incompatible.'"
-    message = _message(_import_mmdet_srn(tmp_path, mmdet=source))
-    assert 'mmdet cannot be imported (MMCV==2.2.0 is used but incompatible.)' in message
+def test_too_old(message):
+    mmcv = ModuleType('mmcv')
+    mmcv.__version__ = '1.7.2'
+    said = message('mmcv', mmcv)
+    assert f'mmcv 1.7.2 is older than {MINIMUM_VERSIONS["mmcv"]}' in said
+
+
+def test_mmdet_that_refuses_its_mmcv(message):
+    text = 'MMCV==2.2.0 is used but incompatible.'
+    said = message('mmdet', AssertionError(text))
+    assert f'mmdet cannot be imported ({text})' in said
 
 
 @pytest.mark.parametrize(
@@ -121,5 +122,5 @@ def test_mmdet_that_refuses_its_mmcv(tmp_path: Path) -> None:
         ('unknown', ()),
     ],
 )
-def test_release(version: str, expected: tuple[int, ...]) -> None:
+def test_release(version, expected):
     assert release(version) == expected

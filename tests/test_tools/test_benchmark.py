@@ -35,9 +35,8 @@ def test_table(tool, config, tmp_path, capsys):
     assert len(lines) == 2 + 4 and len({line.count('|') for line in lines}) == 1
     assert 'M parameters (backbone' in text and 'torch' in text.splitlines()[0]
     released, dense, few, many = rows(out, config)
-    assert [row['way'] for row in (released, dense, few, many)] == [
-        *('released', 'dense', 'auto', 'auto')
-    ]
+    ways = [row['way'] for row in (released, dense, few, many)]
+    assert ways == ['released', 'dense', 'auto', 'auto']
     assert released['gflop_total'] > dense['gflop_total'] >= many['gflop_total']
     assert few['surviving_percent'] == released['surviving_percent']
     assert few['surviving_percent'] < many['surviving_percent']
@@ -58,20 +57,11 @@ def test_checkpoint_and_photographs(tool, config, tmp_path):
         write_image(folder / f'{name}.jpg', width, 64)
     (folder / 'notes.txt').write_text('no image')
     out = tmp_path / 'out.json'
-    assert (
-        tool.main(
-            [
-                *(config, '--checkpoint', str(checkpoint), '--images', str(folder)),
-                *('--batch-sizes', '1', '2', '--runs=0', '--ways', 'auto'),
-                *('--json', str(out)),
-            ]
-        )
-        == 0
-    )
+    arguments = [config, f'--checkpoint={checkpoint}', f'--images={folder}']
+    arguments += ['--batch-sizes', '1', '2', '--runs=0', '--ways', 'auto']
+    assert tool.main([*arguments, f'--json={out}']) == 0
     found = rows(out, config)
-    assert [(row['batch'], row['way']) for row in found] == [
-        *((1, 'auto'), (2, 'auto'))
-    ]
+    assert [(row['batch'], row['way']) for row in found] == [(1, 'auto'), (2, 'auto')]
     assert all(0 < row['surviving_percent'] < 100 for row in found)
     assert all('ms' not in row and row['gflop_total'] > 0 for row in found)
     assert found[0]['pairs_exact'] == found[0]['detections']
@@ -83,7 +73,7 @@ def test_several_configs(tool, config, tmp_path, capsys):
         "_base_ = 'small.py'\nmodel = dict(bbox_head=dict(rfe_cfg=None))\n"
     )
     arguments = [config, str(other), '--sizes=64x64', '--runs=0', '--share=1']
-    assert tool.main([*arguments, '--no-same']) == 0
+    assert tool.main([*arguments, '--no-same', '--ways', 'auto']) == 0
     text = capsys.readouterr().out
     assert '\nsmall: ' in text and '\nother: ' in text
     assert 'total ms' not in text and 'same' not in text and 'GFLOP' in text
@@ -93,11 +83,8 @@ def test_sizes_and_pipeline(tool, config):
     cfg = Config.fromfile(config)
     kinds = [type(t).__name__ for t in tool.make_pipeline(cfg, None).transforms]
     assert 'LoadAnnotations' not in kinds and 'PackDetInputs' in kinds
-    [resize] = [
-        t
-        for t in tool.make_pipeline(cfg, (30, 20)).transforms
-        if type(t).__name__ == 'Resize'
-    ]
+    steps = tool.make_pipeline(cfg, (30, 20)).transforms
+    [resize] = [step for step in steps if type(step).__name__ == 'Resize']
     assert resize.scale == (30, 20) and not resize.keep_ratio
 
 

@@ -65,4 +65,4 @@ def test_the_fastest_round_counts(tool, monkeypatch):
 def test_bad_numbers(tool, capsys):
     with pytest.raises(SystemExit):
         tool.main(['--rounds=0'])
-    assert 'at least 1' in capsys.readouterr().err
+    assert '0 is less than 1' in capsys.readouterr().err

@@ -30,6 +30,7 @@ from mmdet_srn.ablation.cells import Run, as_python, place, resolve
 from mmdet_srn.ablation.detections import detection_figures
 from mmdet_srn.ablation.report import collect, describe, plot, to_markdown
 from mmdet_srn.ablation.tables import TABLES
+from mmdet_srn.benchmark.arguments import whole
 from mmdet_srn.checkpoint_file import torch_load
 from mmdet_srn.version import __version__
 
@@ -50,43 +51,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('--table', nargs='+', required=True, choices=TABLES, metavar='TABLE')
-    add(
-        '--base',
-        type=Path,
-        default=CONFIGS / 'srn_r50_fpn_widerface.py',
-        help='config of model, data and schedule (default: srn_r50_fpn_widerface.py)',
-    )
+    base = CONFIGS / 'srn_r50_fpn_widerface.py'
+    text = f'config of model, data and schedule (default: {base.name})'
+    add('--base', type=Path, default=base, help=text)
     add('--seeds', type=int, nargs='+', default=[0], metavar='N')
     add('--work-dir', type=Path, help='default: work_dirs/ablations/<name of the base>')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='settings of all cells, such as the data and the budget',
-    )
-    add('--jobs', type=int, default=1, help='cells at a time')
+    options = dict(nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
+    text = 'settings of all cells, such as the data and the budget'
+    add('--cfg-options', help=text, **options)
+    add('--jobs', type=whole(1), default=1, help='cells at a time')
     add('--launcher', choices=['none', 'pytorch'], default='none')
-    add('--gpus', type=int, default=1, help='processes of a cell, with a launcher')
+    text = 'processes of a cell, with a launcher'
+    add('--gpus', type=whole(1), default=1, help=text)
     add('--tta', action='store_true', help='test by the tta_model of the base')
-    add(
-        '--fig1a-batches',
-        type=int,
-        default=50,
-        metavar='N',
-        help='training batches that Figure 1a looks at (default: 50)',
+    text = 'training batches that Figure 1a looks at (default: %(default)s)'
+    add('--fig1a-batches', type=whole(1), default=50, metavar='N', help=text)
+    text = (
+        'print the commands of what is not finished and write the configs that they '
+        'name; start nothing'
     )
-    add(
-        '--dry-run',
-        action='store_true',
-        help='print the commands of what is not finished and write the configs that '
-        'they name; start nothing',
-    )
+    add('--dry-run', action='store_true', help=text)
     add('--report-only', action='store_true', help='tables of what is there')
     args = parser.parse_args(argv)
-    if min(args.jobs, args.gpus, args.fig1a_batches) < 1:
-        parser.error('--jobs, --gpus and --fig1a-batches must be at least 1')
     if args.launcher == 'none' and args.gpus != 1:
         parser.error('--gpus needs --launcher pytorch')
     args.seeds, args.table = (list(dict.fromkeys(x)) for x in (args.seeds, args.table))

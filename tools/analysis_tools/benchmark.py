@@ -44,10 +44,10 @@ Exit status: 0, 1 after an error, 2 for wrong arguments.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,13 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from tabulate import tabulate
 
-from mmdet_srn.benchmark.arguments import percent, read_size, whole
+from mmdet_srn.benchmark.arguments import (
+    add_common_options,
+    percent,
+    read_size,
+    run_benchmark,
+    whole,
+)
 from mmdet_srn.benchmark.machine import describe_machine
 from mmdet_srn.benchmark.measuring import PARTS, Measured, Variant, measure
 from mmdet_srn.benchmark.synthetic_images import write_image
@@ -109,15 +115,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add('--sizes', nargs='+', type=read_size, metavar='WxH', help=text)
     add('--batch-sizes', nargs='+', type=whole(1), default=[1])
-    text = 'timed calls of each row on each batch; 0: only count (default: %(default)s)'
-    add('--runs', type=whole(0), default=5, help=text)
-    add('--threads', type=whole(1), help="of torch (default: torch's choice)")
-    add('--device', default='cpu', help='(default: %(default)s)')
+    add_common_options(parser, least_runs=0)
     text = "least score of detections compared in 'same' (default: %(default)s)"
     add('--score-thr', type=float, default=0.0, help=text)
     add('--no-same', action='store_true', help="leave out 'same'")
     add('--markdown', action='store_true', help='print markdown')
-    add('--json', type=Path, metavar='FILE', help='write all figures')
     add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.checkpoint and len(args.configs) > 1:
@@ -296,21 +298,8 @@ def cells_of(row: dict[str, Any]) -> dict[str, str]:
     return cells
 
 
-def print_table(rows: Sequence[dict[str, Any]], markdown: bool) -> None:
-    """Print rows, which all have the same columns."""
-    table = [cells_of(row) for row in rows]
-    align = ['left' if name in ('size', 'way') else 'right' for name in table[0]]
-    form = 'pipe' if markdown else 'plain'
-    print(tabulate(table, 'keys', form, disable_numparse=True, colalign=align))
-
-
-def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Measure and print all; return the figures.
-
-    Args:
-        args: The command line.
-        folder: For synthetic images.
-    """
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure and print all; return the figures."""
     check_device(args.device)
     report: dict[str, Any] = dict(machine=describe_machine(args.device), configs={})
     print(report['machine'])
@@ -318,45 +307,36 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for config in args.configs:
         cfg, detector = build(config, args.checkpoint, args.device)
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        modules = dict(all=detector, backbone=detector.backbone, neck=detector.neck)
-        modules['head'] = detector.bbox_head
+        modules = dict(backbone=detector.backbone, neck=detector.neck)
+        modules |= dict(head=detector.bbox_head, all=detector)
         parameters = {
             name: sum(p.numel() for p in module.parameters())
             for name, module in modules.items()
         }
-        total, *parts = (f'{name} {n / 1e6:.2f}' for name, n in parameters.items())
-        total = total.removeprefix('all ')
-        print(f'\n{Path(config).stem}: {total} M parameters ({", ".join(parts)})\n')
+        *parts, total = (f'{name} {n / 1e6:.2f}' for name, n in parameters.items())
+        print(f'\n{Path(config).stem}: {total[4:]} M parameters ({", ".join(parts)})\n')
         rows: list[dict[str, Any]] = []
-        for size in args.sizes or [None]:
-            for batch_size in args.batch_sizes:
+        for size, batch_size in product(args.sizes or [None], args.batch_sizes):
+            with tempfile.TemporaryDirectory() as folder:
                 if args.images:
                     images = find_images(args.images, args.max_images)
                 else:
-                    images = [folder / f'{n}_{size}.jpg' for n in range(batch_size)]
+                    images = [Path(folder) / f'{n}.jpg' for n in range(batch_size)]
                     for seed, path in enumerate(images):
                         write_image(path, *size, seed=seed)
                 rows += rows_of(args, cfg, detector, images, size, batch_size)
-        print_table(rows, args.markdown)
+        table = [cells_of(row) for row in rows]
+        align = ['left' if name in ('size', 'way') else 'right' for name in table[0]]
+        form = 'pipe' if args.markdown else 'plain'
+        print(tabulate(table, 'keys', form, disable_numparse=True, colalign=align))
         report['configs'][config] = dict(parameters=parameters, rows=rows)
     return report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit status."""
-    args = parse_args(argv)
     MMLogger.get_instance('mmengine').setLevel('ERROR')
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            report = run(args, Path(folder))
-        if args.json:
-            args.json.write_text(json.dumps(report, indent=1) + '\n')
-    except (OSError, ValueError, ImportError) as error:
-        print(f'benchmark: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_benchmark('benchmark', run, parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -6,14 +6,12 @@ beside it, and both must agree.
 """
 
 import argparse
-import importlib.util
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +27,11 @@ from mmdet_srn.evaluation import (
     read_results,
     write_results,
 )
+
+try:
+    from tests.reference import wider_face_eval_reference
+except ImportError:  # an installed wheel
+    wider_face_eval_reference = None
 
 #: Goals in CPU seconds on one core.
 GOALS = {'39k': 0.5, '1.7M': 2.0, 'read': 5.0}
@@ -65,25 +68,13 @@ def make_detections(ground_truth: Any, count: int, seed: int) -> list[np.ndarray
     return tables
 
 
-def load_reference() -> ModuleType | None:
-    """Load the literal re-derivation; None without the tests (an installed wheel)."""
-    folder = Path(__file__).resolve().parents[2] / 'tests' / 'reference'
-    path = folder / 'wider_face_eval_reference.py'
-    if not path.is_file():
-        return None
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run_literal(reference: ModuleType, tables: list, ground_truth: Any) -> list:
+def run_literal(tables: list, ground_truth: Any) -> list:
     """Run the literal re-derivation; return AP, precision and recall of each subset."""
     predictions = [table.tolist() for table in tables]
     bounds = ground_truth.offsets[1:-1]
     faces = [part.tolist() for part in np.split(ground_truth.bboxes, bounds)]
     return [
-        reference.evaluate(
+        wider_face_eval_reference.evaluate(
             predictions,
             faces,
             [set(np.flatnonzero(part).tolist()) for part in np.split(mask, bounds)],
@@ -116,12 +107,12 @@ def main() -> int:
         write_results(folder, files)
         (read, _), seconds = timed(read_results, folder, truth.names)
     rows.append([f'reading {len(read.rows):,} rows of text', seconds, GOALS['read']])
-    reference, agree = None if args.no_literal else load_reference(), True
-    if reference is None:
+    agree = True
+    if args.no_literal or wider_face_eval_reference is None:
         message = 'literal re-derivation left out'
     else:
         print('literal re-derivation ...', flush=True)
-        literal, seconds = timed(run_literal, reference, tables['39k'], truth)
+        literal, seconds = timed(run_literal, tables['39k'], truth)
         count = sum(map(len, tables['39k']))
         rows.append([f'literal re-derivation, {count:,} detections', seconds])
         agree = all(

@@ -24,6 +24,7 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 
 import mmdet_srn  # noqa: F401
+from mmdet_srn.benchmark.arguments import whole
 from mmdet_srn.detector.images import read_image
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -142,33 +143,20 @@ def time_loader(steps: list, infos: list[dict], rounds: int) -> float:
     return 1e3 * (sum(os.times()[:4]) - start) / len(dataset)
 
 
-def print_table(name: str, steps: list, times: np.ndarray) -> None:
-    """Print a pipeline's times: milliseconds of each step."""
-    names = [type(step).__name__ for step in steps]
-    rows = [*zip(names, times.tolist(), strict=True), ('all', times.sum())]
-    print('\n' + tabulate(rows, (name, 'ms'), 'simple', floatfmt='.2f'))
-    print(f'{1e3 / times.sum():.0f} images per second and core')
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data-root', help='a data set in the layout of WIDER FACE')
-    parser.add_argument('--split', choices=('train', 'val'), default='val')
-    parser.add_argument('--images', type=int, default=12, help='at most (default 12)')
-    parser.add_argument(
-        '--config',
-        default=str(CONFIGS / '_base_' / 'datasets' / 'widerface.py'),
-        help="whose train_pipeline is timed (default: WIDER FACE's)",
-    )
-    parser.add_argument('--size', type=int, default=1024, help='(default 1024)')
-    parser.add_argument('--rounds', type=int, default=8, help='(default 8)')
-    parser.add_argument(
-        '--loader', action='store_true', help='time a DataLoader with a worker, too'
-    )
+    add = parser.add_argument
+    add('--data-root', help='a data set in the layout of WIDER FACE')
+    add('--split', choices=('train', 'val'), default='val')
+    add('--images', type=whole(1), default=12, help='at most (default %(default)s)')
+    data = str(CONFIGS / '_base_' / 'datasets' / 'widerface.py')
+    text = "whose train_pipeline is timed (default: WIDER FACE's)"
+    add('--config', default=data, help=text)
+    add('--size', type=whole(1), default=1024, help='(default %(default)s)')
+    add('--rounds', type=whole(1), default=8, help='(default %(default)s)')
+    add('--loader', action='store_true', help='time a DataLoader with a worker, too')
     args = parser.parse_args(argv)
-    if min(args.images, args.size, args.rounds) < 1:
-        parser.error('--images, --size and --rounds must be at least 1')
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     init_default_scope('mmdet')
@@ -181,19 +169,23 @@ def main(argv: list[str] | None = None) -> int:
             infos = read_data_set(args.data_root, args.split, args.images)
         else:
             infos = make_photographs(Path(folder), args.images)
-        naive = naive_pipeline(args.size)
+        orders = {
+            'naive order, stock steps': naive_pipeline(args.size),
+            'this config': config,
+        }
         pipelines = {
             name: [TRANSFORMS.build(step) for step in steps]
-            for name, steps in (
-                ('naive order, stock steps', naive),
-                ('this config', config),
-            )
+            for name, steps in orders.items()
         }
         size = sum(Path(info['img_path']).stat().st_size for info in infos)
         print(f'{len(infos)} photographs of {size / len(infos) / 1e3:.0f} kB each')
         times = time_steps(pipelines, infos, args.rounds)
         for name, steps in pipelines.items():
-            print_table(name, steps, times[name])
+            total = times[name].sum()
+            names = [type(step).__name__ for step in steps]
+            rows = [*zip(names, times[name].tolist(), strict=True), ('all', total)]
+            print('\n' + tabulate(rows, (name, 'ms'), 'simple', floatfmt='.2f'))
+            print(f'{1e3 / total:.0f} images per second and core')
         naive, ours = (one.sum() for one in times.values())
         print(f'\n{naive / ours:.2f} times as many images a second (goal {GOAL})')
         if args.loader:

@@ -38,10 +38,9 @@ Exit status: 0, 1 after an error, 2 for wrong arguments.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -53,7 +52,12 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmdet_srn.benchmark.arguments import percent, read_size, whole
+from mmdet_srn.benchmark.arguments import (
+    add_common_options,
+    percent,
+    read_size,
+    run_benchmark,
+)
 from mmdet_srn.benchmark.machine import describe_machine
 from mmdet_srn.benchmark.measuring import time_interleaved
 from mmdet_srn.benchmark.survivors import clustered_cells
@@ -67,8 +71,8 @@ from mmdet_srn.models.sparse.sparse_layers import Rows
 CHANNELS = 256
 #: Maps of P2 to P4 of 640x480 and 1024x1024 pixels, and two smaller ones.
 SIZES = (
-    *('160x120', '80x60', '40x30', '20x15', '10x8'),
-    *('256x256', '128x128', '64x64'),
+    *((160, 120), (80, 60), (40, 30), (20, 15), (10, 8)),
+    *((256, 256), (128, 128), (64, 64)),
 )
 MEASURED = ['sparse_multiply_adds', 'dense_multiply_adds', 'sparse_ms', 'dense_ms']
 SHARES = (0.5, 1, 3, 10, 20, 30, 40, 50, 60, 75, 90)
@@ -142,19 +146,8 @@ def fit_cost(cases: pd.DataFrame) -> Cost:
 
     The sparse times, in multiply-adds at the rate of the same map's dense computation,
     are predicted as factor * sparse multiply-adds + overhead.
-
-    Raises:
-        ValueError: If a number is not positive and finite, or if all cases have the
-            same sparse work.
     """
-    known = cases[MEASURED].to_numpy(float)
-    wrong = ~(np.isfinite(known) & (known > 0)).all(axis=1)
-    if wrong.any():
-        got = cases[MEASURED].iloc[wrong.argmax()].to_dict()
-        raise ValueError(f'work and times must be positive and finite, got {got}')
-    sparse_work, dense_work, sparse_ms, dense_ms = known.T
-    if len(np.unique(sparse_work)) < 2:
-        raise ValueError(f'{len(cases)} cases without different sparse work')
+    sparse_work, dense_work, sparse_ms, dense_ms = cases[MEASURED].to_numpy(float).T
     target = sparse_ms * dense_work / dense_ms
     weight = 1 / np.maximum(target, dense_work)
     terms = weight[:, None] * np.stack([sparse_work, np.ones_like(sparse_work)], axis=1)
@@ -182,36 +175,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add = partial(parser.add_argument, nargs='+')
+    shown = ' '.join(f'{width}x{height}' for width, height in SIZES)
+    text = f'of the maps, in cells (default: {shown})'
+    add('--sizes', type=read_size, default=SIZES, metavar='WxH', help=text)
+    shown = ' '.join(map(str, SHARES))
+    text = f'cells left, and at least one cluster (default: {shown})'
+    add('--shares', type=percent, default=SHARES, metavar='PERCENT', help=text)
     add = parser.add_argument
-    size_list = [read_size(size) for size in SIZES]
-    text = f'of the maps, in cells (default: {" ".join(SIZES)})'
-    add(
-        '--sizes',
-        nargs='+',
-        type=read_size,
-        default=size_list,
-        metavar='WxH',
-        help=text,
-    )
-    text = (
-        f'cells left, and at least one cluster (default: {" ".join(map(str, SHARES))})'
-    )
-    add(
-        '--shares',
-        nargs='+',
-        type=percent,
-        default=SHARES,
-        metavar='PERCENT',
-        help=text,
-    )
-    add('--runs', type=whole(1), default=5, help='timed calls (default: %(default)s)')
     add('--dtype', choices=('fp32', *PRECISIONS), default='fp32')
     text = 'memory format of maps and weights (default: channels_last on a CPU)'
     add('--format', choices=tuple(FORMATS), help=text)
     add('--keep-weights', action='store_true', help='lay weights out once, see above')
-    add('--threads', type=whole(1), help="of torch (default: torch's choice)")
-    add('--device', default='cpu', help='(default: %(default)s)')
-    add('--json', type=Path, metavar='FILE', help='write all figures')
+    add_common_options(parser, least_runs=1)
     args = parser.parse_args(argv)
     if min(args.shares) == 0:
         parser.error('--shares: 0 leaves nothing to compute')
@@ -225,7 +201,7 @@ def make_cases(
     torch.manual_seed(0)
     name = args.format or ('channels_last' if device.type == 'cpu' else 'contiguous')
     placed = dict(device=device, memory_format=FORMATS[name])
-    head = SRNHead(num_classes=1, in_channels=CHANNELS).eval().to(**placed)
+    head = SRNHead(1, CHANNELS, feat_channels=CHANNELS).eval().to(**placed)
     conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1).to(**placed)
     lateral = nn.Conv2d(CHANNELS, CHANNELS, 1).to(**placed)
     for width, height in args.sizes:
@@ -261,8 +237,8 @@ def measure(args: argparse.Namespace, device: torch.device) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def print_cases(cases: pd.DataFrame) -> None:
-    """Print the figures of all cases."""
+def print_tables(cases: pd.DataFrame, costs: dict[str, dict[str, Any]]) -> None:
+    """Print the figures of all cases, and the costs with how well they choose."""
     names = dict(size='map', left_percent='left %', lost_percent='lost %')
     names |= dict(zip(MEASURED[:2], ['G sparse', 'G dense'], strict=True))
     names |= {f'{way}_ms': f'{way} ms' for way in ('sparse', 'dense', 'choice')}
@@ -271,10 +247,7 @@ def print_cases(cases: pd.DataFrame) -> None:
     table.insert(5, 'ratio', table['G sparse'] / table['G dense'])
     formats = ('', '.1f', '', '.3f', '.3f', '.3f', '.2f', '.2f', '.2f', '', '.1f')
     print(tabulate(table, 'keys', 'plain', showindex=False, floatfmt=formats))
-
-
-def print_costs(costs: dict[str, dict[str, Any]]) -> None:
-    """Print costs, and how well they choose."""
+    print()
     table = pd.DataFrame(costs).map(lambda v: f'{v:.4g}' if isinstance(v, float) else v)
     print(tabulate(table, ['', *costs], 'plain', disable_numparse=True))
 
@@ -284,8 +257,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_device(args.device)
     device = torch.device(args.device)
     precision_context(args.dtype, device)
-    if args.json and not args.json.parent.is_dir():  # not after all has been timed
-        raise FileNotFoundError(f'no folder {args.json.parent}')
     machine = describe_machine(args.device)
     print(f'{machine}\n{args.dtype}, medians of {args.runs} calls\n')
     present = Cost(*SPARSE_COST.get(device.type, (1.0, 0.0)))
@@ -307,26 +278,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             costs[name][f'most_{what}_percent'] = choices[f'{what}_percent'].max()
             costs[name][f'most_{what}_at'] = at
     cases = cases.join(choose(present, cases)[['chosen', 'lost_percent']])
-    print_cases(cases)
-    print()
-    print_costs(costs)
+    print_tables(cases, costs)
     options = dict(dtype=args.dtype, runs=args.runs, keep_weights=args.keep_weights)
     return dict(machine=machine, **options, cases=cases.to_dict('records'), costs=costs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit status."""
-    args = parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    try:
-        report = run(args)
-        if args.json:
-            args.json.write_text(json.dumps(report, indent=1) + '\n')
-    except (OSError, ValueError) as error:
-        print(f'benchmark_sparse: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_benchmark('benchmark_sparse', run, parse_args(argv))
 
 
 if __name__ == '__main__':

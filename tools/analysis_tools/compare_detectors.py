@@ -113,20 +113,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load_ours(files: Sequence[str]) -> Detector:
-    """Load a model of ours; without files, the shipped weights."""
-    detector = FaceDetector(*files, device='cpu', score_thr=None, clip=False)
-
-    def detect(image: np.ndarray) -> Detections:
-        found = detector.detect(image)
-        return found.bboxes, found.scores
-
-    return detect
-
-
 def load_detectors(args: argparse.Namespace) -> dict[str, Detector]:
     """Load all detectors of the command line, by name."""
-    detectors = {name: load_ours(files) for name, files in args.models}
+
+    def detect(ours: FaceDetector, image: np.ndarray) -> Detections:
+        found = ours.detect(image)
+        return found.bboxes, found.scores
+
+    detectors: dict[str, Detector] = {}
+    for name, files in args.models:  # without files, the shipped weights
+        ours = FaceDetector(*files, device='cpu', score_thr=None, clip=False)
+        detectors[name] = partial(detect, ours)
     if args.yunet:
         detectors['YuNet'] = load_yunet(args.yunet)
     if args.centerface:

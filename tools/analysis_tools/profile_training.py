@@ -5,6 +5,7 @@ optimiser, and prints a table. Nothing is written or validated.
 """
 
 import argparse
+import itertools
 import resource
 import tempfile
 from collections import Counter
@@ -21,6 +22,7 @@ from torch.utils.benchmark import timer
 from tqdm import tqdm
 
 import mmdet_srn  # noqa: F401
+from mmdet_srn.benchmark.arguments import whole
 
 PARTS = (
     'waiting for data',
@@ -43,15 +45,13 @@ def timed(seconds: Counter, name: str) -> Iterator[None]:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config')
-    parser.add_argument('--iters', type=int, default=10, help='timed (default 10)')
-    parser.add_argument('--warm-up', type=int, default=2, help='before (default 2)')
-    parser.add_argument('--threads', type=int, help="torch's threads on a CPU")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    args = parser.parse_args()
-    if args.iters < 1 or args.warm_up < 0:
-        parser.error('--iters must be at least 1, --warm-up at least 0')
-    return args
+    add = parser.add_argument
+    add('config')
+    add('--iters', type=whole(1), default=10, help='timed (default 10)')
+    add('--warm-up', type=whole(0), default=2, help='before (default 2)')
+    add('--threads', type=whole(1), help="torch's threads on a CPU")
+    add('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args()
 
 
 def build(args: argparse.Namespace, work_dir: str) -> Runner:
@@ -71,17 +71,11 @@ def build(args: argparse.Namespace, work_dir: str) -> Runner:
     return runner
 
 
-def batches_of(runner: Runner) -> Iterator[dict]:
-    """Iterate over the training data, again and again."""
-    while True:
-        yield from runner.train_dataloader
-
-
 def measure(runner: Runner, iters: int, warm_up: int) -> pd.DataFrame:
     """Measure the seconds of each part, a row per iteration, and its 'images'."""
     model = runner.model.module if hasattr(runner.model, 'module') else runner.model
     head, seconds, rows = model.bbox_head, Counter(), []
-    batches = batches_of(runner)
+    batches = itertools.chain.from_iterable(itertools.repeat(runner.train_dataloader))
     with ExitStack() as stack:
         for attribute, name in (('first_assigner', PARTS[2]), ('assigner', PARTS[3])):
             if (assigner := getattr(head, attribute, None)) is not None:
@@ -125,7 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work_dir:
         rows = measure(build(args, work_dir), args.iters, args.warm_up)
     seconds, images = rows[list(PARTS)], rows['images']
-    totals = seconds.sum(axis=1)
+    totals, shares = seconds.sum(axis=1), seconds.sum() / seconds.sum().sum()
     device = f'CPU, {torch.get_num_threads()} threads'
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
@@ -133,7 +127,6 @@ def main() -> None:
         f'{args.config} on {device}: {args.iters} iterations after {args.warm_up}, '
         f'{images[0]} images each'
     )
-    shares = seconds.sum() / totals.sum()
     table = [
         [part, f'{seconds[part].median():.4f}', f'{shares[part]:.1%}'] for part in PARTS
     ]
