@@ -144,7 +144,7 @@ def test_many_detections_in_one_image():
     """More pairs than fit one block, wild boxes among them."""
     rng = np.random.default_rng(0)
     faces = np.c_[rng.integers(0, 300, (40, 2)), rng.integers(1, 60, (40, 2))]
-    rows = np.c_[rng.uniform(-20, 300, (1000, 2)), rng.uniform(0, 60, (1000, 2))]
+    rows = faces[rng.integers(0, 40, 1000)] + rng.normal(0, 4, (1000, 4))
     rows[::100, 0] = -1e6
     rows[::100, 2] = 1e6 + 100
     rows = np.c_[rows, rng.random(1000).round(2)]
