@@ -98,15 +98,11 @@ def test_a_category_that_does_not_occur(coco_root, tmp_path):
         DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmdet'))
 
 
-def test_two_classes_for_a_head_of_one(coco_root, tmp_path):
-    cfg = small_config(COCO, coco_root, tmp_path)
-    cfg.train_dataloader.dataset.metainfo.classes = ('face', 'head')
-    with pytest.raises(AssertionError, match='num_classes'):
-        Runner.from_cfg(cfg).train()
-
-
-def test_trains_and_evaluates_coco(coco_root, tmp_path):
-    cfg = small_config(COCO, coco_root, tmp_path / 'run')
+@pytest.fixture(scope='module')
+def coco_run(coco_root) -> Path:
+    """A training on COCO's JSON."""
+    work_dir = coco_root.parent / 'run'
+    cfg = small_config(COCO, coco_root, work_dir)
     # mmdet's own metric works beside ours.
     annotation = str(coco_root / 'annotations/val.json')
     cfg.val_evaluator = [
@@ -114,19 +110,21 @@ def test_trains_and_evaluates_coco(coco_root, tmp_path):
         dict(type='CocoMetric', ann_file=annotation, metric='bbox'),
     ]
     Runner.from_cfg(cfg).train()
-    steps = losses(tmp_path / 'run')
+    return work_dir
+
+
+def test_trains_and_evaluates_coco(coco_run):
+    steps = losses(coco_run)
     assert sorted(steps) == [1, 2]
     assert all(map(math.isfinite, steps[2].values()))
-    (row,) = [row for row in logged(tmp_path / 'run') if 'widerface/AP' in row]
+    (row,) = [row for row in logged(coco_run) if 'widerface/AP' in row]
     assert row['widerface/faces'] == 5
     assert 'coco/bbox_mAP' in row
 
 
-def test_the_same_figures_for_both(roots, tmp_path):
+def test_the_same_figures_for_both(roots, coco_run, tmp_path):
     """One checkpoint, the same images in both layouts: the same AP."""
-    root = roots[TEXT]
-    Runner.from_cfg(small_config(TEXT, root, tmp_path / 'train')).train()
-    checkpoint = str(tmp_path / 'train/epoch_1.pth')
+    checkpoint = str(coco_run / 'epoch_1.pth')
     metrics = []
     for name, root in roots.items():
         cfg = small_config(name, root, tmp_path / name, load_from=checkpoint)

@@ -27,7 +27,6 @@ from PIL import ExifTags, Image
 
 from .coco_json_reader import (
     REASONS,
-    class_ids,
     describe_categories,
     judge_face,
     parse_coco_json,
@@ -44,7 +43,7 @@ from .wider_face_txt_reader import (
 LAYOUT, IMAGES, COUNTS, BOXES = 3, 4, 5, 6
 
 _INVALID = FACE_FIELDS.index('invalid')
-# Formats whose orientation OpenCV applies, but not Pillow's size (as it does a TIFF's).
+# OpenCV applies the orientation of these; Pillow's size does not, but for TIFF it does.
 _TURNED = ('JPEG', 'MPO', 'PNG')
 
 
@@ -69,32 +68,24 @@ KINDS = {
     'unused': Kind('faces that training leaves out'),
     'degenerate': Kind('boxes of no width or height (ignored in training)'),
     'invalid': Kind('boxes annotated as invalid (ignored in training)'),
-    'repeated': Kind('boxes that their image has already'),
+    'repeated': Kind('boxes listed more than once for their image'),
     'faceless': Kind('images without a face'),
     'unlisted': Kind('files that the annotation does not list'),
-    'same_file': Kind('images that are another one, byte for byte'),
+    'same_file': Kind('images identical to another one, byte for byte'),
     'rotated': Kind('images that an EXIF tag rotates or mirrors'),
-    'not_rgb': Kind('images that are not RGB (decoded to RGB all the same)'),
+    'not_rgb': Kind('images that are not RGB (decoded to RGB anyway)'),
 }
 
 
 class Split(NamedTuple):
-    """A part of a data set, and what it must hold if it is WIDER FACE's.
-
-    Attributes:
-        name: Its name.
-        annotation: The text file, or COCO's JSON.
-        images: The images' folder.
-        num_images: Official number of images; None for any number.
-        num_boxes: Official number of boxes; None if the annotation is withheld. An
-            image without faces counts as one: for the row of zeros after its count, as
-            in the official evaluation's ground truth.
-    """
+    """A part of a data set, and what it must hold if it is WIDER FACE's."""
 
     name: str
-    annotation: Path
-    images: Path
-    num_images: int | None = None
+    annotation: Path  # the text file, or COCO's JSON
+    images: Path  # the folder of the images
+    num_images: int | None = None  # the official number; None for any
+    # The official number; None for any. An image without faces counts as one box: for
+    # the row of zeros after its count, as in the official evaluation's ground truth.
     num_boxes: int | None = None
 
 
@@ -118,21 +109,16 @@ OFFICIAL = {
 class ImageFacts(NamedTuple):
     """What a file turned out to be."""
 
-    #: Why it is no whole image; '' if it is one.
-    error: str = ''
-    #: Pixels, after the rotation that the EXIF tag asks for; 0 with an error.
-    width: int = 0
+    error: str = ''  # why it is not a whole image; '' if it is
+    width: int = 0  # pixels, after the rotation that EXIF asks for; 0 with an error
     height: int = 0
-    #: Pillow's names, such as 'JPEG' and 'CMYK'.
-    format: str = ''
+    format: str = ''  # Pillow's names, such as 'JPEG' and 'CMYK'
     mode: str = ''
-    #: The EXIF orientation, 1 (upright) to 8.
-    orientation: int = 1
-    #: First line of the decoder's complaints about an image that it decodes; nothing
-    #: else shows damage in the middle of a JPEG file.
+    orientation: int = 1  # of EXIF, 1 (upright) to 8
+    # The first line of what the decoder says about an image that it decodes; nothing
+    # else shows damage in the middle of a JPEG file.
     warning: str = ''
-    #: Hash of the file's bytes.
-    digest: str = ''
+    digest: str = ''  # hash of the file's bytes
 
 
 @dataclass
@@ -140,17 +126,16 @@ class SplitReport:
     """What was found out about a split."""
 
     split: Split
-    #: The annotation's images; empty if it could not be read.
+    # The annotation's images; empty if it could not be read.
     records: list[ImageRecord] = field(default_factory=list)
-    #: Path -> width and height that COCO's JSON gives.
+    # From COCO's JSON: path -> width and height, and each image's ids of faces.
     sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
-    #: For each image the ids of its faces in COCO's JSON.
     ids: list[list[int | str]] = field(default_factory=list)
-    #: Name -> number, of images, boxes and so on.
+    # Name -> number of images, boxes and so on.
     numbers: dict[str, int] = field(default_factory=dict)
-    #: Name -> minimum, median and maximum, in pixels.
+    # Name -> minimum, median and maximum, in pixels.
     ranges: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    #: Name of a kind in KINDS -> one line each.
+    # Name of a kind in KINDS -> one line each.
     findings: dict[str, list[str]] = field(
         default_factory=lambda: {name: [] for name in KINDS}
     )
@@ -176,9 +161,11 @@ def find_splits(root: Path, custom: bool, names: Iterable[str] = ()) -> list[Spl
     found = []
     for name, annotation, images, *numbers in OFFICIAL.values():
         annotation, images = root / annotation, root / images
-        wanted = name in names if names else images.exists()
-        # wider_face_split.zip holds the test split's file list in any case.
-        if not names and name != 'test':
+        if names:
+            wanted = name in names
+        elif name == 'test':  # wider_face_split.zip holds its file list in any case
+            wanted = images.exists()
+        else:
             wanted = not custom or annotation.exists() or images.exists()
         if wanted:
             found.append(Split(name, annotation, images, *([] if custom else numbers)))
@@ -215,7 +202,7 @@ def _read_coco_json(report: SplitReport, classes: Sequence[str]) -> None:
     """Read COCO's JSON: the faces that training uses, and which it does not."""
     path = report.split.annotation
     content = parse_coco_json(path.read_bytes(), str(path))
-    wanted = class_ids(content, classes)
+    wanted = [c['id'] for c in content['categories'] if c['name'] in classes]
     images = {image['id']: image for image in content['images']}
     faces: dict = {number: [] for number in images}
     for face in content['annotations']:
@@ -363,35 +350,26 @@ def _captured_stderr() -> Iterator[list[str]]:
             complaints += text.splitlines()[:1]
 
 
-def check_split(report: SplitReport, facts: Mapping[str, ImageFacts]) -> None:
-    """Add the findings on images and boxes to the report of :func:`read_split`."""
-    if not report.records:
-        return
-    found = [facts.get(report.image_path(record)) for record in report.records]
-    if report.split.images.is_dir():
-        _check_images(report, found)
-    sizes = [(0, 0) if fact is None else fact[1:3] for fact in found]
-    _check_boxes(report, np.array(sizes, np.int64))
-    if report.split.num_images is not None:
-        _check_counts(report)
-
-
-def find_same_files(
+def check_splits(
     reports: Sequence[SplitReport], facts: Mapping[str, ImageFacts]
 ) -> None:
-    """Add the images that occur twice, within a split or in two, to the reports."""
-    first: dict[str, str] = {}
+    """Add the findings on images and boxes to the reports of :func:`read_split`."""
+    first: dict[str, str] = {}  # digest of a file -> the first image that has it
     for report in reports:
-        for record in report.records:
-            fact = facts.get(report.image_path(record))
-            if fact is None or fact.error:
-                continue
-            name = f'{report.split.name}: {record.path}'
-            if (other := first.setdefault(fact.digest, name)) != name:
-                report.findings['same_file'].append(f'{record.path} is {other}')
+        if not report.records:
+            continue
+        found = [facts.get(report.image_path(record)) for record in report.records]
+        if report.split.images.is_dir():
+            _check_images(report, found, first)
+        sizes = [(0, 0) if fact is None else fact[1:3] for fact in found]
+        _check_boxes(report, np.array(sizes, np.int64))
+        if report.split.num_images is not None:
+            _check_counts(report)
 
 
-def _check_images(report: SplitReport, found: Sequence[ImageFacts | None]) -> None:
+def _check_images(
+    report: SplitReport, found: Sequence[ImageFacts | None], first: dict[str, str]
+) -> None:
     findings = report.findings
     whole = []
     for record, fact in zip(report.records, found, strict=True):
@@ -403,6 +381,9 @@ def _check_images(report: SplitReport, found: Sequence[ImageFacts | None]) -> No
             findings['unreadable'].append(f'{path}: {fact.error}')
             continue
         whole.append(fact)
+        name = f'{report.split.name}: {path}'
+        if (other := first.setdefault(fact.digest, name)) != name:
+            findings['same_file'].append(f'{path} is {other}')
         size = (fact.width, fact.height)
         decoded = f'decoded as {size[0]}x{size[1]}'
         if (said := report.sizes.get(path, size)) != size:

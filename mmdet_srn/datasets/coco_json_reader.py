@@ -42,7 +42,7 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
 
     def read(entry: Any, name: str, key: str, types: tuple[type, ...]) -> Any:
         if not isinstance(entry, dict):
-            fail(f'{name} is no object')
+            fail(f'{name} is not an object')
         if key not in entry:
             fail(f'{name} has no {key}')
         value = entry[key]
@@ -57,7 +57,7 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
             number = read(entry, name, 'id', (int, str))
             if number in found:
                 names = [str(e.get(key)) for e in (found[number], entry)]
-                fail(f'id {number} is of two {kind}s ({key}: {" and ".join(names)})')
+                fail(f'two {kind}s have id {number} ({key}: {" and ".join(names)})')
             found[number] = entry
         return found
 
@@ -117,11 +117,6 @@ def judge_face(
     if not inside:
         return 'outside'
     return 'area' if face['area'] <= 0 else ''
-
-
-def class_ids(content: Mapping[str, Any], classes: Collection[str]) -> list:
-    """Look up the ids of some categories, in the file's order."""
-    return [entry['id'] for entry in content['categories'] if entry['name'] in classes]
 
 
 def describe_categories(content: Mapping[str, Any]) -> str:

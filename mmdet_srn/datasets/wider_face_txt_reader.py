@@ -29,24 +29,12 @@ class AnnotationError(ValueError):
 
 
 class ImageRecord(NamedTuple):
-    """What the annotation says about an image.
+    """What the annotation says about an image."""
 
-    Attributes:
-        path: Path of the image as written, ``event/name.jpg``.
-        faces: Int32 array (N, 10), columns as in :data:`FACE_FIELDS`.
-        line: Line of ``path``, from 1.
-        annotated: Whether there is a number of faces; a file list has none.
-    """
-
-    path: str
-    faces: np.ndarray
-    line: int
-    annotated: bool = True
-
-    @property
-    def event(self) -> str:
-        """The image's folder, e.g. ``0--Parade``; '' if there is none."""
-        return self.path.rpartition('/')[0]
+    path: str  # as written, event/name.jpg
+    faces: np.ndarray  # int32 (N, 10), columns as in FACE_FIELDS
+    line: int  # of the path, from 1
+    annotated: bool = True  # with a number of faces, which a file list lacks
 
     @property
     def img_id(self) -> str:

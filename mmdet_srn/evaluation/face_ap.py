@@ -4,7 +4,7 @@ The common definition (greedy matching, real-valued IoU), not the official WIDER
 evaluation, which is in :mod:`.wider_face_eval`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,9 +44,7 @@ class FaceAP(NamedTuple):
 
 
 def evaluate_face_ap(
-    images: Iterable[ImageFaces],
-    iou_thr: float = 0.5,
-    bands: Mapping[str, tuple[float, float]] = HEIGHT_BANDS,
+    images: Iterable[ImageFaces], iou_thr: float = 0.5
 ) -> dict[str, FaceAP]:
     """Compute AP over all faces and by face height, band name -> result.
 
@@ -65,7 +63,9 @@ def evaluate_face_ap(
     score, so the order of images does not matter; AP is the area under its envelope.
     """
     prepared = [_prepare(image, iou_thr) for image in images]
-    return {name: _evaluate_band(prepared, *limits) for name, limits in bands.items()}
+    return {
+        name: _evaluate_band(prepared, *limits) for name, limits in HEIGHT_BANDS.items()
+    }
 
 
 class _Prepared(NamedTuple):

@@ -12,20 +12,12 @@ BOX_TOLERANCE, SCORE_TOLERANCE = 0.05, 1e-4
 
 
 class Parity(NamedTuple):
-    """How well two lists of detections agree.
+    """How well two lists of detections agree."""
 
-    Attributes:
-        numbers: Number of detections of each.
-        pairs: Number of those that have a partner in the other list, within both
-            tolerances.
-        box_diff: Largest difference of a coordinate in these pairs, in pixels.
-        score_diff: Largest difference of the scores in these pairs.
-    """
-
-    numbers: tuple[int, int]
-    pairs: int
-    box_diff: float
-    score_diff: float
+    numbers: tuple[int, int]  # of detections in each
+    pairs: int  # detections with a partner in the other list, within both tolerances
+    box_diff: float  # largest difference of a coordinate in these pairs, in pixels
+    score_diff: float  # largest difference of a score in these pairs
 
     @property
     def same(self) -> bool:

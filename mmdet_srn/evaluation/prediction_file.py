@@ -46,7 +46,7 @@ def read_predictions(path: str | Path) -> list[dict]:
     """
     path = Path(path)
     if path.suffix not in ('.pkl', '.pickle'):
-        raise ValueError(f'{path} is no .pkl, which mim test --out writes')
+        raise ValueError(f'{path} is not a .pkl file, as mim test --out writes')
     try:
         with path.open('rb') as file:
             results = _Unpickler(file).load()

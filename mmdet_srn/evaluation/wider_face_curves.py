@@ -70,13 +70,13 @@ def _read_curve(folder: Path, subset: str) -> Curve:
     return Curve(*table.T.astype(np.float64))
 
 
-def truncate(value: float, decimals: int = 3) -> str:
+def truncate(value: float) -> str:
     """Format a figure as the papers do, truncated instead of rounded: '0.964'."""
     if math.isnan(value):
         return 'nan'
     # The shortest digits of this number, so that 0.29 does not become 0.289.
     whole, _, digits = np.format_float_positional(value, trim='0').partition('.')
-    return f'{whole}.{digits[:decimals]:0<{decimals}}'
+    return f'{whole}.{digits[:3]:0<3}'
 
 
 def plot_curves(

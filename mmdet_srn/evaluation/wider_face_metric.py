@@ -73,9 +73,7 @@ class WIDERFaceMetric(BaseMetric):
             and the files.
         iou_thr: Least IoU of a match without ``gt_dir``.
         face_label: Label of the face class; others are ignored.
-        collect_device: 'cpu' or 'gpu', see mmengine.
-        prefix: Prefix of the metrics' names; None for 'widerface'.
-        collect_dir: See mmengine.
+        **kwargs: Arguments of mmengine's ``BaseMetric``.
     """
 
     default_prefix = 'widerface'
@@ -89,11 +87,9 @@ class WIDERFaceMetric(BaseMetric):
         box_format: Literal['exact', 'released'] = 'exact',
         iou_thr: float = 0.5,
         face_label: int = 0,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
-        collect_dir: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(collect_device, prefix, collect_dir)
+        super().__init__(**kwargs)
         if box_format not in ('exact', 'released'):
             raise ValueError(
                 f"box_format must be 'exact' or 'released', not {box_format!r}"

@@ -17,8 +17,8 @@ from .wider_face_eval import WIDERFaceDetections
 #: Odd numbers: used as they are, also by the official tool, though they spoil figures.
 ODD_VALUES = {
     'not_finite': 'NaN or infinite numbers: used as they are',
-    'score': 'scores outside 0..1: used as they are; one of them moves every AP of the '
-    'official evaluation, which brings all scores to 0..1 by the greatest and least',
+    'score': 'scores outside 0..1: used as they are; a single one changes every AP of '
+    'the official evaluation, which scales all scores by their minimum and maximum',
     'size': 'width or height below 0: used as they are',
 }
 #: Odd files, and what is done about them.
@@ -26,7 +26,7 @@ ODDITIES = {
     'missing': 'no file: no detections',
     'empty': 'nothing in it: no detections',
     'short': 'no count, or fewer rows than it says: no detections',
-    'malformed': 'count or row is not as it must be: no detections',
+    'malformed': 'count or row cannot be read: no detections',
     'extra': 'rows or columns beyond those used: ignored',
     **ODD_VALUES,
 }

@@ -2,12 +2,11 @@ import copy
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmdet_srn.datasets.coco_json_reader import (
     REASONS,
-    class_ids,
     describe_categories,
     judge_face,
     parse_coco_json,
@@ -40,7 +39,6 @@ def _changed(path, value):
 def test_sound():
     content = parse_coco_json(json.dumps(CONTENT).encode(), 'x.json')
     assert content == CONTENT
-    assert class_ids(content, ['head', 'other']) == [8]
     assert describe_categories(content) == "'face', 'head'"
 
 
@@ -49,10 +47,14 @@ def test_sound():
     [
         (['images'], None, 'the file has no images'),
         (['categories'], {}, 'categories'),
-        (['images', 0], 3, 'image 1 is no object'),
+        (['images', 0], 3, 'image 1 is not an object'),
         (['images', 0, 'id'], None, 'image 1 has no id'),
         (['images', 0, 'id'], [], 'image 1: id'),
-        (['images', 1, 'id'], 1, 'two images .file_name: e/a.jpg and e/b.jpg'),
+        (
+            ['images', 1, 'id'],
+            1,
+            'two images have id 1 .file_name: e/a.jpg and e/b.jpg',
+        ),
         (['images', 0, 'file_name'], None, 'image 1 has no file_name'),
         (['images', 0, 'file_name'], 'a\0b.jpg', 'file_name'),
         (['images', 0, 'width'], None, 'e/a.jpg has no width'),
@@ -67,7 +69,7 @@ def test_sound():
         (['annotations', 0, 'bbox'], [1, 2, 3, '4'], 'annotation 5 of e/a.jpg: bbox'),
         (['annotations', 0, 'category_id'], None, 'a.jpg has no category_id'),
         (['annotations', 0, 'image_id'], None, 'annotation 5 has no image_id'),
-        (['annotations', 1, 'id'], 5, 'id 5 is of two annotations'),
+        (['annotations', 1, 'id'], 5, 'two annotations have id 5'),
         (['categories', 0, 'name'], None, 'category 7 has no name'),
     ],
 )
@@ -90,6 +92,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.sampled_from(['images', 'annotations', 'categories']), st.data())
 def test_any_value_is_read_or_refused_with_the_files_name(part, data):
     content = copy.deepcopy(CONTENT)

@@ -110,7 +110,7 @@ def test_no_annotation(tmp_path, content):
 
 def test_several_images_of_one_id(tmp_path, content):
     content['images'][1]['id'] = 0
-    with pytest.raises(ValueError, match='x.json: id 0 is of two images.*a.jpg and b'):
+    with pytest.raises(ValueError, match='x.json: two images have id 0.*a.jpg and b'):
         _build(tmp_path, content)
 
 

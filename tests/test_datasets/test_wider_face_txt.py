@@ -107,10 +107,7 @@ def test_items(root):
     )
     assert _flags(dataset) == [0, 1, 1, 0]
     assert dataset.get_data_info(1)['instances'] == []
-    assert dataset.get_cat_ids(0) == [0] * 4
-
-
-def test_small_faces_are_ignored_in_training_only(root):
+    # Small faces are ignored in training only.
     filter_cfg = dict(bbox_min_size=4)
     assert _flags(_build(root, filter_cfg=filter_cfg)) == [0, 1, 1, 1]
     assert _flags(_build(root, filter_cfg=filter_cfg, test_mode=True)) == [0, 1, 1, 0]
@@ -219,18 +216,14 @@ def test_scenes_without_faces_where_they_are_asked_for(root):
     assert len(_build(root, filter_cfg=dict(filter_empty_gt=False))) == 1
 
 
-def test_missing_image(root):
+def test_missing_and_broken_images(root):
     dataset = _build(root, pipeline=TEST_PIPELINE)
+    for content in (b'', b'not a picture'):
+        _image(root).write_bytes(content)
+        with pytest.raises(RuntimeError, match=r'failed on .*0--A/a\.jpg'):
+            dataset[0]
     _image(root).unlink()
     with pytest.raises(FileNotFoundError, match=r'0--A/a\.jpg is missing, though'):
-        dataset[0]
-
-
-@pytest.mark.parametrize('content', [b'', b'not a picture'])
-def test_broken_image(root, content):
-    dataset = _build(root, pipeline=TEST_PIPELINE)
-    _image(root).write_bytes(content)
-    with pytest.raises(RuntimeError, match=r'failed on .*0--A/a\.jpg'):
         dataset[0]
 
 
@@ -295,9 +288,17 @@ def _plain_info(root, path, faces, invalid, degenerate, min_size):
     )
 
 
-@pytest.mark.parametrize(('min_size', 'serialize'), [(0, False), (4, True)])
-@pytest.mark.parametrize('degenerate', ['ignore', 'drop'])
-@pytest.mark.parametrize('invalid', ['keep', 'ignore', 'drop'])
+@pytest.mark.parametrize(
+    ('invalid', 'degenerate', 'min_size', 'serialize'),
+    [
+        *(
+            (invalid, degenerate, 4, True)
+            for invalid in ('keep', 'ignore', 'drop')
+            for degenerate in ('ignore', 'drop')
+        ),
+        ('ignore', 'ignore', 0, False),
+    ],
+)
 def test_infos_are_those_of_a_plain_loop(
     root, crowd, invalid, degenerate, min_size, serialize
 ):

@@ -57,7 +57,7 @@ def _example(box, *scores, ignored=False):
 @example([], 0.5)
 @example([_example([0, 0, 20, 10], 0.9)], 0.5)  # an IoU of exactly one half
 @example([_example(_THERE, 0.9, 0.8, ignored=True), _example(_THERE, 0.5)], 0.5)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_agrees_with_the_plain_loops(images, iou_thr):
     results = evaluate_face_ap(map(_arrays, images), iou_thr)
     assert list(results) == list(HEIGHT_BANDS)

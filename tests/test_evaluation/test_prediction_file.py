@@ -30,6 +30,6 @@ def test_results_run_no_code(tmp_path, monkeypatch):
         read(path)
     other = tmp_path / 'results.yaml'
     other.write_text('!!python/object/apply:os.mkdir [the_file_ran_code]')
-    with pytest.raises(ValueError, match=r'results\.yaml is no \.pkl'):
+    with pytest.raises(ValueError, match=r'results\.yaml is not a \.pkl'):
         read(other)
     assert not (tmp_path / 'the_file_ran_code').exists()

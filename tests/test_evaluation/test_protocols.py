@@ -5,10 +5,6 @@ from mmdet.datasets.transforms import Resize
 from mmdet_srn.evaluation.protocols import PROTOCOLS, describe_protocol
 
 
-def test_names():
-    assert list(PROTOCOLS) == ['vga', '1650x1100', 'original', 'ms-1400', 'ms-2100']
-
-
 @pytest.mark.parametrize(
     ('name', 'size', 'scaled'),
     [

@@ -97,7 +97,7 @@ _FACE = (0, 0, 9, 9)
         for f, s in (([_FACE], [0]), ([(80, 80, 3, 3)], []), ([], []))
     ]
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_equals_the_literal_derivation(images):
     faces, subset, predictions = ([image[k] for image in images] for k in range(3))
     ap, precision, recall = reference.evaluate(predictions, faces, subset)
@@ -144,10 +144,10 @@ def test_many_detections_in_one_image():
     """More pairs than fit one block, wild boxes among them."""
     rng = np.random.default_rng(0)
     faces = np.c_[rng.integers(0, 300, (40, 2)), rng.integers(1, 60, (40, 2))]
-    rows = np.c_[rng.uniform(-20, 300, (3000, 2)), rng.uniform(0, 60, (3000, 2))]
+    rows = faces[rng.integers(0, 40, 1000)] + rng.normal(0, 4, (1000, 4))
     rows[::100, 0] = -1e6
     rows[::100, 2] = 1e6 + 100
-    rows = np.c_[rows, rng.random(3000).round(2)]
+    rows = np.c_[rows, rng.random(1000).round(2)]
     ap, precision, recall = reference.evaluate(
         [rows.tolist()], [faces.tolist()], [list(range(0, 40, 2))]
     )

@@ -5,6 +5,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from mmdet_srn.evaluation.wider_face_ground_truth import (
+    NUM_VAL_IMAGES,
     WIDERFaceGroundTruth,
     read_ground_truth,
 )
@@ -45,7 +46,7 @@ def test_reads_both_formats(tmp_path, write):
 
 def test_official_files(shared_data):
     truth = read_ground_truth(shared_data / 'annotations/eval_ground_truth')
-    assert len(truth) == 3226
+    assert len(truth) == NUM_VAL_IMAGES == 3226
     assert len(truth.bboxes) == 39708
     counts = {name: int(mask.sum()) for name, mask in truth.subsets.items()}
     assert counts == {'easy': 7211, 'medium': 13319, 'hard': 31958}

@@ -80,7 +80,7 @@ def test_sound(tool, root, tmp_path, capsys):
     assert rows['image width: min, median, max'] == ['64 64 64'] * 2
     assert rows['images listed but missing'] == ['0', '0']
     assert rows['images without a face'] == ['1', '0']
-    assert 'boxes that their image has already' not in rows
+    assert 'boxes listed more than once for their image' not in rows
     assert '  0--A/a.jpg: 1 1 0 9 (line 4)' in printed
     assert f'wrote {out}' in printed and '\nsound\n' in printed
     stored = json.loads(out.read_text())

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
@@ -30,41 +32,40 @@ from mmdet_srn.evaluation import (
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line (None: the process's own)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         'pred_dir',
         metavar='PRED_DIR',
         help='folder with <event>/<image>.txt: name, count, rows "x y w h score"',
     )
-    parser.add_argument(
+    add(
         '--gt-dir',
         required=True,
         metavar='DIR',
         help='folder with wider_{easy,medium,hard}_val.mat, which is '
         'eval_tools/ground_truth of the official evaluation kit',
     )
-    parser.add_argument(
+    add(
         '--only-present',
         action='store_true',
         help='evaluate the images that have a file, and their faces, only',
     )
-    parser.add_argument('--json', metavar='F', help='write figures and curves here')
-    parser.add_argument(
-        '--plot', metavar='F', help='draw the curves here (png, pdf ..)'
-    )
-    parser.add_argument(
+    add('--json', type=Path, metavar='F', help='write figures and curves here')
+    add('--plot', type=Path, metavar='F', help='draw the curves here (png, pdf ..)')
+    add(
         '--compare',
         metavar='DIR',
         help='published curves to set beside: '
         '<name>/wider_pr_info_<name>_{easy,medium,hard}_val.mat',
     )
-    parser.add_argument('--name', help="the detector's name (default: PRED_DIR's)")
-    parser.add_argument(
+    add('--name', help="the detector's name (default: PRED_DIR's)")
+    add(
         '--protocol',
         default=protocols.UNKNOWN_PROTOCOL,
         help='how the images were scaled, printed and stored with the figures: '
         f'{", ".join(protocols.PROTOCOLS)}, or any other name (default: %(default)s)',
     )
-    parser.add_argument(
+    add(
         '--analysis',
         action='store_true',
         help='false positives at recall, AP by IoU, face height and attribute too '
@@ -106,8 +107,8 @@ def evaluate(args: argparse.Namespace) -> None:
     columns = wider_face_columns.guess_columns(detections, ground_truth, results)
     if columns:
         raise ValueError(
-            f'the columns in {args.pred_dir} seem to be {columns}: next to nothing is '
-            'found if they are read as they must be, x y w h score in pixels'
+            f'the columns in {args.pred_dir} seem to be {columns}: almost nothing is '
+            'found when they are read as required, x y w h score in pixels'
         )
     name = args.name or Path(args.pred_dir).resolve().name
     print_report(args, name, report)
@@ -118,19 +119,17 @@ def evaluate(args: argparse.Namespace) -> None:
         print_analysis(analysis)
         stored['analysis_not_official'] = _jsonable(analysis)
     if args.json:
-        path = _parent_made(args.json)
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(stored, indent=1, allow_nan=False)
-        path.write_text(f'{text}\n', encoding='utf-8')
-        print(f'wrote {path}')
+        args.json.write_text(f'{text}\n', encoding='utf-8')
+        print(f'wrote {args.json}')
     if args.plot:
-        path = _parent_made(args.plot)
-        note = part_note(report)
+        args.plot.parent.mkdir(parents=True, exist_ok=True)
         title = f'WIDER FACE val, {name}: protocol {args.protocol}'
-        title = f'{title} ({note})' if note else title
-        wider_face_curves.plot_curves(name, results, published, title).savefig(
-            path, dpi=150
-        )
-        print(f'wrote {path}')
+        title += f' ({note})' if (note := stored['note']) else ''
+        figure = wider_face_curves.plot_curves(name, results, published, title)
+        figure.savefig(args.plot, dpi=150)
+        print(f'wrote {args.plot}')
 
 
 def check_usable(args: argparse.Namespace, report: Any, ground_truth: Any) -> None:
@@ -240,51 +239,33 @@ def summarize(
     args: argparse.Namespace, name: str, report: Any, results: dict, published: dict
 ) -> dict[str, Any]:
     """Collect everything that is stored, as plain data for JSON; NaN as None."""
-    return {
-        'evaluation': 'WIDER FACE val, official',
-        'detector': name,
-        'protocol': args.protocol,
-        'note': part_note(report),
-        'pred_dir': str(args.pred_dir),
-        'gt_dir': str(args.gt_dir),
-        'num_images': report.num_images,
-        'num_detections': report.num_rows,
-        'odd_files': {kind: found for kind, found in report.odd.items() if found},
-        'results': {
-            subset: {
-                'ap': _number(result.ap),
-                'num_faces': result.num_faces,
-                'precision': _jsonable(result.precision.tolist()),
-                'recall': _jsonable(result.recall.tolist()),
-            }
-            for subset, result in results.items()
-        },
-        'published': {
-            other: {subset: _number(curve.ap) for subset, curve in panels.items()}
+    return dict(
+        evaluation='WIDER FACE val, official',
+        detector=name,
+        protocol=args.protocol,
+        note=part_note(report),
+        pred_dir=args.pred_dir,
+        gt_dir=args.gt_dir,
+        num_images=report.num_images,
+        num_detections=report.num_rows,
+        odd_files={kind: found for kind, found in report.odd.items() if found},
+        results=_jsonable(results),
+        published={
+            other: {subset: _jsonable(curve.ap) for subset, curve in panels.items()}
             for other, panels in published.items()
         },
-    }
+    )
 
 
 def _jsonable(value: Any) -> Any:
-    """Convert named tuples to dicts, NaN to None."""
+    """Convert named tuples to dicts, arrays to lists, NaN to None."""
     if hasattr(value, '_asdict'):
         return _jsonable(value._asdict())
     if isinstance(value, dict):
         return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_jsonable(item) for item in value]
-    return _number(value) if isinstance(value, float) else value
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _parent_made(path: str) -> Path:
-    made = Path(path)
-    made.parent.mkdir(parents=True, exist_ok=True)
-    return made
+    if isinstance(value, np.ndarray):
+        return [_jsonable(item) for item in value.tolist()]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 if __name__ == '__main__':

@@ -34,8 +34,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -96,29 +97,24 @@ class MosaicError(Exception):
     """A problem that the user has to solve, described in full."""
 
 
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata=dict(help=text))
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What determines the data set.
+    """What determines the data set, each an option of the command line."""
 
-    Attributes:
-        num_train: Number of training images.
-        num_val: Number of validation images.
-        size: Height and width of the images in pixels.
-        seed: Seed of everything random.
-        min_face: Smallest height of a face in pixels.
-        max_face: Largest height of a face in pixels (at most 0.9 of ``size``).
-        max_faces: Most faces in one image.
-        empty_share: Share of the images without faces.
-    """
-
-    num_train: int = 2400
-    num_val: int = 100
-    size: int = 256
-    seed: int = 0
-    min_face: int = 8
-    max_face: int = 200
-    max_faces: int = 16
-    empty_share: float = 0.05
+    num_train: int = _option(2400, 'training images')
+    num_val: int = _option(100, 'validation images')
+    size: int = _option(256, 'height and width of the images in pixels')
+    seed: int = _option(0, 'seed of everything random')
+    min_face: int = _option(8, 'smallest height of a face in pixels')
+    max_face: int = _option(
+        200, 'largest height of a face in pixels, at most 0.9 of the size'
+    )
+    max_faces: int = _option(16, 'most faces in one image')
+    empty_share: float = _option(0.05, 'share of the images without faces')
 
     def __post_init__(self) -> None:
         if min(self.num_train, self.num_val) < 1:
@@ -144,34 +140,20 @@ class Settings:
         return min(self.max_face, int(0.9 * self.size))
 
 
-@dataclass(frozen=True)
-class Source:
-    """The raw material of one split.
+class Source(NamedTuple):
+    """The raw material of one split."""
 
-    Attributes:
-        photos: Photographs by name, uint8 BGR.
-        faces: Face crops (N, 25, 25), float32 in [0, 1].
-        non_faces: Non-face crops (N, 25, 25), float32 in [0, 1].
-    """
-
-    photos: dict[str, np.ndarray]
-    faces: np.ndarray
-    non_faces: np.ndarray
+    photos: dict[str, np.ndarray]  # by name, uint8 BGR
+    faces: np.ndarray  # crops (N, 25, 25), float32 in [0, 1]
+    non_faces: np.ndarray  # the same
 
 
-@dataclass(frozen=True)
-class Patch:
-    """Something to paste.
+class Patch(NamedTuple):
+    """Something to paste."""
 
-    Attributes:
-        image: Float32 image (H, W, 1 or 3), 0 to 1.
-        alpha: Float32 opacity (H, W).
-        margin: Pixels on each side between the patch's and the oval's box.
-    """
-
-    image: np.ndarray
-    alpha: np.ndarray
-    margin: int
+    image: np.ndarray  # float32 (H, W, 1 or 3), 0 to 1
+    alpha: np.ndarray  # opacity, float32 (H, W)
+    margin: int  # pixels on each side between the patch's and the oval's box
 
     @property
     def oval(self) -> np.ndarray:
@@ -632,19 +614,10 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('out', type=Path, help='folder to make')
-    for name, text in (
-        ('num_train', 'training images'),
-        ('num_val', 'validation images'),
-        ('size', 'height and width of the images in pixels'),
-        ('seed', 'seed of everything random'),
-        ('min_face', 'smallest height of a face in pixels'),
-        ('max_face', 'largest height of a face in pixels, at most 0.9 of the size'),
-        ('max_faces', 'most faces in one image'),
-        ('empty_share', 'share of the images without faces'),
-    ):
-        value = getattr(Settings, name)
-        option = '--' + name.replace('_', '-')
-        parser.add_argument(option, type=type(value), default=value, help=text)
+    for setting in fields(Settings):
+        option = '--' + setting.name.replace('_', '-')
+        kind, value = type(setting.default), setting.default
+        parser.add_argument(option, type=kind, default=value, **setting.metadata)
     parser.add_argument(
         '--force', action='store_true', help='replace a mosaic that is there'
     )

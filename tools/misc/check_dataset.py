@@ -119,13 +119,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check_dataset(args: argparse.Namespace) -> int:
-    """Check, print and write; returns the exit status.
-
-    Raises:
-        OSError: If something cannot be written.
-        RuntimeError: If a process dies.
-        KeyboardInterrupt: On Ctrl-C.
-    """
+    """Check, print and write; returns the exit status."""
     custom = args.custom or args.ann_file is not None
     if args.ann_file is not None:
         annotation, images = args.root / args.ann_file, args.root / args.images
@@ -147,9 +141,7 @@ def check_dataset(args: argparse.Namespace) -> int:
     interval = 0.5 if sys.stderr.isatty() else 30
     with tqdm(total=len(paths), unit='image', mininterval=interval) as bar:
         facts = checks.scan_images(paths, args.workers, bar.update)
-    for report in reports:
-        checks.check_split(report, facts)
-    checks.find_same_files(reports, facts)
+    checks.check_splits(reports, facts)
     print_table(reports)
     print_findings(reports, args.list)
     faults = {status for report in reports for status in report.statuses()} - {0}

@@ -36,8 +36,6 @@ class LoadDataAnchorCrop(LoadSquareCrop):
             around a face that shrinks to a fiftieth would not fit in memory.
     """
 
-    _shown = (*LoadSquareCrop._shown, 'prob', 'anchor_scales')
-
     def __init__(
         self,
         size: int | tuple[int, int],

@@ -53,7 +53,7 @@ class LoadSquareCrop(RandomSquareCrop):
         expand_prob: Probability of a larger canvas. Defaults to 0.5, as in mmdet's
             SSD; the paper names none.
         reduce: Whether blocks are averaged as above. Defaults to True.
-        color_type: As of mmcv's ``LoadImageFromFile``, like the next two.
+        color_type: As in mmcv's ``LoadImageFromFile``, like the next two.
         imdecode_backend: Library that decodes.
         backend_args: Arguments of the file backend.
         **crop: Arguments of :class:`RandomSquareCrop` but ``clip_boxes``, which is
@@ -62,12 +62,6 @@ class LoadSquareCrop(RandomSquareCrop):
     Raises:
         ValueError: If the file cannot be decoded.
     """
-
-    _shown = (
-        *('size', 'expand_range', 'expand_prob', 'ratio_range', 'full_prob'),
-        *('max_tries', 'allow_empty', 'reduce', 'color_type', 'imdecode_backend'),
-        'backend_args',
-    )
 
     def __init__(
         self,
@@ -132,7 +126,7 @@ class LoadSquareCrop(RandomSquareCrop):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict | None:
-        """Draw the square and load what lies in it; None as of ``allow_empty``."""
+        """Draw the square and load what is in it; for None see ``allow_empty``."""
         content = fileio.get(results['img_path'], backend_args=self.backend_args)
         backend = self.imdecode_backend
         image = mmcv.imfrombytes(content, self.color_type, backend=backend)

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 
-from .random_square_crop import add_homography
+from .random_square_crop import RandomSquareCrop, add_homography
 
 _DTYPES = ('float32', 'float16', 'uint8')
 
@@ -28,7 +28,7 @@ class PlaceInSquare(BaseTransform):
     output's over the photograph's, and removes part_in_square.
 
     Args:
-        interpolation: As of mmdet's ``Resize``. Defaults to 'bilinear', its default.
+        interpolation: As in mmdet's ``Resize``. Defaults to 'bilinear', its default.
         clip_boxes: Whether boxes are clipped to the square. Defaults to True.
         dtype: Type of the output for an image of float32, as PhotoMetricDistortion
             leaves it; uint8 stays uint8. Fewer bytes go from the workers to the main
@@ -114,11 +114,7 @@ class PlaceInSquare(BaseTransform):
                 torch.from_numpy(out).copy_(torch.from_numpy(scratch))
         return resized.transpose(1, 2, 0) if image.ndim == 3 else resized[0]
 
-    def __repr__(self) -> str:
-        return (
-            f'{self.__class__.__name__}(interpolation={self.interpolation!r}, '
-            f'clip_boxes={self.clip_boxes}, dtype={self.dtype!r})'
-        )
+    __repr__ = RandomSquareCrop.__repr__
 
 
 def _to_uint8(channel: np.ndarray) -> np.ndarray:

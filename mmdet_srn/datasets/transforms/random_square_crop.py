@@ -37,11 +37,6 @@ class RandomSquareCrop(BaseTransform):
             another image. Defaults to True.
     """
 
-    #: The arguments that ``repr`` shows.
-    _shown: tuple[str, ...] = (
-        *('ratio_range', 'full_prob', 'clip_boxes', 'max_tries', 'allow_empty'),
-    )
-
     def __init__(
         self,
         ratio_range: tuple[float, float] = (0.5, 1.0),
@@ -91,7 +86,7 @@ class RandomSquareCrop(BaseTransform):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict | None:
-        """Crop image and boxes; None as of ``allow_empty``."""
+        """Crop image and boxes; for None see ``allow_empty``."""
         image = results['img']
         square = self._crop_annotation(results, *image.shape[:2])
         if square is None:
@@ -132,14 +127,14 @@ class RandomSquareCrop(BaseTransform):
         return square
 
     def __repr__(self) -> str:
-        values = ', '.join(f'{name}={getattr(self, name)!r}' for name in self._shown)
-        return f'{self.__class__.__name__}({values})'
+        values = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
+        return f'{type(self).__name__}({values})'
 
 
 def centres_inside(boxes: np.ndarray, square: tuple[int, int, int]) -> np.ndarray:
-    """Say of boxes (N, 4), pixels xyxy, whether their centre is in a square.
+    """Tell which boxes (N, 4), pixels xyxy, have their centre in a square.
 
-    The square is left, top and side, without its right and lower edge.
+    The square is left, top and side; its right and lower edge are outside.
     """
     left, top, side = square
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - (left, top)

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ BOX = st.tuples(
 FACES = st.lists(st.tuples(BOX, st.booleans()), max_size=6)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),
@@ -101,7 +103,7 @@ def test_same_where_the_square_misses_the_photograph(folder):
     assert 10 < black < 60
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     height=st.integers(1, 90),
     width=st.integers(1, 90),
@@ -183,7 +185,7 @@ def test_files_of_all_kinds_are_loaded_as_by_mmdet(folder, kind):
     path = folder / kind
     KINDS[kind](path)
     results = info(str(path), [(20, 10, 40, 35), (50, 20, 60, 50)])
-    for seed in range(3):
+    for seed in range(2):
         naive, ours = _run_both(results, seed, 70)
         _assert_same(naive, ours)
         assert ours['ori_shape'] == ((90, 60) if kind in LYING else (60, 90))
@@ -220,17 +222,10 @@ def test_the_data_set_names_a_broken_file(tmp_path, content):
         dataset[0]
 
 
-def test_backend_args(photo, monkeypatch):
-    seen = []
-    get = fileio.get
-
-    def spy(path, backend_args=None):
-        seen.append(backend_args)
-        return get(path, backend_args=backend_args)
-
-    monkeypatch.setattr(fileio, 'get', spy)
-    LoadSquareCrop(32, backend_args=dict(backend='local'))(info(photo))
-    assert seen == [dict(backend='local')]
+def test_backend_args(photo):
+    with mock.patch.object(fileio, 'get', wraps=fileio.get) as get:
+        LoadSquareCrop(32, backend_args=dict(backend='local'))(info(photo))
+    get.assert_called_once_with(photo, backend_args=dict(backend='local'))
 
 
 def test_without_annotation(photo):
@@ -271,14 +266,6 @@ def test_boxes_as_arrays(photo):
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         LoadSquareCrop(**dict(size=8) | arguments)
-
-
-def test_repr_names_the_arguments():
-    assert repr(LoadSquareCrop((64, 64), expand_prob=0.25)) == (
-        'LoadSquareCrop(size=64, expand_range=(1.0, 2.0), expand_prob=0.25, '
-        'ratio_range=(0.5, 1.0), full_prob=0.5, max_tries=50, allow_empty=True, '
-        "reduce=True, color_type='color', imdecode_backend='cv2', backend_args=None)"
-    )
 
 
 def test_size_is_set_in_one_place(photo, repo_root):

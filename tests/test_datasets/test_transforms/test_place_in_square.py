@@ -114,9 +114,3 @@ def test_what_cannot_be_right_is_refused():
         PlaceInSquare()(results)
     with pytest.raises(ValueError, match='dtype'):
         PlaceInSquare(dtype='int8')
-
-
-def test_repr():
-    assert repr(PlaceInSquare()) == (
-        "PlaceInSquare(interpolation='bilinear', clip_boxes=True, dtype='float16')"
-    )

@@ -7,7 +7,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.registry import init_default_scope
 
-from mmdet_srn.datasets import RandomSquareCrop
+from mmdet_srn.datasets import LoadDataAnchorCrop, PlaceInSquare, RandomSquareCrop
 
 
 def _image(height, width):
@@ -57,7 +57,7 @@ BOX = st.tuples(
 ).map(lambda box: (box[0], box[1], box[0] + box[2], box[1] + box[3]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),
@@ -192,3 +192,7 @@ def test_registered():
         'RandomSquareCrop(ratio_range=(0.5, 1.0), full_prob=0.5, clip_boxes=True, '
         'max_tries=3, allow_empty=True)'
     )
+    assert repr(LoadDataAnchorCrop(64)).endswith(
+        'backend_args=None, prob=0.5, anchor_scales=(16, 32, 64, 128, 256, 512))'
+    )
+    assert repr(PlaceInSquare()).startswith("PlaceInSquare(interpolation='bilinear', ")
