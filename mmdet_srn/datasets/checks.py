@@ -44,8 +44,8 @@ from .wider_face_txt_reader import (
 LAYOUT, IMAGES, COUNTS, BOXES = 3, 4, 5, 6
 
 _INVALID = FACE_FIELDS.index('invalid')
-# Formats whose orientation OpenCV applies, but not Pillow's size (as it does a TIFF's).
-_TURNED = ('JPEG', 'MPO', 'PNG')
+#: Formats whose orientation OpenCV applies, not Pillow's size (as it does a TIFF's).
+TURNED_FORMATS = ('JPEG', 'MPO', 'PNG')
 
 
 class Kind(NamedTuple):
@@ -323,7 +323,7 @@ def displayed_size(path: str) -> tuple[int, int] | None:
     try:
         with _opencv_limits(), Image.open(path) as image:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            turned = orientation in (5, 6, 7, 8) and image.format in _TURNED
+            turned = orientation in (5, 6, 7, 8) and image.format in TURNED_FORMATS
             return image.size[::-1] if turned else image.size
     # Decoders raise all sorts of errors on broken files.
     except Exception:
