@@ -4,6 +4,7 @@ import pytest
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 
+from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 from tests.test_datasets.test_formats import exports
 from tests.tool_loader import load_tool
 
@@ -44,7 +45,8 @@ def test_counts_and_errors_are_printed(tmp_path, capsys):
     (tmp_path / 'a/two.jpg').unlink()
     assert convert(source, tmp_path / 'out.txt') == 0
     shown = capsys.readouterr().out
-    assert '2 of 3 images, 2 of 4 faces' in shown
+    assert 'read: 3 images, 4 faces' in shown
+    assert 'out.txt: 2 images, 2 faces' in shown
     assert 'a/two.jpg' in shown
     assert 'faces.csv:2' in shown
 
@@ -64,3 +66,24 @@ def test_several_classes_are_several_categories(tmp_path):
     text = (tmp_path / 'out.json').read_text()
     assert text.count('"category_id": 1,') == 1
     assert text.count('"category_id": 2,') == 3
+
+
+def test_split_by_name(tmp_path):
+    """Each image once; without some, the others stay where they are."""
+
+    def split(names):
+        exports.write_images(tmp_path, names)
+        source = tmp_path / 'all.txt'
+        source.write_text(
+            ''.join(f'{name}\n1\n5 5 9 9 0 0 0 0 0 0\n' for name in names)
+        )
+        out, val = tmp_path / 'train.txt', tmp_path / 'val.txt'
+        assert convert(source, out, '--val', val, '--share', 0.3) == 0
+        return [{i.path for i in read_wider_face_txt(path)} for path in (out, val)]
+
+    names = [f'{number}.jpg' for number in range(60)]
+    train, val = split(names)
+    assert train | val == set(names)
+    assert not train & val
+    assert 8 <= len(val) <= 28  # .3 of 60, by a hash
+    assert split(names[::2]) == [train & set(names[::2]), val & set(names[::2])]
