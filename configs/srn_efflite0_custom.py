@@ -12,7 +12,7 @@ classes = ('face',)  # with other ones, the class layers start anew
 
 model = dict(
     backbone=dict(
-        frozen_stages=7,  # all of it: few photographs would spoil it
+        frozen_stages=6,  # all of it: few photographs would spoil it
         init_cfg=None,  # load_from has it
     ),
     bbox_head=dict(num_classes=len(classes)),
