@@ -1,4 +1,4 @@
-"""A config and a checkpoint become a detector; the one way to do it."""
+"""Load a detector from a config and a checkpoint; the only loader there is."""
 
 import copy
 import re

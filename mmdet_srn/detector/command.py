@@ -20,9 +20,9 @@ detector; its boxes are in its own pixels nevertheless. Inputs are never written
 One process at a time writes to --out; another one ends with an error. HEIC needs
 pillow-heif (pip install pillow-heif).
 
-Faces are boxes within the image, --max-faces at most; where there are so many, a
-warning says so. Of an animation, or of a file with several pages, the first picture is
-read, with a warning.
+Boxes are clipped to the image. A warning names an image with as many faces as
+--max-faces allows. Of an animation, or of a file with several pages, the first picture
+is read, with a warning.
 
 Images are read one after the other, so memory does not grow with the length of a
 video. Ctrl-C stops after the images at hand, a second Ctrl-C at once; what was
@@ -35,8 +35,9 @@ import argparse
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -77,12 +78,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--no-draw', dest='draw', action='store_false', help='only write results'
     )
     parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.5,
-        help='least score of a face (default: %(default)s)',
-    )
-    parser.add_argument(
         '--max-faces',
         type=int,
         help="most faces of an image, the best (default: the model's, SRN: 750)",
@@ -117,54 +112,52 @@ def _formats(text: str) -> list[str]:
     return names
 
 
-class Stop:
+@contextmanager
+def note_signals() -> Iterator[list[int]]:
     """Note the first Ctrl-C (or SIGTERM), raise KeyboardInterrupt at the second.
 
     So what is being written gets finished. mim kills its script a quarter of a second
     after Ctrl-C, which the outputs survive.
+
+    Yields:
+        A list that gets the number of the first signal.
     """
+    noted: list[int] = []
 
-    def __init__(self) -> None:
-        self.signal = 0
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(number)
 
-    def __enter__(self) -> 'Stop':
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        self._before = {n: signal.signal(n, self._note) for n in numbers}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
 
-
+@dataclass
 class Run:
     """Detects, draws, writes and counts.
 
-    Args:
+    Attributes:
         detector: The detector.
         writers: Each gets every image with what was found on it.
         args: The command line.
         bar: Progress.
     """
 
-    def __init__(
-        self,
-        detector: FaceDetector,
-        writers: Sequence[Writer],
-        args: argparse.Namespace,
-        bar: tqdm,
-    ) -> None:
-        self.detector = detector
-        self.writers = writers
-        self.args = args
-        self.bar = bar
-        self.images = self.faces = self.left_out = self.warned = self.crowded = 0
-        self._crowded: Source | None = None
+    detector: FaceDetector
+    writers: Sequence[Writer]
+    args: argparse.Namespace
+    bar: tqdm
+    images: int = 0
+    faces: int = 0
+    left_out: int = 0
+    warnings: int = 0
+    crowded: int = 0
+    _crowded: Source | None = None
 
     def __call__(self, window: list[Frame]) -> bool:
         """Process a few images; return whether there were any.
@@ -176,8 +169,11 @@ class Run:
                 writer.write(frame, faces)
             self.images += 1
             self.faces += len(faces)
-            if faces.limit_reached:
-                self._note_crowded(frame.source)
+            self.crowded += faces.limit_reached
+            # A video is named once, not for each frame.
+            if faces.limit_reached and frame.source is not self._crowded:
+                self._crowded = frame.source
+                self.warn(f'{frame.source}: as many faces as --max-faces allows')
             self.bar.update()
         return bool(window)
 
@@ -192,15 +188,8 @@ class Run:
 
     def warn(self, message: Warning | str, *_: object) -> None:
         """Show and count a warning; for ``warnings.showwarning``."""
-        self.warned += 1
+        self.warnings += 1
         self.bar.write(f'warning: {message}', file=sys.stderr)
-
-    def _note_crowded(self, source: Source) -> None:
-        """Count an image with as many faces as there may be; name its source once."""
-        self.crowded += 1
-        if source is not self._crowded:
-            self._crowded = source
-            self.warn(f'{source}: as many faces as --max-faces allows')
 
     def _detect(self, window: list[Frame]) -> list[tuple[Frame, FaceDetections]]:
         try:
@@ -218,20 +207,8 @@ class Run:
         return list(zip(window, found, strict=True))
 
 
-def set_up(
-    args: argparse.Namespace, skipped: Skipped
-) -> tuple[FaceDetector, list[Source]]:
-    """Load the model and find the inputs that the command line names.
-
-    ``skipped`` gets what is skipped in folders.
-
-    Raises:
-        OSError: If a file of the model or an input is missing, or the folder cannot
-            be made.
-        ValueError: If an argument cannot be used.
-        ImportError: If onnxruntime is needed and missing.
-    """
-    sources = find_sources(args.inputs, args.out, skipped)
+def load_model(args: argparse.Namespace) -> FaceDetector:
+    """Load the model that the command line names."""
     config, checkpoint = find_model(args.config, args.checkpoint)
     detector = FaceDetector(
         config,
@@ -246,32 +223,29 @@ def set_up(
             f'--multi-scale: {config or checkpoint or "the shipped model"} has no '
             'tta_model'
         )
-    args.out.mkdir(parents=True, exist_ok=True)
-    return detector, sources
+    return detector
 
 
-def run(
-    detector: FaceDetector,
-    sources: Sequence[Source],
-    skipped: Skipped,
-    args: argparse.Namespace,
-) -> int:
-    """Detect on all sources; return the exit status.
+def run(args: argparse.Namespace) -> int:
+    """Detect on all inputs; return the exit status.
 
     Raises:
-        OSError: If something cannot be written, or another process writes there.
+        OSError: If a file of the model or an input is missing, something cannot be
+            written, or another process writes there.
+        ValueError: If an argument cannot be used.
+        ImportError: If onnxruntime is needed and missing.
     """
+    skipped = Skipped()
+    sources = find_sources(args.inputs, args.out, skipped)
+    detector = load_model(args)
+    args.out.mkdir(parents=True, exist_ok=True)
     inputs = [source.location for source in sources if source.kind != 'webcam']
+    kinds = [FORMATS[name] for name in args.formats] + [DrawnFiles] * args.draw
     with ExitStack() as stack:
         stack.enter_context(lock_folder(args.out))
-        stop = stack.enter_context(Stop())
-        writers: list[Writer] = [
-            stack.enter_context(closing(FORMATS[name](args.out, inputs)))
-            for name in args.formats
-        ]
-        if args.draw:
-            writers.append(stack.enter_context(closing(DrawnFiles(args.out, inputs))))
-        # Silent where nobody looks: None is for "if stderr is a terminal".
+        signals = stack.enter_context(note_signals())
+        writers = [stack.enter_context(closing(k(args.out, inputs))) for k in kinds]
+        # disable=None: no bar unless stderr is a terminal.
         bar = tqdm(total=count_frames(sources), unit='image', disable=None)
         work = Run(detector, writers, args, stack.enter_context(closing(bar)))
         for message in skipped.unreadable:
@@ -280,24 +254,21 @@ def run(
         warnings.showwarning = work.warn
         warnings.filterwarnings('ignore', 'max_faces')  # said with the source's name
         images = frames(sources, detector.read, work.leave_out)
-        while not stop.signal and work(list(islice(images, args.batch_size))):
+        while not signals and work(list(islice(images, args.batch_size))):
             pass
     print(f'{work.images} images, {work.faces} faces; written to {args.out}')
     if skipped.files:
         print(f'skipped in folders: {skipped}', file=sys.stderr)
-    if work.crowded:
-        print(
-            f'{work.crowded} images with as many faces as --max-faces allows: there '
-            'may be more',
-            file=sys.stderr,
-        )
-    if work.warned:
-        print(f'{work.warned} warnings, see above', file=sys.stderr)
-    if work.left_out:
-        print(f'{work.left_out} inputs left out, see above', file=sys.stderr)
-    if stop.signal:
+    for number, text in (
+        (work.crowded, 'images with as many faces as --max-faces allows, maybe more'),
+        (work.warnings, 'warnings, see above'),
+        (work.left_out, 'inputs left out, see above'),
+    ):
+        if number:
+            print(number, text, file=sys.stderr)
+    if signals:
         print('stopped; what was finished is there', file=sys.stderr)
-        return 128 + stop.signal
+        return 128 + signals[0]
     return 3 if work.left_out else 0
 
 
@@ -305,15 +276,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     args = parse_args(argv)
     sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
-    skipped = Skipped()
     try:
-        detector, sources = set_up(args, skipped)
+        return run(args)
     except (OSError, ValueError, ImportError) as error:
-        print(f'detect: {error}', file=sys.stderr)
-        return 1
-    try:
-        return run(detector, sources, skipped, args)
-    except OSError as error:
         print(f'detect: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

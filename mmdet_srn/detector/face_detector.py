@@ -3,10 +3,9 @@
 import io
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 
 ImageInput: TypeAlias = np.ndarray | str | PathLike[str]
 _Image = TypeVar('_Image', bound=ImageInput)
-_NOT_AN_IMAGE = (
-    'an image is a path or a NumPy array, not {}; of a Pillow image take '
-    "np.asarray(image.convert('RGB')) and channel_order='rgb'"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,10 +195,8 @@ class FaceDetector:
             ValueError: If an argument is invalid, or ``multi_scale`` is asked for and
                 the config has no ``tta_model``.
         """
-        for name, number in (('batch_size', batch_size), ('max_size', max_size)):
-            if number is not None and not isinstance(number, Integral):
-                raise TypeError(f'{name} must be an integer, not {number!r}')
-        if batch_size < 1 or (max_size is not None and max_size < 1):
+        numbers = [batch_size] if max_size is None else [batch_size, max_size]
+        if min(map(operator.index, numbers)) < 1:
             raise ValueError(
                 'batch_size and max_size must be 1 or more, not '
                 f'{batch_size} and {max_size}'
@@ -224,13 +217,11 @@ class FaceDetector:
             ):
                 yield from found
 
-        if isinstance(images, np.ndarray | str | PathLike):
-            return next(stream([images]))
         if isinstance(images, list | tuple):
             return list(stream(images))
-        if isinstance(images, Iterable) and not _is_data(images):
+        if isinstance(images, Iterable) and not _is_one(images):
             return stream(images)
-        raise TypeError(_NOT_AN_IMAGE.format(type(images).__name__))
+        return next(stream([images]))
 
     def read(self, path: str | PathLike[str]) -> np.ndarray:
         """Read an image file as ``detect`` does.
@@ -252,39 +243,43 @@ class FaceDetector:
         channel_order: ChannelOrder,
     ) -> list[FaceDetections]:
         """Detect on a few images, those of one size together."""
-        images, shapes = [], []
+        images, shapes, paths = [], [], []
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, source in enumerate(inputs):
             if isinstance(source, np.ndarray):
-                image = as_bgr(source, channel_order)
+                image, path = as_bgr(source, channel_order), None
             elif isinstance(source, str | PathLike):
-                image = self.read(source)
+                image, path = self.read(source), Path(source)
             else:
-                raise TypeError(_NOT_AN_IMAGE.format(type(source).__name__))
+                raise TypeError(
+                    f'an image is a path or a NumPy array, not {type(source).__name__};'
+                    " of a Pillow image take np.asarray(image.convert('RGB')) and "
+                    "channel_order='rgb'"
+                )
+            paths.append(path)
             shapes.append(image.shape[:2])
             images.append(limit_size(image, max_size))
             by_shape.setdefault(images[i].shape, []).append(i)
             del image
+        limits = (self.max_faces, self._backend.max_faces(multi_scale))
+        limit = min((each for each in limits if each), default=None)
         results: dict[int, FaceDetections] = {}
         for indices in by_shape.values():
             found = self._backend([images[i] for i in indices], multi_scale)
             for i, (bboxes, scores) in zip(indices, found, strict=True):
-                source = inputs[i]
-                path = None if isinstance(source, np.ndarray) else Path(source)
                 bboxes = rescale_boxes(bboxes, images[i].shape, shapes[i])
-                limits = (self.max_faces, self._backend.max_faces(multi_scale))
-                limit = min((each for each in limits if each), default=None)
-                results[i] = self._select(bboxes, scores, shapes[i], path, limit)
+                results[i] = self._select(bboxes, scores, shapes[i], paths[i], limit)
         return [results[i] for i in range(len(inputs))]
 
     def _select(
         self,
         bboxes: np.ndarray,
         scores: np.ndarray,
-        shape: Sequence[int],
+        shape: tuple[int, int],
         path: Path | None,
         limit: int | None,
     ) -> FaceDetections:
+        """Keep the best faces, clipped."""
         order = np.argsort(-scores, kind='stable')
         if self.score_thr is not None:
             order = order[scores[order] >= self.score_thr]
@@ -306,9 +301,9 @@ class FaceDetector:
         return FaceDetections(bboxes, scores, width, height, path, limit_reached)
 
 
-def _is_data(images: Iterable) -> bool:
-    """Whether an iterable is not a series of images: a tensor, file, bytes, dict."""
-    kinds = (bytes, bytearray, memoryview, Mapping, io.IOBase)
+def _is_one(images: Iterable) -> bool:
+    """Whether an iterable is a single input, an image or not, instead of a series."""
+    kinds = (str, PathLike, bytes, bytearray, memoryview, Mapping, io.IOBase)
     return isinstance(images, kinds) or hasattr(images, '__array__')
 
 

@@ -46,9 +46,14 @@ def read_image(
 
     Raises:
         OSError: If there is no such file or it may not be read.
-        ImageError: If it is not an image, damaged or truncated.
+        ImageError: If it is no regular file, not an image, damaged or truncated.
     """
-    content = read_bytes(path)
+    if '\0' in os.fspath(path):
+        raise ImageError(f'{os.fspath(path)!r} is no file name')
+    with open(path, 'rb', opener=_open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe has no end
+            raise ImageError(f'{path} is a pipe or a device, not a regular file')
+        content = file.read()
     if not content:
         raise ImageError(f'{path} is empty')
     try:
@@ -65,21 +70,6 @@ def read_image(
     if image is None:
         raise ImageError(f'{path} is no image that OpenCV can read, or a damaged one')
     return as_bgr(image, name=str(path))
-
-
-def read_bytes(path: str | PathLike[str]) -> bytes:
-    """Read a regular file; a pipe would never end.
-
-    Raises:
-        OSError: If there is no such file or it may not be read.
-        ImageError: If it is a pipe or a device, or the name is invalid.
-    """
-    if '\0' in os.fspath(path):
-        raise ImageError(f'{os.fspath(path)!r} is no file name')
-    with open(path, 'rb', opener=_open_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ImageError(f'{path} is a pipe or a device, not a regular file')
-        return file.read()
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -23,6 +23,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         '--device', help='such as cpu or cuda:0 (default: a GPU if any)'
     )
     parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.5,
+        help='least score of a face (default: %(default)s)',
+    )
+    parser.add_argument(
         '--max-size',
         type=int,
         default=2048,

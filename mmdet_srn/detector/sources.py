@@ -6,8 +6,8 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -22,7 +22,7 @@ VIDEO_SUFFIXES = (
     *('.3g2', '.3gp', '.asf', '.avi', '.f4v', '.flv', '.m2ts', '.m4v', '.mkv', '.mov'),
     *('.mp4', '.mpeg', '.mpg', '.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
 )
-#: Likewise; HEIC needs pillow-heif, and says so without it.
+#: Likewise. HEIC needs pillow-heif; without it an error says so.
 IMAGE_SUFFIXES = (
     *('.avif', '.bmp', '.dib', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe'),
     *('.jpeg', '.jpg', '.pam', '.pbm', '.pgm', '.png', '.pnm', '.ppm', '.ras', '.sr'),
@@ -178,65 +178,42 @@ def count_frames(sources: Sequence[Source]) -> int | None:
     """Count the images that there will be; None if that is unknown."""
     total = 0
     for source in sources:
-        number = 1
         if source.kind == 'webcam':
             return None
+        number = 1
         if source.kind == 'video':
-            with closing(_Capture(source)) as capture:
-                if capture.is_open and capture.number is None:
-                    return None
-                number = capture.number or 0
+            capture, _ = _open(source)
+            number = _rate_and_number(capture)[1]
+            if capture.isOpened() and not number:
+                return None
         total += number
     return total
 
 
-class _Capture:
-    """OpenCV's capture of a video or webcam.
+def _open(source: Source) -> tuple[cv2.VideoCapture, str]:
+    """Open a video or webcam; also return what is wrong if no frame can be read."""
+    problem = 'cannot be opened, or none of its frames be read'
+    if source.kind == 'webcam':
+        return cv2.VideoCapture(int(source.location)), problem
+    # OpenCV must not open these: it would crash, or wait for ever.
+    if not is_utf8(source.location):
+        problem = 'has a name that is not UTF-8, which OpenCV cannot open: rename it'
+        return cv2.VideoCapture(), problem
+    if not os.path.isfile(source.location):
+        return cv2.VideoCapture(), 'is not a file'
+    # Absolute, so that no name is mistaken for a protocol's.
+    capture = cv2.VideoCapture(os.path.abspath(source.location))
+    # OpenCV 4.11 does not turn portrait videos by itself.
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    return capture, problem
 
-    Attributes:
-        is_open: Whether it can be read.
-        problem: Why not, if known.
-        fps: Frames per second, 0 if unknown.
-        number: Approximate number of frames of a video, if its container says.
-        seconds: When the last frame that was read ends, 0 if unknown.
-    """
 
-    def __init__(self, source: Source) -> None:
-        self.problem: str | None = None
-        if source.kind == 'webcam':
-            self._capture = cv2.VideoCapture(int(source.location))
-        # OpenCV must not open these: it would crash, or wait for ever.
-        elif not is_utf8(source.location):
-            self._capture = cv2.VideoCapture()
-            self.problem = (
-                'has a name that is not UTF-8, which OpenCV cannot open: rename it'
-            )
-        elif not os.path.isfile(source.location):
-            self._capture = cv2.VideoCapture()
-            self.problem = 'is not a file'
-        else:
-            # Absolute, so that no name is mistaken for a protocol's.
-            self._capture = cv2.VideoCapture(os.path.abspath(source.location))
-            # OpenCV 4.11 does not turn portrait videos by itself.
-            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        self.is_open = self._capture.isOpened()
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps < 1000 else 0.0  # NaN and nonsense too
-        number = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        # Nonsense where a container does not say.
-        video = source.kind == 'video' and 0 < number < 2**31
-        self.number = int(number) if video else None
-        self.seconds = 0.0
-
-    def read(self) -> np.ndarray | None:
-        image = self._capture.read()[1]
-        if image is not None and self.number is not None and self.fps:
-            start = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            self.seconds = start + 1 / self.fps if start > 0 else 0.0
-        return image
-
-    def close(self) -> None:
-        self._capture.release()
+def _rate_and_number(capture: cv2.VideoCapture) -> tuple[float, int]:
+    """Return frames per second and about how many frames there are; 0 if unknown."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    number = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    # NaN and nonsense where a container does not say.
+    return fps if 0 < fps < 1000 else 0.0, int(number) if 0 < number < 2**31 else 0
 
 
 def is_utf8(path: str | Path) -> bool:
@@ -251,43 +228,53 @@ def is_utf8(path: str | Path) -> bool:
 def _video_frames(
     source: Source, report: Callable[[Source, str], None]
 ) -> Iterator[Frame]:
-    with closing(_Capture(source)) as capture:
-        index = 0
-        while capture.is_open and (image := capture.read()) is not None:
-            frame = Frame(source, image, index, capture.fps)
-            del image  # no name keeps an image here while the next one is read
-            index += 1
-            yield frame
-            del frame
-    if not index:
-        problem = 'cannot be opened, or none of its frames be read'
-        report(source, f'{source} {capture.problem or problem}')
+    capture, problem = _open(source)
+    fps, number = _rate_and_number(capture)
+    read, end = 0, 0.0
+    while capture.isOpened() and (image := capture.read()[1]) is not None:
+        start = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        end = start + 1 / fps if start > 0 and fps else 0.0  # of the frame, in seconds
+        frame = Frame(source, image, read, fps)
+        del image  # no name keeps an image here while the next one is read
+        read += 1
+        yield frame
+        del frame
+    if not read:
+        report(source, f'{source} {problem}')
     elif source.kind == 'video':
-        _check_end(source, capture, index, report)
+        _check_end(source, read, end, fps, number, report)
 
 
 def _check_end(
-    source: Source, capture: _Capture, read: int, report: Callable[[Source, str], None]
+    source: Source,
+    read: int,
+    end: float,
+    fps: float,
+    number: int,
+    report: Callable[[Source, str], None],
 ) -> None:
-    """Report a video that is truncated or damaged."""
+    """Report a video that is truncated or damaged.
+
+    ``read`` frames were read, the last of which ends after ``end`` seconds (0:
+    unknown). ``fps`` and ``number`` are what the container says.
+    """
     try:
         missing, counted = inspect_video(source.location)
     except OSError as error:
         report(source, f'{source}, after {read} frames: {error.strerror}')
         return
-    number = capture.number
-    if counted and number is not None:  # an index at the end may be what is missing
+    if counted and number:  # an index at the end may be what is missing
         if read < (number if missing > 0 else 0.95 * number):
             report(source, f'{source} ended after {read} of about {number} frames')
     elif missing > 0:
         report(source, f'{source} is cut off: {read} frames, {missing} bytes missing')
-    elif capture.seconds and number is not None:
+    elif end and number:
         # The longest stream's: not known to be the picture's.
-        duration = number / capture.fps
-        if duration - capture.seconds > max(1, 0.05 * duration):
+        duration = number / fps
+        if duration - end > max(1, 0.05 * duration):
             warnings.warn(
-                f'{source}: the picture ends at {capture.seconds:.1f} of '
-                f'{duration:.1f} seconds; either the sound is longer, or it is damaged',
+                f'{source}: the picture ends at {end:.1f} of {duration:.1f} seconds; '
+                'either the sound is longer, or it is damaged',
                 stacklevel=2,
             )
 
@@ -340,11 +327,8 @@ def _lies_in(path: str | Path, folder: str) -> bool:
 
 def _fixed_part(pattern: str) -> Path:
     """Return the folders of a pattern before its first wildcard."""
-    parts = PurePath(pattern).parts
-    fixed = 0
-    while fixed < len(parts) - 1 and not glob.has_magic(parts[fixed]):
-        fixed += 1
-    return Path(*parts[:fixed])
+    folders = PurePath(pattern).parts[:-1]
+    return Path(*takewhile(lambda part: not glob.has_magic(part), folders))
 
 
 def _is_video(path: str | Path) -> bool:

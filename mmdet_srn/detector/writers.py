@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -59,30 +59,16 @@ class OutputNames:
             number += 1
 
 
-class Writer(Protocol):
-    """Gets what was found on one image after the other.
-
-    Made with the folder to write to, which must exist, and files that must not be
-    written to.
-    """
-
-    def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None: ...
-
-    def write(self, frame: Frame, faces: FaceDetections) -> None:
-        """Write what was found on an image."""
-
-    def close(self) -> None:
-        """Finish the file."""
-
-
 class _LineFile:
     """A file ``faces<suffix>``; what belongs to an image is appended in one piece."""
 
     suffix: str
+    header = ''
 
     def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
         self.path = OutputNames(folder, inputs).claim(PurePath('faces'), self.suffix)
         self._file = self.path.open('wb', buffering=0)
+        self._file.write(self.header.encode())
 
     def close(self) -> None:
         """Close the file."""
@@ -120,22 +106,16 @@ class Csv(_LineFile):
     """
 
     suffix = '.csv'
-
-    def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
-        super().__init__(folder, inputs)
-        self._append([CSV_HEADER])
+    header = ','.join(CSV_HEADER) + '\n'
 
     def write(self, frame: Frame, faces: FaceDetections) -> None:
         """Append the rows of an image."""
         index = '' if frame.index is None else frame.index
         start = (str(frame.source), index, faces.width, faces.height)
-        scores = _short(faces.scores)
-        pairs = zip(faces.bboxes, scores, strict=True)
-        self._append([(*start, *_short(box), score) for box, score in pairs])
-
-    def _append(self, rows: list[tuple]) -> None:
         text = io.StringIO(newline='')
-        csv.writer(text, lineterminator='\n').writerows(rows)
+        rows = csv.writer(text, lineterminator='\n')
+        for box, score in zip(faces.bboxes, _short(faces.scores), strict=True):
+            rows.writerow([*start, *_short(box), score])
         # Names that are not UTF-8 keep their bytes.
         self._file.write(text.getvalue().encode('utf-8', 'surrogateescape'))
 
@@ -282,5 +262,8 @@ def _short(values: np.ndarray) -> list[float]:
     return [float(str(value)) for value in values.astype(np.float32)]
 
 
+#: Made with the folder to write to, which must exist, and files that must not be
+#: written to. ``write`` gets what was found on one image after the other.
+Writer: TypeAlias = JsonLines | Csv | WIDERText | DrawnFiles
 #: By the names that ``--format`` takes.
 FORMATS: dict[str, type[Writer]] = {'json': JsonLines, 'csv': Csv, 'wider': WIDERText}

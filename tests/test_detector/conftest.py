@@ -1,3 +1,5 @@
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,39 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope='session')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Config and checkpoint of a tiny detector."""
+def make_tiny(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., tuple[Path, Path]]:
+    """Makes config and checkpoint of a tiny detector, once for each config."""
     from tests.test_detector.tiny_model import make_tiny_model
 
-    return make_tiny_model(tmp_path_factory.mktemp('tiny'))
+    return functools.cache(
+        lambda more='': make_tiny_model(tmp_path_factory.mktemp('tiny'), more)
+    )
+
+
+@pytest.fixture(scope='session')
+def tiny(make_tiny) -> tuple[Path, Path]:
+    """Config and checkpoint of a tiny detector."""
+    return make_tiny()
+
+
+@pytest.fixture(scope='session')
+def tiny_multi_scale(make_tiny) -> tuple[Path, Path]:
+    """The same with a multi-scale test."""
+    return make_tiny(
+        "tta_model = dict(type='SRNMultiScaleTest', max_size=90)\n"
+        'tta_pipeline = _base_.test_pipeline\n'
+    )
+
+
+@pytest.fixture(scope='session')
+def tiny_narrow(make_tiny) -> tuple[Path, Path]:
+    """The same where images are resized to fit 64x64, which a long strip cannot."""
+    from tests.test_detector.tiny_model import change_pipeline
+
+    resize = dict(type='Resize', scale=(64, 64), keep_ratio=True)
+    return make_tiny(change_pipeline(f'[1] = {resize}'))
 
 
 @pytest.fixture(scope='session')
@@ -26,8 +56,8 @@ def detector(tiny: tuple[Path, Path]) -> 'FaceDetector':
     return FaceDetector(*tiny, device='cpu')
 
 
-@pytest.fixture
-def make_image():
+@pytest.fixture(scope='session')
+def make_image() -> Callable[..., np.ndarray]:
     """Seeded pictures with some structure."""
 
     def make(seed: int = 0, height: int = 64, width: int = 96) -> np.ndarray:

@@ -1,37 +1,33 @@
 import os
-import subprocess
-import sys
-from pathlib import Path
+import signal
+import time
 
 import pytest
 
 from mmdet_srn.detector.folder_lock import lock_folder
 
 
-def test_another_process_is_named_and_kept_out(tmp_path, repo_root):
-    code = (
-        'import pathlib, sys\n'
-        'from mmdet_srn.detector.folder_lock import lock_folder\n'
-        'with lock_folder(pathlib.Path(sys.argv[1])):\n'
-        '    print("locked", flush=True)\n'
-        '    sys.stdin.read()\n'
-    )
-    process = subprocess.Popen(
-        [sys.executable, '-W', 'ignore', '-c', code, str(tmp_path)],
-        env={**os.environ, 'PYTHONPATH': str(repo_root)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+def test_another_process_is_named_and_kept_out(tmp_path):
+    lock = tmp_path / '.lock'
+    child = os.fork()
+    if not child:
+        try:
+            with lock_folder(tmp_path):
+                time.sleep(300)
+        finally:
+            os._exit(1)
     try:
-        while b'locked' not in (line := process.stdout.readline()):
-            assert line, 'it ended'
-        with pytest.raises(BlockingIOError, match=f'process {process.pid} on'):
+        end = time.monotonic() + 60
+        while not (lock.exists() and lock.read_text()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        with pytest.raises(BlockingIOError, match=f'process {child} on'):
             with lock_folder(tmp_path):
                 raise AssertionError('not reached')
     finally:
-        process.kill()
-        process.wait()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     # The lock goes with the process, its file does not stay.
     with lock_folder(tmp_path):
-        assert str(os.getpid()) in Path(tmp_path, '.lock').read_text()
+        assert str(os.getpid()) in lock.read_text()
     assert os.listdir(tmp_path) == []

@@ -1,5 +1,6 @@
 """A detector of a few kilobytes that finds many things, if not faces."""
 
+import functools
 from pathlib import Path
 
 import torch
@@ -7,10 +8,13 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
-import mmdet_srn  # noqa: F401
+from mmdet_srn import FaceDetector
 from mmdet_srn.datasets import WIDERFaceTxtDataset
 
 REPO_ROOT = Path(__file__).resolve().parents[2]
+
+#: A detector; those of the same arguments are one.
+load = functools.cache(FaceDetector)
 
 CONFIG = """
 _base_ = '{base}'
@@ -26,10 +30,13 @@ model = dict(
 """
 
 
-def write_config(path: Path, more: str = '') -> Path:
-    base = REPO_ROOT / 'configs/srn_r18_face_mosaic.py'
-    path.write_text(CONFIG.format(base=base.as_posix(), more=more))
-    return path
+def change_pipeline(change: str) -> str:
+    """What to add to a config for another test pipeline, such as ``[1] = {..}``."""
+    return f"""
+test_pipeline = _base_.test_pipeline
+test_pipeline{change}
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+"""
 
 
 def build(config: Path) -> nn.Module:
@@ -55,5 +62,7 @@ def write_checkpoint(model: nn.Module, path: Path) -> Path:
 def make_tiny_model(folder: Path, more: str = '') -> tuple[Path, Path]:
     """A config and its checkpoint, alone in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = write_config(folder / 'tiny.py', more)
+    config = folder / 'tiny.py'
+    base = REPO_ROOT / 'configs/srn_r18_face_mosaic.py'
+    config.write_text(CONFIG.format(base=base.as_posix(), more=more))
     return config, write_checkpoint(build(config), folder / 'tiny.pth')

@@ -47,12 +47,3 @@ def matroska_second_frame(path: Path, milliseconds: int) -> None:
     track, moved = b'\x81', struct.pack('>h', milliseconds)
     start = content.index(track + b'\x00\x28') + 1
     path.write_bytes(content[:start] + moved + content[start + 2 :])
-
-
-def turn_video(path: Path) -> None:
-    """Makes an MP4 file say that it is to be turned by 90 degrees, as phones do."""
-    one = 1 << 16
-    upright = struct.pack('>9i', one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
-    turned = struct.pack('>9i', 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
-    head, track = path.read_bytes().split(b'tkhd', 1)
-    path.write_bytes(head + b'tkhd' + track.replace(upright, turned, 1))

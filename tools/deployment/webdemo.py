@@ -26,7 +26,6 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 # Before cv2 is imported; the same as MAX_PIXELS of the page.
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', '100000000')
@@ -47,12 +46,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_model_options(parser)
-    parser.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.5,
-        help='least score of a face at first (default: %(default)s)',
-    )
     parser.add_argument(
         '--max-upload',
         type=int,
@@ -108,14 +101,11 @@ def _name(config: str | None, checkpoint: str | None) -> str:
     return name if config is None else f'{Path(config).stem}, {name}'
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     args = parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)  # so that the folder goes then, too
+    # So that the folder goes then, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         serve(args)
     except (OSError, ValueError, ImportError) as error:
