@@ -2,7 +2,7 @@
 
 from .cleaning import REASONS, clean
 from .labelled_image import Face, LabelledImage
-from .reading import FORMATS, read_annotation, recognise
+from .reading import FORMATS, hint, read_annotation, recognise
 from .writing import to_coco, to_wider_face
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     'Face',
     'LabelledImage',
     'clean',
+    'hint',
     'read_annotation',
     'recognise',
     'to_coco',

@@ -17,6 +17,8 @@ from .text_lists import (
     read_wider_face,
 )
 
+CONVERTER = 'tools/dataset_converters/convert_annotations.py'
+
 
 class Format(NamedTuple):
     """A format that is read.
@@ -70,6 +72,19 @@ def read_annotation(
     if form.corners is None:
         return name, form.read(source)
     return name, form.read(source, form.corners if corners is None else corners)
+
+
+def hint(path: str | Path) -> str:
+    """Say what a text is that WIDER FACE's reader refuses, and what to do; or ''."""
+    try:
+        name = recognise(Path(path))
+    except AnnotationError as error:
+        return f'. {error}'
+    except OSError:  # on another machine
+        return ''
+    if name == 'wider_face':
+        return ''
+    return f'. It is {FORMATS[name].title}: convert it with {CONVERTER}'
 
 
 def recognise(source: Path) -> str:
@@ -128,7 +143,7 @@ def _recognise_text(path: Path) -> str:
     if all(_are_numbers(row) for row in rows):
         raise AnnotationError(
             f'{path} names no image'
-            + ": rows as YOLO's belong into one text for each image, named as that"
+            + ": YOLO's rows belong into one text for each image, named like it"
             * all(len(row) == 5 for row in rows)
         )
     if all(len(row) > 4 and _are_numbers(row[1:]) for row in rows):
@@ -137,7 +152,7 @@ def _recognise_text(path: Path) -> str:
         return 'csv'
     faces = [row for row in rows if len(row) >= 4 and _are_numbers(row[:4])]
     if not faces:
-        raise AnnotationError(f'{path} has no row of a face: is it a list of files?')
+        raise AnnotationError(f'{path} has no row of a face, perhaps it lists files')
     official = all(len(row) == 10 and _are_integers(row) for row in faces)
     return 'wider_face' if official else 'datumaro'
 

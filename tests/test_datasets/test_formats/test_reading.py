@@ -4,10 +4,24 @@ import json
 
 import pytest
 
-from mmdet_srn.datasets.formats import clean, read_annotation, recognise
+from mmdet_srn.datasets import WIDERFaceTxtDataset
+from mmdet_srn.datasets.formats import clean, hint, read_annotation, recognise
 from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
 
-from .exports import EXPORTS, FACES, HEIGHT, IGNORED, WIDTH, labelme, voc, yolo
+from .exports import (
+    EXPORTS,
+    FACES,
+    HEIGHT,
+    IGNORED,
+    WIDTH,
+    datumaro,
+    labelme,
+    lines,
+    retinaface,
+    voc,
+    wider_face,
+    yolo,
+)
 
 
 @pytest.mark.parametrize('export', EXPORTS, ids=lambda export: export.__name__)
@@ -35,7 +49,7 @@ def test_same_faces(export, tmp_path):
     [
         ('', 'empty'),
         ('0 .5 .5 .1 .1\n0 .2 .2 .1 .1\n', 'one text for each image'),
-        ('a/1.jpg\na/2.jpg\n', 'list of files'),
+        ('a/1.jpg\na/2.jpg\n', 'lists files'),
         ('a/1.jpg\n1\n1.0 2.0 3.0\n1.0 2.0 3.0 4.0\n', 'faces.txt:3'),
         ('a/1.jpg\n3\n1.0 2.0 3.0 4.0\n', 'ends'),
         ('a/1.jpg\n1\n1.0 2.0 nan 4.0\n', 'faces.txt:3: .* finite'),
@@ -131,3 +145,25 @@ def test_folder_of_a_roboflow_split(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(AnnotationError, match='no annotation'):
         recognise(tmp_path / 'empty')
+
+
+@pytest.mark.parametrize(
+    ('export', 'word'),
+    [(datumaro, 'CVAT'), (retinaface, 'RetinaFace'), (lines, 'one line')],
+)
+def test_data_set_names_the_format(export, word, tmp_path):
+    path = export(tmp_path)
+    with pytest.raises(AnnotationError, match=f'{word}.*convert_annotations'):
+        WIDERFaceTxtDataset(ann_file=str(path), data_prefix=dict(img=str(tmp_path)))
+
+
+def test_data_set_explains_rows_without_images(tmp_path):
+    path = tmp_path / 'faces.txt'
+    path.write_text('0 .5 .5 .1 .1\n')
+    with pytest.raises(AnnotationError, match='YOLO'):
+        WIDERFaceTxtDataset(ann_file=str(path), data_prefix=dict(img=str(tmp_path)))
+
+
+def test_no_hint_where_there_is_none_to_give(tmp_path):
+    assert hint(wider_face(tmp_path)) == ''
+    assert hint('s3://bucket/faces.txt') == ''
