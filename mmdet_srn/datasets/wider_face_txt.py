@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from .checks import displayed_size
+from .exif import displayed_size
 from .formats import hint
 from .wider_face_txt_reader import (
     ATTRIBUTES,

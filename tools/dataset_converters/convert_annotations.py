@@ -92,12 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 held_out = is_held_out(image.path, args.share)
                 parts[args.val if held_out else args.out].append(image)
         for path, part in parts.items():
-            if path.suffix == '.json':
-                text = formats.to_coco(part, classes)
-            else:
-                text = formats.to_wider_face(part)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding='utf-8')
+            formats.write_annotation(path, part, classes)
     except (OSError, AnnotationError) as error:
         print(f'convert_annotations: {error}', file=sys.stderr)
         return 1

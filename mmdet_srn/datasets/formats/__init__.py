@@ -1,9 +1,9 @@
 """Annotations of faces in the formats that tools export."""
 
-from .cleaning import REASONS, clean
+from .cleaning import REASONS, clean, look_like_corners
 from .labelled_image import Face, LabelledImage
 from .reading import FORMATS, hint, read_annotation, recognise
-from .writing import to_coco, to_wider_face
+from .writing import write_annotation
 
 __all__ = [
     'FORMATS',
@@ -12,8 +12,8 @@ __all__ = [
     'LabelledImage',
     'clean',
     'hint',
+    'look_like_corners',
     'read_annotation',
     'recognise',
-    'to_coco',
-    'to_wider_face',
+    'write_annotation',
 ]

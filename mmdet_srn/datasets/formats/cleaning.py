@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..exif import displayed, stored_size, turn_boxes
 from ..wider_face_txt_reader import AnnotationError
-from .exif import displayed, stored_size, turn_boxes
 from .labelled_image import LabelledImage, find_image
 
 #: Why images or faces are left out.
@@ -61,17 +61,22 @@ def clean(
     classes = classes or [_only_class(images)]
     left_out: dict[str, list[str]] = {reason: [] for reason in REASONS}
     located = list(_locate(images, folder, left_out))
-    if images and not located:
+    if not located:
         raise AnnotationError(
             f'none of {len(images)} images can be read in {folder}, such as '
-            f'{images[0].path}: name their folder with --images'
+            f'{images[0].path if images else ""}: name their folder with --images'
         )
     unturned = _find_unturned(located, boxes_are)
     boxes = [
         _boxes_in_pixels(found, turn)
         for found, turn in zip(located, unturned, strict=True)
     ]
-    _refuse_corners(boxes, [found.size for found in located])
+    sizes = np.repeat([found.size for found in located], list(map(len, boxes)), axis=0)
+    if look_like_corners(np.concatenate(boxes), sizes):
+        raise AnnotationError(
+            f'boxes such as that of {located[0].path} leave their image, and none '
+            'would if the numbers were x1 y1 x2 y2, not x y w h: give --corners'
+        )
     kept = []
     for found, own in zip(located, boxes, strict=True):
         faces = []
@@ -155,17 +160,14 @@ def _boxes_in_pixels(found: _Located, turn: bool) -> np.ndarray:
     return turn_boxes(boxes, found.stored, found.orientation) if turn else boxes
 
 
-def _refuse_corners(
-    boxes: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]
-) -> None:
-    """Raise an error where x1 y1 x2 y2 were read as x y w h."""
-    edges = np.repeat(sizes, [len(own) for own in boxes], axis=0)
-    every = np.concatenate(boxes)
-    beyond = (every[:, 2:] > edges).any(axis=1).sum()
-    ends = every[:, 2:] - every[:, :2]  # what would be x2 y2
-    fit = ((ends > every[:, :2]) & (ends <= edges)).all()
-    if fit and beyond > len(every) / 4:
-        raise AnnotationError(
-            f'{beyond} of {len(every)} boxes leave their image, and none would if '
-            'their numbers were x1 y1 x2 y2, not x y w h: give --corners'
-        )
+def look_like_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether boxes seem to be x1 y1 x2 y2 that were read as x y w h.
+
+    Args:
+        boxes: (N, 4), xyxy as read.
+        sizes: (N, 2), width and height of each box's image.
+    """
+    beyond = (boxes[:, 2:] > sizes).any(axis=1)
+    ends = boxes[:, 2:] - boxes[:, :2]  # x2 y2, if they are corners
+    would_fit = (ends > boxes[:, :2]) & (ends <= sizes)
+    return bool(would_fit.all() and beyond.sum() > len(boxes) / 4)

@@ -134,7 +134,7 @@ def _recognise_json(path: Path) -> str:
 
 
 def _recognise_text(path: Path) -> str:
-    lines = [line for line in read_lines(path) if line]
+    lines = [line for line in read_lines(path) if line][:1000]
     if not lines:
         raise AnnotationError(f'{path} is empty')
     if lines[0].startswith('#'):
@@ -153,8 +153,9 @@ def _recognise_text(path: Path) -> str:
     faces = [row for row in rows if len(row) >= 4 and _are_numbers(row[:4])]
     if not faces:
         raise AnnotationError(f'{path} has no row of a face, perhaps it lists files')
-    official = all(len(row) == 10 and _are_integers(row) for row in faces)
-    return 'wider_face' if official else 'datumaro'
+    official = [len(row) == 10 and _are_integers(row) for row in faces]
+    # One with a broken row is for the strict reader to complain about.
+    return 'wider_face' if sum(official) > len(faces) / 2 else 'datumaro'
 
 
 def _are_numbers(words: list[str]) -> bool:

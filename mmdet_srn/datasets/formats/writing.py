@@ -3,8 +3,27 @@
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from .labelled_image import LabelledImage
+
+
+def write_annotation(
+    path: Path, images: Sequence[LabelledImage], classes: Sequence[str]
+) -> None:
+    """Write COCO's JSON if the file's suffix is .json, else WIDER FACE's text.
+
+    Args:
+        path: The file; its folder is made.
+        images: As ``clean`` returns them.
+        classes: The categories of COCO's JSON.
+    """
+    if path.suffix == '.json':
+        text = to_coco(images, classes)
+    else:
+        text = to_wider_face(images)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding='utf-8')
 
 
 def to_wider_face(images: Sequence[LabelledImage]) -> str:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from mmdet_srn.datasets.exif import displayed, turn_boxes
 from mmdet_srn.datasets.formats import Face, LabelledImage, clean
-from mmdet_srn.datasets.formats.exif import displayed, turn_boxes
 from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
 
 from .exports import HEIGHT, WIDTH, write_images
