@@ -21,6 +21,7 @@ model = dict(
 dataset = dict(
     type='FaceCocoDataset',
     data_root=data_root,
+    data_prefix=dict(img=''),
     metainfo=dict(classes=classes),
     backend_args=None,
 )
