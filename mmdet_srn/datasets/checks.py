@@ -11,7 +11,6 @@ import signal
 import stat
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -30,6 +28,14 @@ from .coco_json_reader import (
     describe_categories,
     judge_face,
     parse_coco_json,
+)
+from .exif import opencv_limits
+from .formats import (
+    FORMATS,
+    clean,
+    look_like_corners,
+    read_annotation,
+    recognise,
 )
 from .wider_face_txt_reader import (
     FACE_FIELDS,
@@ -43,8 +49,11 @@ from .wider_face_txt_reader import (
 LAYOUT, IMAGES, COUNTS, BOXES = 3, 4, 5, 6
 
 _INVALID = FACE_FIELDS.index('invalid')
-# OpenCV applies the orientation of these; Pillow's size does not, but for TIFF it does.
-_TURNED = ('JPEG', 'MPO', 'PNG')
+
+#: Width of SRN's smallest anchor, in pixels.
+SMALLEST = 8
+#: Number of examples of a kind to draw.
+MOST_EXAMPLES = 8
 
 
 class Kind(NamedTuple):
@@ -62,13 +71,17 @@ KINDS = {
     'counts': Kind('counts other than the official ones', COUNTS),
     'no_faces': Kind('annotations without a face to find', BOXES),
     'sizes': Kind('images of another size than the annotation says', BOXES),
+    'corners': Kind('annotations whose boxes look like x1 y1 x2 y2', BOXES),
+    'normalised': Kind('annotations whose boxes look like parts of the image', BOXES),
     'outside': Kind('boxes wholly outside their image', BOXES),
+    'convert': Kind('annotations that training reads once they are converted'),
     'damaged': Kind('images that the decoder complains about, yet decodes'),
     'partly_outside': Kind('boxes partly outside their image'),
     'unused': Kind('faces that training leaves out'),
     'degenerate': Kind('boxes of no width or height (ignored in training)'),
     'invalid': Kind('boxes annotated as invalid (ignored in training)'),
     'repeated': Kind('boxes listed more than once for their image'),
+    'tiny': Kind(f'faces under {SMALLEST} pixels, which no anchor fits'),
     'faceless': Kind('images without a face'),
     'unlisted': Kind('files that the annotation does not list'),
     'same_file': Kind('images identical to another one, byte for byte'),
@@ -139,6 +152,8 @@ class SplitReport:
     findings: dict[str, list[str]] = field(
         default_factory=lambda: {name: [] for name in KINDS}
     )
+    #: Name of a kind -> some images with a box x1 y1 x2 y2 each, to draw.
+    examples: dict[str, list[tuple[str, list[float]]]] = field(default_factory=dict)
 
     def image_path(self, record: ImageRecord) -> str:
         """Where a listed image should be, as an absolute path."""
@@ -177,10 +192,13 @@ def read_split(split: Split, classes: Sequence[str] = ('face',)) -> SplitReport:
     report = SplitReport(split)
     findings = report.findings
     try:
-        if split.annotation.suffix.lower() == '.json':
+        name = _recognise(split.annotation)
+        if name == 'coco':
             _read_coco_json(report, classes)
-        else:
+        elif name == 'wider_face':
             report.records = read_wider_face_txt(split.annotation)
+        else:
+            _read_other(report, name, classes)
         report.numbers['images listed'] = len(report.records)
         if not report.records:
             findings['layout'].append(f'{split.annotation} lists no images')
@@ -196,6 +214,14 @@ def read_split(split: Split, classes: Sequence[str] = ('face',)) -> SplitReport:
         names = (path.relative_to(split.images).as_posix() for path in files)
         findings['unlisted'] = sorted(set(names) - listed)
     return report
+
+
+def _recognise(annotation: Path) -> str:
+    """Tell the format; where none fits, the reader of WIDER FACE's text says why."""
+    try:
+        return recognise(annotation)
+    except AnnotationError:
+        return 'coco' if annotation.suffix.lower() == '.json' else 'wider_face'
 
 
 def _read_coco_json(report: SplitReport, classes: Sequence[str]) -> None:
@@ -225,7 +251,36 @@ def _read_coco_json(report: SplitReport, classes: Sequence[str]) -> None:
             row[_INVALID] = bool(face.get('iscrowd'))
         report.records.append(ImageRecord(image['file_name'], table, 0))
         report.ids.append([face['id'] for face in faces[number]])
-    report.numbers['boxes in the annotation'] = len(content['annotations'])
+    boxes = [face['bbox'] for face in content['annotations']]
+    report.numbers['boxes in the annotation'] = len(boxes)
+    if boxes and np.abs(np.array(boxes, float)).max() <= 1:
+        report.findings['normalised'].append(
+            f'{path}: no number of a bbox is above 1, pixels are expected'
+        )
+
+
+def _read_other(report: SplitReport, name: str, classes: Sequence[str]) -> None:
+    """Read a format that training does not read: what a conversion would make of it."""
+    split, findings = report.split, report.findings
+    _, images = read_annotation(split.annotation)
+    labels = {face.label for image in images for face in image.faces}
+    kept, left_out = clean(images, split.images, [c for c in classes if c in labels])
+    for reason, kind in (
+        *(('missing', 'missing'), ('broken', 'unreadable'), ('class', 'unused')),
+        *(('empty', 'degenerate'), ('outside', 'outside')),
+    ):
+        findings[kind] += left_out[reason]
+    findings['convert'].append(
+        f'{split.annotation} is {FORMATS[name].title}: see '
+        'tools/dataset_converters/convert_annotations.py'
+    )
+    for image in kept:
+        table = np.zeros((len(image.faces), len(FACE_FIELDS)))
+        for row, face in zip(table, image.faces, strict=True):
+            row[:2], row[2:4] = face.box[:2], np.subtract(face.box[2:], face.box[:2])
+            row[_INVALID] = face.ignored
+        report.records.append(ImageRecord(image.path, table, 0))
+        report.ids.append([face.place for face in image.faces])
 
 
 def scan_images(
@@ -284,7 +339,7 @@ def check_image(path: str) -> ImageFacts | None:
     if not data:
         return facts._replace(error='empty file')
     try:
-        with _opencv_limits(), Image.open(io.BytesIO(data)) as image:
+        with opencv_limits(), Image.open(io.BytesIO(data)) as image:
             facts = facts._replace(format=image.format or '', mode=image.mode)
             image.load()
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -303,28 +358,6 @@ def check_image(path: str) -> ImageFacts | None:
         return facts._replace(error=f'OpenCV cannot decode it: {why}')
     height, width = pixels.shape[:2]
     return facts._replace(width=width, height=height, warning=''.join(complaints))
-
-
-def displayed_size(path: str) -> tuple[int, int] | None:
-    """Read width and height of an image, rotated by EXIF as OpenCV does; or None."""
-    try:
-        with _opencv_limits(), Image.open(path) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            turned = orientation in (5, 6, 7, 8) and image.format in _TURNED
-            return image.size[::-1] if turned else image.size
-    # Decoders raise all sorts of errors on broken files.
-    except Exception:
-        return None
-
-
-@contextmanager
-def _opencv_limits() -> Iterator[None]:
-    """Let Pillow read what OpenCV, and so training, reads, without warnings."""
-    # Pillow stops at twice this number, OpenCV at 2 ** 30 pixels.
-    limit = patch.object(Image, 'MAX_IMAGE_PIXELS', 1 << 29)
-    with limit, warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield
 
 
 def _message(error: Exception) -> str:
@@ -425,7 +458,13 @@ def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
         degenerate=~good,
         invalid=rows[:, _INVALID] != 0,
         repeated=repeated,
+        tiny=good & (rows[:, 2:4].max(axis=1) < SMALLEST),
     )
+    if known.any() and look_like_corners(np.c_[first, last][known], size[known]):
+        report.findings['corners'].append(
+            f'{report.split.annotation}: {beyond.sum()} of {len(rows)} boxes leave '
+            'their image, none would as corners: convert it with --corners'
+        )
     # Where the first face of an image stands among the rows.
     starts = np.searchsorted(images, np.arange(len(records)))
     for name, mask in masks.items():
@@ -434,11 +473,16 @@ def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
             face = index - starts[image]
             place = f'line {records[image].line + 2 + face}'
             if report.ids:
-                place = f'annotation {report.ids[image][face]}'
+                number = report.ids[image][face]
+                place = f'annotation {number}' if report.sizes else number
             if name.endswith('outside'):
                 place += f', image {size[index, 0]}x{size[index, 1]}'
             box = ' '.join(map(str, rows[index, :4].tolist()))
             report.findings[name].append(f'{records[image].path}: {box} ({place})')
+        some = np.flatnonzero(mask)[:MOST_EXAMPLES]
+        report.examples[name] = [
+            (report.image_path(records[images[n]]), [*first[n], *last[n]]) for n in some
+        ]
     report.numbers['boxes'] = len(rows)
     if records[0].annotated and not (good & ~masks['invalid']).any():
         report.findings['no_faces'].append(

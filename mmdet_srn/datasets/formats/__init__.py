@@ -1,0 +1,19 @@
+"""Annotations of faces in the formats that tools export."""
+
+from .cleaning import REASONS, clean, look_like_corners
+from .labelled_image import Face, LabelledImage
+from .reading import FORMATS, hint, read_annotation, recognise
+from .writing import write_annotation
+
+__all__ = [
+    'FORMATS',
+    'REASONS',
+    'Face',
+    'LabelledImage',
+    'clean',
+    'hint',
+    'look_like_corners',
+    'read_annotation',
+    'recognise',
+    'write_annotation',
+]

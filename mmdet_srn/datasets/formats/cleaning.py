@@ -1,0 +1,173 @@
+"""Labelled images made fit for training: files, EXIF rotations, classes, boxes."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ..exif import displayed, stored_size, turn_boxes
+from ..wider_face_txt_reader import AnnotationError
+from .labelled_image import LabelledImage, find_image
+
+#: Why images or faces are left out.
+REASONS = {
+    'missing': 'images that are not there',
+    'broken': 'images that cannot be read',
+    'class': 'faces of another class',
+    'empty': 'faces without width or height',
+    'outside': 'faces outside their image',
+}
+BoxesAre = Literal['upright', 'unturned']
+
+
+class _Located(NamedTuple):
+    image: LabelledImage
+    path: str
+    stored: tuple[int, int]
+    orientation: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return displayed(self.stored, self.orientation)
+
+
+def clean(
+    images: Sequence[LabelledImage],
+    folder: Path,
+    classes: Sequence[str] = (),
+    boxes_are: BoxesAre | None = None,
+) -> tuple[list[LabelledImage], dict[str, list[str]]]:
+    """Give faces in pixels of images as displayed; leave out what cannot be used.
+
+    Args:
+        images: As a format's reader returns them.
+        folder: Of the images.
+        classes: Labels to keep. Defaults to the only one that there is.
+        boxes_are: Whether boxes are of images as displayed ('upright') or as stored,
+            before the rotation that an EXIF tag asks for. Defaults to what the
+            annotated sizes tell.
+
+    Returns:
+        The images with their displayed sizes, and what is left out by the keys of
+        :data:`REASONS`.
+
+    Raises:
+        AnnotationError: If no image is there, if classes have to be chosen, if boxes
+            of turned images could be either, or if boxes look like corners that were
+            read as sizes.
+    """
+    classes = classes or [_only_class(images)]
+    left_out: dict[str, list[str]] = {reason: [] for reason in REASONS}
+    located = list(_locate(images, folder, left_out))
+    if not located:
+        raise AnnotationError(
+            f'none of {len(images)} images can be read in {folder}, such as '
+            f'{images[0].path if images else ""}: name their folder with --images'
+        )
+    unturned = _find_unturned(located, boxes_are)
+    boxes = [
+        _boxes_in_pixels(found, turn)
+        for found, turn in zip(located, unturned, strict=True)
+    ]
+    sizes = np.repeat([found.size for found in located], list(map(len, boxes)), axis=0)
+    if look_like_corners(np.concatenate(boxes), sizes):
+        raise AnnotationError(
+            f'boxes such as that of {located[0].path} leave their image, and none '
+            'would if the numbers were x1 y1 x2 y2, not x y w h: give --corners'
+        )
+    kept = []
+    for found, own in zip(located, boxes, strict=True):
+        faces = []
+        for face, box in zip(found.image.faces, own, strict=True):
+            if face.label not in classes:
+                left_out['class'].append(f'{face.place} ({face.label})')
+            elif (box[2:] <= box[:2]).any():
+                left_out['empty'].append(face.place)
+            elif (box[:2] >= found.size).any() or (box[2:] <= 0).any():
+                left_out['outside'].append(face.place)
+            else:
+                faces.append(face._replace(box=tuple(box.tolist())))
+        kept.append(LabelledImage(found.path, faces, found.size))
+    return kept, left_out
+
+
+def _only_class(images: Sequence[LabelledImage]) -> str:
+    counts = Counter(face.label for image in images for face in image.faces)
+    if len(counts) != 1:
+        there = ', '.join(f'{name!r} ({n})' for name, n in counts.most_common())
+        raise AnnotationError(
+            f'choose what is a face with --classes, there are: {there or "no faces"}'
+        )
+    return next(iter(counts))
+
+
+def _locate(
+    images: Sequence[LabelledImage], folder: Path, left_out: dict[str, list[str]]
+) -> Iterator[_Located]:
+    for image in images:
+        path = _find(folder, image.path)
+        if path is None:
+            left_out['missing'].append(image.path)
+            continue
+        try:
+            size, orientation = stored_size(path)
+        except Exception as error:  # Pillow raises all sorts on broken files
+            left_out['broken'].append(f'{path}: {error}')
+        else:
+            name = path.relative_to(folder).as_posix()
+            yield _Located(image, name, size, orientation)
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    # Datumaro puts a folder of the image's class before the path.
+    for path in (folder / name, folder / name.partition('/')[2]):
+        if path.is_file():
+            return path
+        if found := find_image(path):
+            return found
+    return None
+
+
+def _find_unturned(
+    located: Sequence[_Located], boxes_are: BoxesAre | None
+) -> list[bool]:
+    """Tell for each image whether its boxes want the rotation that its tag asks for."""
+    turned, unclear = [], []
+    for found in located:
+        turn = found.orientation != 1 and boxes_are == 'unturned'
+        if found.orientation != 1 and boxes_are is None and found.image.faces:
+            sizes = {found.size: False, found.stored: True}
+            turn = sizes.get(found.image.size)
+            if len(sizes) == 1 or turn is None:
+                unclear.append(found.path)
+        turned.append(bool(turn))
+    if unclear:
+        raise AnnotationError(
+            f'an EXIF tag turns {len(unclear)} images, such as {unclear[0]}: say '
+            'whether their boxes are of the image as displayed '
+            '(--boxes-are upright) or as stored (--boxes-are unturned)'
+        )
+    return turned
+
+
+def _boxes_in_pixels(found: _Located, turn: bool) -> np.ndarray:
+    """Boxes (N, 4) of the image as displayed."""
+    boxes = np.array([face.box for face in found.image.faces], float).reshape(-1, 4)
+    if found.image.normalised:
+        boxes *= np.tile(found.stored if turn else found.size, 2)
+    return turn_boxes(boxes, found.stored, found.orientation) if turn else boxes
+
+
+def look_like_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether boxes seem to be x1 y1 x2 y2 that were read as x y w h.
+
+    Args:
+        boxes: (N, 4), xyxy as read.
+        sizes: (N, 2), width and height of each box's image.
+    """
+    beyond = (boxes[:, 2:] > sizes).any(axis=1)
+    ends = boxes[:, 2:] - boxes[:, :2]  # x2 y2, if they are corners
+    would_fit = (ends > boxes[:, :2]) & (ends <= sizes)
+    return bool(would_fit.all() and beyond.sum() > len(boxes) / 4)

@@ -1,0 +1,169 @@
+"""Which format an annotation has, and its content."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ..wider_face_txt_reader import AnnotationError
+from .labelled_image import LabelledImage
+from .per_image_files import read_labelme, read_voc, read_yolo
+from .tables import read_coco, read_csv
+from .text_lists import (
+    read_datumaro,
+    read_lines,
+    read_one_line_each,
+    read_retinaface,
+    read_wider_face,
+)
+
+CONVERTER = 'tools/dataset_converters/convert_annotations.py'
+
+
+class Format(NamedTuple):
+    """A format that is read.
+
+    Attributes:
+        title: For messages.
+        read: Its reader; takes the file or folder and, for a list, whether boxes are
+            corners.
+        corners: Whether its boxes are corners by nature; None where they cannot be
+            anything but what the format says.
+    """
+
+    title: str
+    read: Callable[..., list[LabelledImage]]
+    corners: bool | None = None
+
+
+FORMATS = {
+    'wider_face': Format("WIDER FACE's text", read_wider_face, False),
+    'datumaro': Format("Datumaro's or CVAT's WIDER FACE text", read_datumaro, False),
+    'retinaface': Format("RetinaFace's label.txt", read_retinaface, False),
+    'lines': Format('text with one line an image', read_one_line_each, True),
+    'csv': Format('CSV', read_csv),
+    'coco': Format("COCO's JSON", read_coco),
+    'labelme': Format("LabelMe's JSON", read_labelme),
+    'voc': Format("Pascal VOC's XML", read_voc),
+    'yolo': Format("YOLO's text", read_yolo),
+}
+
+
+def read_annotation(
+    source: Path, corners: bool | None = None
+) -> tuple[str, list[LabelledImage]]:
+    """Recognise an annotation's format and read it.
+
+    Args:
+        source: The file, or the folder of a format with one file an image.
+        corners: Whether a list's four numbers are x1 y1 x2 y2, not x y w h. Defaults
+            to what the format says.
+
+    Returns:
+        A key of :data:`FORMATS`, and the images.
+
+    Raises:
+        AnnotationError: If no format is recognised, or something is malformed; names
+            file and line.
+        OSError: If a file cannot be read.
+    """
+    name = recognise(source)
+    form = FORMATS[name]
+    if form.corners is None:
+        return name, form.read(source)
+    return name, form.read(source, form.corners if corners is None else corners)
+
+
+def hint(path: str | Path) -> str:
+    """Say what a text is that WIDER FACE's reader refuses, and what to do; or ''."""
+    try:
+        name = recognise(Path(path))
+    except AnnotationError as error:
+        return f'. {error}'
+    except OSError:  # on another machine
+        return ''
+    if name == 'wider_face':
+        return ''
+    return f'. It is {FORMATS[name].title}: convert it with {CONVERTER}'
+
+
+def recognise(source: Path) -> str:
+    """Tell an annotation's format: a key of :data:`FORMATS`.
+
+    Raises:
+        AnnotationError: If it is none of them.
+    """
+    if source.is_dir():
+        return _recognise_folder(source)
+    suffix = source.suffix.lower()
+    if suffix == '.json':
+        return _recognise_json(source)
+    if suffix in ('.csv', '.tsv', '.xml'):
+        return 'voc' if suffix == '.xml' else 'csv'
+    return _recognise_text(source)
+
+
+def _recognise_folder(folder: Path) -> str:
+    files = [path for path in sorted(folder.rglob('*')) if path.is_file()]
+    whole = [
+        path for path in files if path.name.startswith('_annotations.')
+    ]  # Roboflow's, one for each split
+    if whole:
+        raise AnnotationError(f'{folder} holds {whole[0]}: convert that, and others')
+    suffixes = [path.suffix.lower() for path in files]
+    if '.xml' in suffixes:
+        return 'voc'
+    if '.json' in suffixes:
+        return 'labelme'
+    if '.txt' in suffixes:
+        return 'yolo'
+    raise AnnotationError(f'{folder} holds no annotation: no .xml, .json or .txt')
+
+
+def _recognise_json(path: Path) -> str:
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f'{path}: not JSON: {error}') from error
+    keys = content if isinstance(content, dict) else {}
+    if 'shapes' in keys:
+        return 'labelme'
+    if 'images' in keys:
+        return 'coco'
+    raise AnnotationError(f"{path}: neither COCO's JSON nor LabelMe's")
+
+
+def _recognise_text(path: Path) -> str:
+    lines = [line for line in read_lines(path) if line][:1000]
+    if not lines:
+        raise AnnotationError(f'{path} is empty')
+    if lines[0].startswith('#'):
+        return 'retinaface'
+    rows = [line.split() for line in lines]
+    if all(_are_numbers(row) for row in rows):
+        raise AnnotationError(
+            f'{path} names no image'
+            + ": YOLO's rows belong into one text for each image, named like it"
+            * all(len(row) == 5 for row in rows)
+        )
+    if all(len(row) > 4 and _are_numbers(row[1:]) for row in rows):
+        return 'lines'
+    if len(lines[0].split(',')) > 4:
+        return 'csv'
+    faces = [row for row in rows if len(row) >= 4 and _are_numbers(row[:4])]
+    if not faces:
+        raise AnnotationError(f'{path} has no row of a face, perhaps it lists files')
+    official = [len(row) == 10 and _are_integers(row) for row in faces]
+    # One with a broken row is for the strict reader to complain about.
+    return 'wider_face' if sum(official) > len(faces) / 2 else 'datumaro'
+
+
+def _are_numbers(words: list[str]) -> bool:
+    try:
+        return bool([float(word) for word in words])
+    except ValueError:
+        return False
+
+
+def _are_integers(words: list[str]) -> bool:
+    return all(word.removeprefix('-').isdecimal() for word in words)

@@ -1,0 +1,169 @@
+"""Each format is recognised and read to the same faces; mistakes are named."""
+
+import json
+
+import pytest
+
+from mmdet_srn.datasets import WIDERFaceTxtDataset
+from mmdet_srn.datasets.formats import clean, hint, read_annotation, recognise
+from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
+
+from .exports import (
+    EXPORTS,
+    FACES,
+    HEIGHT,
+    IGNORED,
+    WIDTH,
+    datumaro,
+    labelme,
+    lines,
+    retinaface,
+    voc,
+    wider_face,
+    yolo,
+)
+
+
+@pytest.mark.parametrize('export', EXPORTS, ids=lambda export: export.__name__)
+def test_same_faces(export, tmp_path):
+    kind, has_ignored = EXPORTS[export]
+    source = export(tmp_path)
+    name, images = read_annotation(source)
+    assert name == kind
+    folder = tmp_path
+    kept, left_out = clean(images, folder)
+    assert not any(left_out.values())
+    found = {image.path.removeprefix('images/'): image for image in kept}
+    unlisted = {name for name in FACES if name not in found}
+    assert unlisted <= {'b/none.jpg'}  # a list of faces has no image without one
+    for path, image in found.items():
+        assert image.size == (WIDTH, HEIGHT)
+        boxes = [face.box for face in image.faces]
+        assert boxes == [pytest.approx(box, abs=1e-6) for box in FACES[path]]
+        for number, face in enumerate(image.faces):
+            assert face.ignored == (has_ignored and (path, number) == IGNORED)
+
+
+@pytest.mark.parametrize(
+    ('text', 'word'),
+    [
+        ('', 'empty'),
+        ('0 .5 .5 .1 .1\n0 .2 .2 .1 .1\n', 'one text for each image'),
+        ('a/1.jpg\na/2.jpg\n', 'lists files'),
+        ('a/1.jpg\n1\n1.0 2.0 3.0\n1.0 2.0 3.0 4.0\n', 'faces.txt:3'),
+        ('a/1.jpg\n3\n1.0 2.0 3.0 4.0\n', 'ends'),
+        ('a/1.jpg\n1\n1.0 2.0 nan 4.0\n', 'faces.txt:3: .* finite'),
+        ('# a/1.jpg\n1 2 3\n', 'faces.txt:2'),
+        ('a/1 1 2 3 4\na/2 1 2 3 4 5\n', 'faces.txt:2'),
+    ],
+)
+def test_malformed_text_is_named(text, word, tmp_path):
+    path = tmp_path / 'faces.txt'
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match=word):
+        read_annotation(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'word'),
+    [
+        ('faces.csv', 'a.jpg,1,2,3,4\n', 'header'),
+        ('faces.csv', 'path,xmin,ymin,xmax,ymax\na.jpg,1,2,x,4\n', 'csv:2'),
+        ('faces.json', '[1]', 'neither'),
+        ('faces.json', '{', 'not JSON'),
+        ('one.json', '{"shapes": [{"label": "face"}]}', 'one.json'),
+        ('one.xml', '<annotation><object>', 'one.xml'),
+        ('one.xml', '<annotation><object></object></annotation>', 'bndbox/xmin'),
+    ],
+)
+def test_malformed_file_is_named(name, text, word, tmp_path):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match=word):
+        read_annotation(path)
+
+
+def test_expanding_xml_is_refused(tmp_path):
+    entities = '<!ENTITY e0 "aaaaaaaaaa">' + ''.join(
+        f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10)
+    )
+    text = f'<!DOCTYPE a [{entities}]><annotation><folder>&e9;</folder></annotation>'
+    path = tmp_path / 'one.xml'
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match='one.xml'):
+        read_annotation(path)
+
+
+@pytest.mark.parametrize(
+    ('row', 'word'),
+    [
+        ('1 .5 .5 .1 .1', 'class 1'),
+        ('0 160 100 20 20', 'pixels'),
+        ('0 .5 .5 .1', 'columns'),
+        ('face .5 .5 .1 .1', 'face'),
+    ],
+)
+def test_malformed_yolo_is_named(row, word, tmp_path):
+    yolo(tmp_path)
+    (tmp_path / 'labels/a/two.txt').write_text(f'0 .5 .5 .1 .1\n{row}\n')
+    with pytest.raises(AnnotationError, match=f'two.txt:2.*{word}'):
+        read_annotation(tmp_path)
+
+
+def test_yaml_runs_no_code(tmp_path):
+    yolo(tmp_path)
+    (tmp_path / 'data.yaml').write_text('names: !!python/object/apply:os.getcwd []')
+    with pytest.raises(AnnotationError, match=r'data\.yaml'):
+        read_annotation(tmp_path)
+
+
+def test_labelme_circle(tmp_path):
+    labelme(tmp_path)
+    path = tmp_path / 'a/two.json'
+    content = json.loads(path.read_text())
+    content['shapes'] = [
+        dict(label='face', shape_type='circle', points=[[50, 60], [53, 64]])
+    ]
+    path.write_text(json.dumps(content))
+    (image,) = read_annotation(path)[1]
+    assert image.faces[0].box == (45, 55, 55, 65)
+
+
+def test_image_folder_of_voc(tmp_path):
+    voc(tmp_path / 'x')
+    (tmp_path / 'JPEGImages').mkdir()
+    (tmp_path / 'x/a').rename(tmp_path / 'Annotations')
+    (tmp_path / 'Annotations/one.jpg').rename(tmp_path / 'JPEGImages/one.jpg')
+    paths = [image.path for image in read_annotation(tmp_path)[1]]
+    assert paths[:2] == ['JPEGImages/one.jpg', 'Annotations/two.jpg']
+
+
+def test_folder_of_a_roboflow_split(tmp_path):
+    (tmp_path / '_annotations.coco.json').write_text('{}')
+    with pytest.raises(AnnotationError, match=r'_annotations\.coco\.json'):
+        recognise(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(AnnotationError, match='no annotation'):
+        recognise(tmp_path / 'empty')
+
+
+@pytest.mark.parametrize(
+    ('export', 'word'),
+    [(datumaro, 'CVAT'), (retinaface, 'RetinaFace'), (lines, 'one line')],
+)
+def test_data_set_names_the_format(export, word, tmp_path):
+    path = export(tmp_path)
+    with pytest.raises(AnnotationError, match=f'{word}.*convert_annotations'):
+        WIDERFaceTxtDataset(ann_file=str(path), data_prefix=dict(img=str(tmp_path)))
+
+
+def test_data_set_explains_rows_without_images(tmp_path):
+    path = tmp_path / 'faces.txt'
+    path.write_text('0 .5 .5 .1 .1\n')
+    with pytest.raises(AnnotationError, match='YOLO'):
+        WIDERFaceTxtDataset(ann_file=str(path), data_prefix=dict(img=str(tmp_path)))
+
+
+def test_no_hint_where_there_is_none_to_give(tmp_path):
+    assert hint(wider_face(tmp_path)) == ''
+    assert hint('s3://bucket/faces.txt') == ''

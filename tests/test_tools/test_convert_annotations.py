@@ -1,0 +1,89 @@
+"""convert_annotations.py: both outputs train, what is left out is printed."""
+
+import pytest
+from mmdet.registry import DATASETS
+from mmdet.utils import register_all_modules
+
+from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from tests.test_datasets.test_formats import exports
+from tests.tool_loader import load_tool
+
+
+def convert(*arguments) -> int:
+    return load_tool('convert_annotations').main([str(word) for word in arguments])
+
+
+@pytest.mark.parametrize('suffix', ['.txt', '.json'])
+@pytest.mark.parametrize('export', [exports.voc, exports.yolo, exports.datumaro])
+def test_result_is_a_data_set(export, suffix, tmp_path):
+    register_all_modules()
+    source, out = export(tmp_path / 'in'), tmp_path / f'out{suffix}'
+    assert convert(source, out, '--images', tmp_path / 'in') == 0
+    kind = 'WIDERFaceTxtDataset' if suffix == '.txt' else 'FaceCocoDataset'
+    data_set = DATASETS.build(
+        dict(
+            type=kind,
+            ann_file=str(out),
+            data_prefix=dict(img=str(tmp_path / 'in')),
+            test_mode=True,
+            pipeline=[],
+        )
+    )
+    assert len(data_set) == len(exports.FACES)
+    found = {}
+    for n in range(len(data_set)):
+        info = data_set.get_data_info(n)
+        name = '/'.join(info['img_path'].rsplit('/', 2)[1:])
+        found[name] = [tuple(face['bbox']) for face in info['instances']]
+    assert found == exports.FACES
+
+
+def test_counts_and_errors_are_printed(tmp_path, capsys):
+    source = exports.csv(tmp_path)
+    text = source.read_text().replace('10,20,40,60', '10,20,10,60')
+    source.write_text(text)
+    (tmp_path / 'a/two.jpg').unlink()
+    assert convert(source, tmp_path / 'out.txt') == 0
+    shown = capsys.readouterr().out
+    assert 'read: 3 images, 4 faces' in shown
+    assert 'out.txt: 2 images, 2 faces' in shown
+    assert 'a/two.jpg' in shown
+    assert 'faces.csv:2' in shown
+
+    assert convert(source, tmp_path / 'out.txt', '--images', tmp_path / 'no') == 1
+    assert '--images' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        convert(source, tmp_path / 'out.xml')
+
+
+def test_several_classes_are_several_categories(tmp_path):
+    source = exports.csv(tmp_path)
+    source.write_text(
+        source.read_text().replace('two.jpg,320,200,face', 'two.jpg,320,200,mask')
+    )
+    assert convert(source, tmp_path / 'out.json') == 1
+    assert convert(source, tmp_path / 'out.json', '--classes', 'mask', 'face') == 0
+    text = (tmp_path / 'out.json').read_text()
+    assert text.count('"category_id": 1,') == 1
+    assert text.count('"category_id": 2,') == 3
+
+
+def test_split_by_name(tmp_path):
+    """Each image once; without some, the others stay where they are."""
+
+    def split(names):
+        exports.write_images(tmp_path, names)
+        source = tmp_path / 'all.txt'
+        source.write_text(
+            ''.join(f'{name}\n1\n5 5 9 9 0 0 0 0 0 0\n' for name in names)
+        )
+        out, val = tmp_path / 'train.txt', tmp_path / 'val.txt'
+        assert convert(source, out, '--val', val, '--share', 0.3) == 0
+        return [{i.path for i in read_wider_face_txt(path)} for path in (out, val)]
+
+    names = [f'{number}.jpg' for number in range(60)]
+    train, val = split(names)
+    assert train | val == set(names)
+    assert not train & val
+    assert 8 <= len(val) <= 28  # .3 of 60, by a hash
+    assert split(names[::2]) == [train & set(names[::2]), val & set(names[::2])]
