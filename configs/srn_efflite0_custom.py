@@ -61,7 +61,12 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02),
-    dict(type='EarlyStoppingHook', monitor='widerface/AP', rule='greater', patience=3),
+    dict(
+        type='EarlyStoppingHook',
+        monitor='widerface/AP',
+        rule='greater',
+        min_delta=0.001,
+        patience=3,
+    ),
 ]
 # TensorBoard: --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend
-# MLflow:      --cfg-options visualizer.vis_backends.0.type=MLflowVisBackend
