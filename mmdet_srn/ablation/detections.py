@@ -40,8 +40,8 @@ def detection_figures(folder: Path, cfg: Config) -> dict[str, dict[str, Any]]:
         analysis = analyze_wider_face(detections, ground_truth)
         counts, aps = analysis.false_positives['hard'], analysis.ap_by_iou['hard']
     else:
-        images, band = _read_images(folder, cfg), {'all': (-np.inf, np.inf)}
-        curves = {iou: evaluate_face_ap(images, iou, band)['all'] for iou in IOUS}
+        images = _read_images(folder, cfg)
+        curves = {iou: evaluate_face_ap(images, iou)['all'] for iou in IOUS}
         counts = {recall: false_positives(curves[0.5], recall) for recall in RECALLS}
         aps = {iou: curve.ap for iou, curve in curves.items()}
     return dict(

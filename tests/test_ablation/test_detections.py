@@ -9,8 +9,6 @@ from mmdet_srn.evaluation import ImageFaces, evaluate_face_ap
 from mmdet_srn.evaluation.wider_face_results import write_results
 from tests.test_evaluation.mat_writer import write_ground_truth
 
-ALL = {'all': (-np.inf, np.inf)}
-
 
 @pytest.mark.parametrize('seed', range(5))
 def test_against_one_evaluation_a_threshold(seed):
@@ -22,7 +20,7 @@ def test_against_one_evaluation_a_threshold(seed):
     boxes = np.r_[near, np.c_[away, away + 20]]
     scores = rng.permutation(40) / 40
     image = ImageFaces(boxes, scores, faces, np.zeros(12, bool))
-    curve = evaluate_face_ap([image], 0.5, ALL)['all']
+    curve = evaluate_face_ap([image])['all']
     reached = []
     for recall in (0.1, 0.3, 0.5, 0.8, 0.9, 0.95, 1.0):
         expected = None
@@ -30,7 +28,7 @@ def test_against_one_evaluation_a_threshold(seed):
             keep = scores >= threshold
             part = ImageFaces(boxes[keep], scores[keep], faces, image.gt_ignored)
             # The last point of its curve is the one with all of it.
-            point = evaluate_face_ap([part], 0.5, ALL)['all']
+            point = evaluate_face_ap([part])['all']
             hits = round(point.recall[-1] * 12)
             if hits >= recall * 12 - 1e-9:
                 expected = int(keep.sum()) - hits
@@ -44,9 +42,9 @@ def test_not_reached_and_no_face():
     face = np.array([[0.0, 0, 10, 10]])
     far = np.array([[50.0, 50, 60, 60]])
     image = ImageFaces(far, np.ones(1), face, np.zeros(1, bool))
-    assert false_positives(evaluate_face_ap([image], 0.5, ALL)['all'], 0.1) is None
+    assert false_positives(evaluate_face_ap([image])['all'], 0.1) is None
     found = ImageFaces(face, np.ones(1), face, np.zeros(1, bool))
-    assert false_positives(evaluate_face_ap([found], 0.5, ALL)['all'], 1.0) == 0
+    assert false_positives(evaluate_face_ap([found])['all'], 1.0) == 0
 
 
 def test_by_the_official_ground_truth(tmp_path):
