@@ -58,6 +58,8 @@ default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(interval=500, by_epoch=False, max_keep_ckpts=2),
 )
-custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0005)]
+custom_hooks = [
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.003)
+]
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

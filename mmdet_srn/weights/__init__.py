@@ -5,8 +5,8 @@ from pathlib import Path
 
 NAME = 'srn_efflite0_faces'
 SHA256 = {
-    '.pth': 'e829bf53c5e4d4b64d6d37cc498c718b9f201150c93015c43905db6d6cff5f28',
-    '.onnx': '901694b7781e3a8bb6b6b90906f42505f141a1703e437de6afd1ed07d1dd38d0',
+    '.pth': '8cc98a9257089e84f3f7799e9419d9bb02ebc5832bcf65ee5824dc52705550f6',
+    '.onnx': 'f419447b20ff34ffd8931264bc5876b6d6cf4f7d3a075e2850bdd3296d245e87',
 }
 _PACKAGE = Path(__file__).resolve().parents[1]
 
