@@ -92,7 +92,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='processes that decode (default: one per CPU core, %(default)s here)',
     )
     add('--json', metavar='FILE', type=Path, help='write all findings here')
-    add('--sheet', metavar='FILE', type=Path, help='draw some findings on boxes (.png)')
+    add(
+        '--sheet',
+        metavar='FILE',
+        type=Path,
+        help='draw some of the findings on boxes (.png)',
+    )
     add(
         '--fix',
         metavar='FILE',
@@ -171,7 +176,7 @@ def check_dataset(args: argparse.Namespace) -> int:
         print(f'wrote {args.json}')
     if args.sheet:
         draw_examples(reports, args.sheet)
-    if args.fix:
+    if args.fix and not reports[0].findings['layout']:
         whole = {path for path, fact in facts.items() if not fact.error}
         write_fixed(args.fix, reports[0].split, args.classes, whole)
     return status
@@ -223,8 +228,9 @@ def write_fixed(
     """Write an annotation without missing and broken images and unusable faces."""
     _, images = formats.read_annotation(split.annotation)
     labels = {face.label for image in images for face in image.faces}
-    classes = [name for name in classes if name in labels] or sorted(labels)
+    classes = [name for name in classes if name in labels]
     kept, _ = formats.clean(images, split.images, classes)
+    classes = classes or sorted(labels)
     kept = [
         each for each in kept if str((split.images / each.path).absolute()) in whole
     ]

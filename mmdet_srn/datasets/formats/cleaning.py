@@ -66,16 +66,28 @@ def clean(
             f'none of {len(images)} images can be read in {folder}, such as '
             f'{images[0].path if images else ""}: name their folder with --images'
         )
+    _refuse_other_sizes(located)
     unturned = _find_unturned(located, boxes_are)
     boxes = [
         _boxes_in_pixels(found, turn)
         for found, turn in zip(located, unturned, strict=True)
     ]
+    in_pixels = [
+        own
+        for own, f in zip(boxes, located, strict=True)
+        if len(own) and not f.image.normalised
+    ]
+    if in_pixels and max(np.abs(own).max() for own in in_pixels) <= 1:
+        raise AnnotationError(
+            f'no number of a box is above 1, as in that of {located[0].path}: they '
+            'look like parts of the image, pixels are expected'
+        )
     sizes = np.repeat([found.size for found in located], list(map(len, boxes)), axis=0)
     if look_like_corners(np.concatenate(boxes), sizes):
         raise AnnotationError(
             f'boxes such as that of {located[0].path} leave their image, and none '
-            'would if the numbers were x1 y1 x2 y2, not x y w h: give --corners'
+            'would if the numbers were x1 y1 x2 y2, not x y w h: give '
+            'convert_annotations.py --corners'
         )
     kept = []
     for found, own in zip(located, boxes, strict=True):
@@ -121,13 +133,27 @@ def _locate(
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    # Datumaro puts a folder of the image's class before the path.
-    for path in (folder / name, folder / name.partition('/')[2]):
-        if path.is_file():
-            return path
-        if found := find_image(path):
+    # Datumaro writes that folder, whether it saves the images or not.
+    for path in (folder / name, folder / name.removeprefix('no_label/')):
+        found = path if path.is_file() else find_image(path)
+        if found:
             return found
     return None
+
+
+def _refuse_other_sizes(located: Sequence[_Located]) -> None:
+    """Raise an error where an image has another size than it was annotated with."""
+    other = [
+        found
+        for found in located
+        if found.image.size and found.image.size not in (found.size, found.stored)
+    ]
+    if other:
+        (width, height), said = other[0].size, other[0].image.size
+        raise AnnotationError(
+            f'{len(other)} images have another size than when they were annotated, '
+            f'such as {other[0].path}: {width}x{height}, not {said[0]}x{said[1]}'
+        )
 
 
 def _find_unturned(
@@ -146,7 +172,7 @@ def _find_unturned(
     if unclear:
         raise AnnotationError(
             f'an EXIF tag turns {len(unclear)} images, such as {unclear[0]}: say '
-            'whether their boxes are of the image as displayed '
+            'convert_annotations.py whether their boxes are of the image as displayed '
             '(--boxes-are upright) or as stored (--boxes-are unturned)'
         )
     return turned

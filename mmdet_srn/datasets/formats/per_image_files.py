@@ -17,6 +17,7 @@ from .labelled_image import (
     find_image,
     to_numbers,
 )
+from .text_lists import read_lines
 
 
 def read_yolo(root: Path) -> list[LabelledImage]:
@@ -46,22 +47,29 @@ def read_yolo(root: Path) -> list[LabelledImage]:
 def _yolo_names(root: Path) -> dict[int, str]:
     import yaml  # mmengine's
 
-    files = sorted((*root.glob('*.yaml'), *root.glob('*.yml')))
+    # Roboflow's is beside the folders of train and valid.
+    files = [*sorted(root.glob('*.y*ml')), *root.parent.glob('data.y*ml')]
     for path in files:
         try:
             content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise AnnotationError(f'{path}: {error}') from error
         names = content.get('names') if isinstance(content, dict) else None
         if isinstance(names, list):
             return dict(enumerate(map(str, names)))
         if isinstance(names, dict):
-            return {int(number): str(name) for number, name in names.items()}
+            try:
+                return {int(number): str(name) for number, name in names.items()}
+            except (ValueError, TypeError) as error:
+                raise AnnotationError(f'{path}: names: {error}') from error
+    for path in (root / 'classes.txt', *sorted(root.glob('*.names'))):
+        if path.is_file():
+            return dict(enumerate(name for name in read_lines(path) if name))
     return {0: 'face'}
 
 
 def _yolo_faces(text: Path, names: dict[int, str]) -> Iterator[Face]:
-    for n, line in enumerate(text.read_text(encoding='utf-8').splitlines(), 1):
+    for n, line in enumerate(read_lines(text), 1):
         place = f'{text}:{n}'
         words = line.split()
         if not words:
@@ -69,8 +77,10 @@ def _yolo_faces(text: Path, names: dict[int, str]) -> Iterator[Face]:
         number, *values = to_numbers(words, place)
         if number not in names:
             raise AnnotationError(
-                f'{place}: class {number:g} is not in data.yaml: {names}'
+                f'{place}: class {number:g} is not among the names {names}'
             )
+        if _has_landmarks(values):
+            values = values[:4]
         if max(map(abs, values), default=0) > 2:
             raise AnnotationError(
                 f'{place}: YOLO has numbers from 0 to 1, these look like pixels: {line}'
@@ -86,11 +96,25 @@ def _yolo_faces(text: Path, names: dict[int, str]) -> Iterator[Face]:
         yield Face(around(values), place, names[int(number)])
 
 
+def _has_landmarks(values: list[float]) -> bool:
+    """Whether x y w h and five points follow (yolov5-face), not a polygon."""
+    if len(values) == 19:  # each point with its visibility
+        return True
+    if len(values) != 14:
+        return False
+    x, y, w, h, *points = values
+    inside = [
+        abs(px - x) <= w and abs(py - y) <= h
+        for px, py in zip(points[::2], points[1::2], strict=True)
+    ]
+    return all(inside) or min(points) < 0
+
+
 def read_voc(root: Path) -> list[LabelledImage]:
     """Read Pascal VOC's XML, one file an image; ``difficult`` objects are ignored.
 
-    The image is ``filename`` beside the XML or in ``JPEGImages``, else the one with
-    the XML's own name.
+    The image is the one with the XML's own name beside it, else ``filename``, there or
+    in ``JPEGImages``. Numbers are taken as they are, also of tools that count from 1.
     """
     return [_voc_image(path, root) for path in _files(root, '.xml')]
 
@@ -98,8 +122,13 @@ def read_voc(root: Path) -> list[LabelledImage]:
 def _voc_image(path: Path, root: Path) -> LabelledImage:
     try:
         tree = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise AnnotationError(f'{path}: {error}') from error
+    if tree.tag != 'annotation':
+        raise AnnotationError(
+            f'{path} has <{tree.tag}>, not <annotation>: it is not Pascal VOC (CVAT '
+            'exports that as well)'
+        )
 
     def text(entry: ElementTree.Element, name: str) -> str:
         found = entry.findtext(name)
@@ -127,7 +156,10 @@ def _voc_image(path: Path, root: Path) -> LabelledImage:
 
 def read_labelme(root: Path) -> list[LabelledImage]:
     """Read LabelMe's JSON, one file an image: the box around each shape's points."""
-    return [_labelme_image(path, root) for path in _files(root, '.json')]
+    files = _files(root, '.json')
+    if root.is_dir():  # beside what other tools left
+        files = [path for path in files if b'"shapes"' in path.read_bytes()]
+    return [_labelme_image(path, root) for path in files]
 
 
 def _labelme_image(path: Path, root: Path) -> LabelledImage:
@@ -135,7 +167,7 @@ def _labelme_image(path: Path, root: Path) -> LabelledImage:
         content: Any = json.loads(path.read_bytes())
         faces = []
         for n, shape in enumerate(content['shapes'], 1):
-            points = [str(value) for point in shape['points'] for value in point]
+            points = [str(value) for x, y in shape['points'] for value in (x, y)]
             numbers = to_numbers(points, f'{path}, shape {n}')
             if shape.get('shape_type') == 'circle':  # its centre and a point on it
                 x, y, radius = *numbers[:2], math.dist(numbers[:2], numbers[2:])
@@ -144,8 +176,8 @@ def _labelme_image(path: Path, root: Path) -> LabelledImage:
             faces.append(face)
         width, height = content.get('imageWidth'), content.get('imageHeight')
         size = (int(width), int(height)) if width and height else None
-        name = content.get('imagePath')
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        name = str(content.get('imagePath') or '')
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         if isinstance(error, AnnotationError):
             raise
         raise AnnotationError(
@@ -155,16 +187,25 @@ def _labelme_image(path: Path, root: Path) -> LabelledImage:
 
 
 def _files(root: Path, suffix: str) -> list[Path]:
-    return [root] if root.is_file() else sorted(root.rglob(f'*{suffix}'))
+    if root.is_file():
+        return [root]
+    return [
+        path
+        for path in sorted(root.rglob('*'))
+        # ._name is macOS's, beside each file of an archive
+        if path.suffix.lower() == suffix and not path.name.startswith('._')
+    ]
 
 
 def _beside(path: Path, name: str | None, root: Path) -> str:
     """Find an annotation file's image, below ``root``."""
     below = root.parent if root.is_file() else root
-    name = (name or '').strip().replace('\\', '/').rpartition('/')[2]
-    for folder in ('.', '../JPEGImages', '../images') if name else ():
-        found = Path(os.path.normpath(path.parent / folder / name))
+    if image := find_image(path.with_suffix('')):
+        return image.relative_to(below).as_posix()
+    name = (name or '').strip().replace('\\', '/') or path.stem
+    base = name.rpartition('/')[2]
+    for place in (name, f'../JPEGImages/{base}', f'../images/{base}', base):
+        found = Path(os.path.normpath(path.parent / place))
         if found.is_file() and found.is_relative_to(below):
             return found.relative_to(below).as_posix()
-    image = find_image(path.with_suffix('')) or path.with_name(name or path.stem)
-    return image.relative_to(below).as_posix()
+    return path.with_name(base).relative_to(below).as_posix()

@@ -109,15 +109,23 @@ def _recognise_folder(folder: Path) -> str:
         path for path in files if path.name.startswith('_annotations.')
     ]  # Roboflow's, one for each split
     if whole:
-        raise AnnotationError(f'{folder} holds {whole[0]}: convert that, and others')
+        raise AnnotationError(f'{folder} holds {whole[0]}: convert each such file')
     suffixes = [path.suffix.lower() for path in files]
     if '.xml' in suffixes:
         return 'voc'
-    if '.json' in suffixes:
+    labels = [path for path in files if path.suffix.lower() == '.json']
+    if labels and any(map(_is_labelme, labels)):
         return 'labelme'
     if '.txt' in suffixes:
         return 'yolo'
     raise AnnotationError(f'{folder} holds no annotation: no .xml, .json or .txt')
+
+
+def _is_labelme(path: Path) -> bool:
+    try:
+        return _recognise_json(path) == 'labelme'
+    except AnnotationError:
+        return False
 
 
 def _recognise_json(path: Path) -> str:
@@ -143,7 +151,7 @@ def _recognise_text(path: Path) -> str:
     if all(_are_numbers(row) for row in rows):
         raise AnnotationError(
             f'{path} names no image'
-            + ": YOLO's rows belong into one text for each image, named like it"
+            + ": YOLO's rows belong in one text for each image, named like it"
             * all(len(row) == 5 for row in rows)
         )
     if all(len(row) > 4 and _are_numbers(row[1:]) for row in rows):

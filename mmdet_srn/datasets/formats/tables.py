@@ -28,11 +28,15 @@ def read_csv(path: Path) -> list[LabelledImage]:
 
     Beside corners, the columns width and height are the image's.
     """
+    try:
+        return _read_csv(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise AnnotationError(f'{path} is no CSV with a header ({error})') from error
+
+
+def _read_csv(path: Path) -> list[LabelledImage]:
     with path.open(encoding='utf-8-sig', newline='') as file:
-        try:
-            dialect = csv.Sniffer().sniff(file.readline(), ',;\t')
-        except csv.Error as error:
-            raise AnnotationError(f'{path}:1: no header of a CSV ({error})') from error
+        dialect = csv.Sniffer().sniff(file.readline(), ',;\t')
         file.seek(0)
         reader = csv.DictReader(file, dialect=dialect)
         header = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -46,7 +50,7 @@ def read_csv(path: Path) -> list[LabelledImage]:
             place = f'{path}:{reader.line_num}'
             name = (row[image_column] or '').strip().replace('\\', '/')
             size = None
-            if sized:
+            if sized and row['width'] and row['height']:
                 width, height = _values(row, ('width', 'height'), place)
                 size = (int(width), int(height))
             image = images.setdefault(name, LabelledImage(name, [], size))

@@ -38,8 +38,8 @@ def read_datumaro(path: Path, corners: bool) -> list[LabelledImage]:
 
     Its numbers are floats. After x y w h a row has nothing, a label, or blur,
     expression, illumination, occluded, pose and invalid ('-' where there is none),
-    with or without a label. A number of faces of 0 may be missing. Folders say the
-    class of whole images, ``no_label`` where there is none.
+    with or without a label. A number of faces of 0 may be missing. A folder
+    ``no_label`` may stand before a path.
     """
     lines = read_lines(path)
     images, index = [], 0

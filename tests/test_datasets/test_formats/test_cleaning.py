@@ -103,6 +103,23 @@ def test_classes_are_chosen_by_name(folder):
     assert [image.faces[0].label for image in kept] == ['mask', 'face']
 
 
+def test_resized_images_are_refused(folder):
+    images = [image_of('a.jpg', BOX, size=(2 * WIDTH, 2 * HEIGHT))]
+    with pytest.raises(AnnotationError, match='640x400'):
+        clean(images, folder)
+
+
+def test_normalised_numbers_are_no_pixels(folder):
+    with pytest.raises(AnnotationError, match='pixels'):
+        clean([image_of('a.jpg', (0.1, 0.1, 0.5, 0.5))], folder)
+
+
+def test_another_folders_image_is_not_taken(folder):
+    (folder / 'x.jpg').write_bytes((folder / 'a.jpg').read_bytes())
+    _, left_out = clean([image_of('a.jpg', BOX), image_of('s/x.jpg', BOX)], folder)
+    assert left_out['missing'] == ['s/x.jpg']
+
+
 def test_no_image_is_an_error(tmp_path):
     with pytest.raises(AnnotationError, match='--images'):
         clean([image_of('a.jpg', BOX)], tmp_path)

@@ -74,6 +74,9 @@ def test_malformed_text_is_named(text, word, tmp_path):
         ('one.json', '{"shapes": [{"label": "face"}]}', 'one.json'),
         ('one.xml', '<annotation><object>', 'one.xml'),
         ('one.xml', '<annotation><object></object></annotation>', 'bndbox/xmin'),
+        ('one.xml', '<annotations></annotations>', 'CVAT'),
+        ('one.xml', '<?xml version="1.0" encoding="foo"?><annotation/>', 'one.xml'),
+        ('one.json', '{"shapes": [], "imageWidth": 1e400, "imageHeight": 1}', 'one'),
     ],
 )
 def test_malformed_file_is_named(name, text, word, tmp_path):
@@ -167,3 +170,55 @@ def test_data_set_explains_rows_without_images(tmp_path):
 def test_no_hint_where_there_is_none_to_give(tmp_path):
     assert hint(wider_face(tmp_path)) == ''
     assert hint('s3://bucket/faces.txt') == ''
+
+
+def test_landmarks_of_yolo_are_left_out(tmp_path):
+    yolo(tmp_path)
+    text = tmp_path / 'labels/a/two.txt'
+    points = '.45 .45 .55 .45 .5 .5 .46 .56 .54 .56'
+    unknown = ' '.join(['-1'] * 10)
+    polygon = '.1 .5 .2 .3 .4 .1 .6 .1 .8 .3 .9 .5 .5 .9'
+    text.write_text(f'0 .5 .5 .2 .2 {points}\n0 .5 .5 .2 .2 {unknown}\n0 {polygon}\n')
+    images = {image.path: image for image in read_annotation(tmp_path)[1]}
+    boxes = [face.box for face in images['images/a/two.jpg'].faces]
+    assert boxes == [
+        pytest.approx((0.4, 0.4, 0.6, 0.6)),
+        pytest.approx((0.4, 0.4, 0.6, 0.6)),
+        pytest.approx((0.1, 0.1, 0.9, 0.9)),
+    ]
+
+
+@pytest.mark.parametrize('place', ['data.yaml', '../data.yaml', 'classes.txt'])
+def test_where_yolo_names_its_classes(place, tmp_path):
+    folder = yolo(tmp_path / 'train')
+    (folder / 'data.yaml').unlink()
+    text = 'hat\n' if place.endswith('.txt') else 'names: [hat]'
+    (folder / place).write_text(text)
+    images = read_annotation(folder)[1]
+    assert {face.label for image in images for face in image.faces} == {'hat'}
+
+
+@pytest.mark.parametrize('export', [voc, labelme])
+def test_what_lies_beside_the_annotations(export, tmp_path):
+    """Upper-case suffixes are read, macOS's and other tools' files are not."""
+    export(tmp_path)
+    (path,) = [p for p in tmp_path.rglob('two.*') if p.suffix != '.jpg']
+    path.rename(path.with_suffix(path.suffix.upper()))
+    (tmp_path / f'a/._one{path.suffix}').write_bytes(b'\0')
+    (tmp_path / 'train.json').write_text('{"images": []}')
+    assert len(read_annotation(tmp_path)[1]) == 3
+
+
+def test_voc_takes_the_image_of_its_own_name(tmp_path):
+    voc(tmp_path)
+    path = tmp_path / 'a/two.xml'
+    path.write_text(path.read_text().replace('two.jpg', 'one.jpg'))
+    paths = [image.path for image in read_annotation(tmp_path)[1]]
+    assert sorted(paths) == sorted(FACES)
+
+
+def test_yolo_with_byte_order_mark(tmp_path):
+    yolo(tmp_path)
+    path = tmp_path / 'labels/a/two.txt'
+    path.write_text('\ufeff' + path.read_text(), encoding='utf-8')
+    assert sum(len(image.faces) for image in read_annotation(tmp_path)[1]) == 4
