@@ -31,6 +31,7 @@ from .coco_json_reader import (
 )
 from .exif import opencv_limits
 from .formats import (
+    CONVERTER,
     FORMATS,
     clean,
     look_like_corners,
@@ -271,8 +272,7 @@ def _read_other(report: SplitReport, name: str, classes: Sequence[str]) -> None:
     ):
         findings[kind] += left_out[reason]
     findings['convert'].append(
-        f'{split.annotation} is {FORMATS[name].title}: see '
-        'tools/dataset_converters/convert_annotations.py'
+        f'{split.annotation} is {FORMATS[name].title}: see {CONVERTER}'
     )
     for image in kept:
         table = np.zeros((len(image.faces), len(FACE_FIELDS)))

@@ -2,10 +2,11 @@
 
 from .cleaning import REASONS, clean, look_like_corners
 from .labelled_image import Face, LabelledImage
-from .reading import FORMATS, hint, read_annotation, recognise
+from .reading import CONVERTER, FORMATS, hint, read_annotation, recognise
 from .writing import write_annotation
 
 __all__ = [
+    'CONVERTER',
     'FORMATS',
     'REASONS',
     'Face',

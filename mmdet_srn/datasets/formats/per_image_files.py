@@ -139,8 +139,8 @@ def _voc_image(path: Path, root: Path) -> LabelledImage:
     faces = []
     for n, entry in enumerate(tree.iter('object'), 1):
         place = f'{path}, object {n}'
-        words = [text(entry, f'bndbox/{key}') for key in ('xmin', 'ymin')]
-        words += [text(entry, f'bndbox/{key}') for key in ('xmax', 'ymax')]
+        keys = ('xmin', 'ymin', 'xmax', 'ymax')
+        words = [text(entry, f'bndbox/{key}') for key in keys]
         x1, y1, x2, y2 = to_numbers(words, place)
         ignored = entry.findtext('difficult', '0').strip() == '1'
         faces.append(Face((x1, y1, x2, y2), place, text(entry, 'name'), ignored))

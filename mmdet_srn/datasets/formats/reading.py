@@ -113,8 +113,7 @@ def _recognise_folder(folder: Path) -> str:
     suffixes = [path.suffix.lower() for path in files]
     if '.xml' in suffixes:
         return 'voc'
-    labels = [path for path in files if path.suffix.lower() == '.json']
-    if labels and any(map(_is_labelme, labels)):
+    if any(_is_labelme(path) for path in files if path.suffix.lower() == '.json'):
         return 'labelme'
     if '.txt' in suffixes:
         return 'yolo'
