@@ -91,7 +91,13 @@ def read_json_lines(path: str | Path) -> list[dict]:
             scores = np.array(record['scores'], float).reshape(-1)
             if len(bboxes) != len(scores):
                 raise ValueError(f'{len(bboxes)} bboxes and {len(scores)} scores')
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise ValueError(
                 f'{path}:{number}: no line of faces.jsonl: {error!r}'
             ) from error
