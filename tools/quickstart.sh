@@ -68,4 +68,4 @@ python tools/analysis_tools/report_results.py "$out/results.pkl" "$out" --protoc
 
 step 'Done'
 printf '%s\n' "checkpoint  $checkpoint" "results     $out/results.pkl" \
-  "data        $data" "faces       $out/faces" "pictures    $out/detections.png $out/pr_curve.png $out/losses.png"
+  "data        $data" "faces       $out/faces" "pictures    $out/{detections,mistakes,pr_curve,thresholds,losses}.png"

@@ -269,8 +269,11 @@ def test_broken_lines(run, ann, tmp_path, line, message):
 def test_what_it_cannot_use(run, results, tmp_path, ann):
     with pytest.raises(SystemExit, match='name it with --ann'):
         run(tmp_path)
-    with pytest.raises(SystemExit, match='none.pkl'):
-        run(tmp_path / 'none.pkl')
+    for name in ('none.pkl', 'none.jsonl', 'none'):
+        with pytest.raises(
+            SystemExit, match=f'(?i)no such file.*{name}|{name}.*no such'
+        ):
+            run(tmp_path / name, '--ann', ann)
     (tmp_path / 'images/a.png').unlink()
     with pytest.raises(SystemExit, match='a.png'):
         run(results)

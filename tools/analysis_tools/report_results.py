@@ -154,6 +154,8 @@ def read_file(path: Path) -> list[dict]:
     """Read a file of results that names its images."""
     if path.suffix == '.jsonl':
         return read_json_lines(path)
+    if not path.exists():  # before its suffix is judged
+        raise FileNotFoundError(f'{path}: no such file or folder')
     results = read_predictions(path)
     if not all('img_path' in result for result in results):
         raise ValueError(f'{path} names no images')
@@ -420,7 +422,7 @@ def plot_losses(log: Path, path: Path) -> None:
 def choose_points(
     curve: FaceAP, args: argparse.Namespace, num_images: int
 ) -> dict[str, OperatingPoint]:
-    """Compute the figures at the thresholds of the table, without those there is none.
+    """Compute the figures at the thresholds of the table that there are.
 
     Keys: ``score_thr``, ``best_f1``, ``wished_precision``.
     """
@@ -503,7 +505,11 @@ def report(
     paths: Sequence[str],
     images: Sequence[ImageFaces],
 ) -> None:
-    """Print and write everything about a class."""
+    """Print and write everything about a class.
+
+    In report.json a figure that does not exist is null, a threshold that does not exist
+    is left out.
+    """
     out.mkdir(parents=True, exist_ok=True)
     num = len(images)
     bands = evaluate_face_ap(images)
