@@ -31,15 +31,25 @@ def test_verdicts_by_hand():
 
 
 def test_pixels_are_counted_and_half_is_not_enough():
-    """10 x 40 of 10 x 80 pixels is an IoU of .5, one column more is above it."""
+    """40 of 80 columns are an IoU of .5; one more is above it."""
     face = [0, 0, 79, 39]
     for x2, ap in ((39, 0), (40, 1)):
         image = faces_of([[0, 0, x2, 39]], [1], [face])
         assert evaluate_boxes([image], refinements=0).ap == ap
 
 
+def test_equal_faces_and_boxes_without_width():
+    """The last of equal faces counts, here an ignored one; a line overlaps nothing."""
+    twice = [[0, 0, 50, 50]] * 2
+    image = faces_of(twice[:1], [1], twice, [False, True])
+    assert np.isnan(evaluate_boxes([image], refinements=0).precision).all()
+    line, face = [10, 0, 10, 40], [50, 0, 100, 50]
+    image = faces_of([line], [1], [line, face], [True, False])
+    assert evaluate_boxes([image], refinements=0).precision.tolist() == [0]
+
+
 def test_refinement_moves_all_boxes():
-    """Half of the boxes fit loosely; what brings them on helps the others as well."""
+    """What brings three loose boxes onto their faces helps the fourth as well."""
     faces = [[100 * i, 0, 100 * i + 60, 60] for i in range(4)]
     loose = [[x1 + 8, y1 + 10, x2 + 8, y2 + 10] for x1, y1, x2, y2 in faces[:3]]
     image = faces_of([*loose, [320, 10, 380, 70]], [4, 3, 2, 1], faces)

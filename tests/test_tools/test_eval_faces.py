@@ -45,9 +45,10 @@ def test_fddb(tool, fddb, tmp_path, capsys):
     table = read_table(capsys.readouterr().out)
     assert table['discrete, 2000 false positives'] == '0.5000'
     assert table['continuous, 1000 false positives'] == '0.5000'
-    assert table['images not in the file of detections'] == '1'
-    assert table['other images there, left out'] == '1'
-    assert 'WARNING: not the 2845 images of fddb: NOT' in table
+    assert table['images without an entry'] == '1'
+    assert table['other images, left out'] == '1'
+    assert table['WARNING: 1 of 2845 images, NOT'] == 'COMPARABLE'
+    assert table['lowest score'] == '0.5000'
     stored = json.loads(out.read_text())
     assert stored['curve']['false_positives'] == [0, 1]
     assert stored['faces to find'] == 2

@@ -54,15 +54,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         figures = (evaluate_fddb if args.benchmark == 'fddb' else evaluate_ap)(args)
-        whole = NUM_IMAGES[args.benchmark]
-        if figures['images'] != whole:
-            print(
-                f'WARNING: not the {whole} images of {args.benchmark}: NOT COMPARABLE'
-            )
+        whole, given = NUM_IMAGES[args.benchmark], figures['images']
+        if args.benchmark == 'fddb':  # the other formats may leave out empty images
+            given -= figures['images without an entry']
+        if given != whole:
+            print(f'WARNING: {given} of {whole} images, NOT COMPARABLE')
         for name, value in figures.items():
             if name != 'curve':
-                text = f'{value:.4f}' if isinstance(value, float) else value
-                print(f'{name:38}{text:>8}')
+                text = f'{value:.4f}' if isinstance(value, float) else str(value)
+                print(f'{name:34}{text:>8}')
         if args.json:
             args.json.write_text(f'{json.dumps(figures)}\n', encoding='utf-8')
     except (OSError, ValueError) as error:
@@ -115,12 +115,14 @@ def evaluate_ap(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _counts(faces: dict, found: Detections, num_faces: int) -> dict[str, Any]:
+    scores = np.concatenate([rows[:, -1] for rows in found.rows.values()])
     return {
         'images': len(faces),
+        'images without an entry': len(faces) - len(found.rows),
+        'other images, left out': len(found.others),
         'faces to find': num_faces,
-        'detections': sum(map(len, found.rows.values())),
-        'images not in the file of detections': len(faces) - len(found.rows),
-        'other images there, left out': len(found.others),
+        'detections': len(scores),
+        'lowest score': float(scores.min()) if len(scores) else None,
     }
 
 
