@@ -8,7 +8,6 @@
 - Rows ``name score x1 y1 x2 y2``, face-eval's for AFW and PASCAL face.
 """
 
-import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+
+from .prediction_file import read_json_lines
 
 #: Place in the file; image; (n, 5) x, y, w, h, score or (n, 6) ellipse, score; width
 #: and height, of faces.jsonl alone.
@@ -114,27 +115,16 @@ def _read_rows(path: Path) -> Iterator[Record]:
 
 
 def _read_json_lines(path: Path) -> Iterator[Record]:
-    for number, line in _lines(path):
-        where = f'{path}:{number}'
-        try:
-            image = json.loads(line)
-            size = int(image['width']), int(image['height'])
-            pairs = zip(image['bboxes'], image['scores'], strict=True)
-            rows = [[x1, y1, x2 - x1, y2 - y1, s] for (x1, y1, x2, y2), s in pairs]
-            if min(size) < 1 or math.prod(size) > _MAX_AREA:
-                raise ValueError(f'an image of {size} pixels')
-            name = str(image['image'])
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            RecursionError,
-        ) as e:
-            reason = f'{type(e).__name__}: {e}'
-            raise ValueError(f'{where}: no line of faces.jsonl: {reason}') from e
+    for number, image in enumerate(read_json_lines(path), 1):
+        where, found = f'{path}:{number}', image['pred_instances']
+        low, high = np.split(found['bboxes'], 2, axis=1)
+        rows = np.column_stack((low, high - low, found['scores'])).tolist()
+        height, width = image['ori_shape']
+        if min(height, width) < 1 or height * width > _MAX_AREA:
+            raise ValueError(f'{where}: an image of {width} x {height} pixels')
         table = [_check_row(where, row) for row in rows]
-        yield where, name, np.array(table).reshape(-1, 5), size
+        name = image['img_path']
+        yield where, name, np.array(table).reshape(-1, 5), (width, height)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -102,7 +102,7 @@ def evaluate_boxes(
     with np.errstate(invalid='ignore'):  # only ignored faces so far
         precision = found / (found + wrong)
     ap = voc_average_precision(recall, precision)
-    return FaceAP(ap, num_faces, recall, precision, scores[order])
+    return FaceAP(ap, num_faces, recall, precision, scores[order], found, wrong)
 
 
 def _best_faces(boxes: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
-import torch
 
 from .image_names import check_unique, name_images
 from .wider_face_results import ReadReport, read_results
@@ -37,7 +36,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return the object that a name in the file stands for, if harmless."""
         if (module, name) == ('torch.storage', '_load_from_bytes'):
-            # torch's own loads anything
+            import torch  # whose own loads anything
+
             return lambda content: torch.load(io.BytesIO(content), weights_only=True)
         if (module, name) == ('_codecs', 'encode'):
             # Bytes in pickle's protocol 2, mmengine's; no other codec is looked up
@@ -78,6 +78,9 @@ def read_predictions(path: str | Path) -> list[dict]:
 def read_json_lines(path: str | Path) -> list[dict]:
     """Read ``faces.jsonl``, as ``python -m mmdet_srn --format json`` writes it.
 
+    Returns:
+        As the other readers, and ``ori_shape``, height and width (0: not there).
+
     Raises:
         OSError: If it cannot be read.
         ValueError: If a line is no such record (names file and line), or there is none.
@@ -87,6 +90,7 @@ def read_json_lines(path: str | Path) -> list[dict]:
         try:
             record = json.loads(line)
             image = os.fspath(record['image'])
+            shape = int(record.get('height', 0)), int(record.get('width', 0))
             bboxes = np.array(record['bboxes'], float).reshape(-1, 4)
             scores = np.array(record['scores'], float).reshape(-1)
             if len(bboxes) != len(scores):
@@ -102,7 +106,7 @@ def read_json_lines(path: str | Path) -> list[dict]:
                 f'{path}:{number}: no line of faces.jsonl: {error!r}'
             ) from error
         found = dict(bboxes=bboxes, scores=scores)
-        results.append(dict(img_path=image, pred_instances=found))
+        results.append(dict(img_path=image, ori_shape=shape, pred_instances=found))
     if not results:
         raise ValueError(f'{path} holds no images')
     return results

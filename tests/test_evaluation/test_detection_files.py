@@ -112,6 +112,8 @@ def test_malformed_json(tmp_path, change):
     path = tmp_path / 'faces.jsonl'
     path.write_text(json.dumps(image) + '\n')
     assert read_detections(path, ['a']).rows['a'].tolist() == [[0, 0, 1, 1, 1]]
-    path.write_text('\n' + json.dumps(image | change) + '\n')
-    with pytest.raises(ValueError, match=r'faces.jsonl:2: n'):
+    path.write_text(
+        f'{json.dumps(image | dict(image="b"))}\n{json.dumps(image | change)}\n'
+    )
+    with pytest.raises(ValueError, match=r'faces.jsonl:2: '):
         read_detections(path, ['a'])

@@ -2,7 +2,6 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -112,6 +111,10 @@ def test_without_the_stack(afw):
     assert 'AP, boxes as detected' in done.stdout
 
 
-def test_curve_without_a_count_yet(tool):
-    curve = tool.face_eval.FaceAP(1.0, 1, np.ones(1), np.array([np.nan]), np.ones(1))
-    assert tool._curve(curve)['curve']['precision'] == [None]
+def test_curve_without_a_count_yet(tool, afw, tmp_path):
+    """An ignored face, found first, has no precision: null, which JSON can hold."""
+    (tmp_path / 'dets.txt').write_text('10 .9 200 0 260 60\n')
+    assert tool.main([*afw, '--json', str(tmp_path / 'out.json')]) == 0
+    assert json.loads((tmp_path / 'out.json').read_text())['curve']['precision'] == [
+        None
+    ]
