@@ -101,6 +101,22 @@ def test_a_category_that_does_not_occur(coco_root, tmp_path):
         DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmdet'))
 
 
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [(TEXT, 'WIDERFaceTxtDataset'), (COCO, 'FaceCocoDataset'), (COCO, 'CocoDataset')],
+)
+def test_head_of_another_number_of_classes(roots, name, kind, tmp_path):
+    """Nothing is trained on; mmdet's hook says what to set."""
+    cfg = small_config(name, roots[name], tmp_path, model__bbox_head__num_classes=3)
+    cfg.train_dataloader.dataset.update(type=kind, metainfo=dict(classes=('face',)))
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(
+        AssertionError, match=rf'num_classes.*\(3\).*classes.* 1.*{kind}'
+    ):
+        runner.train()
+    assert runner.iter == 0
+
+
 @pytest.fixture(scope='module')
 def coco_run(coco_root) -> Path:
     """A training on COCO's JSON."""
