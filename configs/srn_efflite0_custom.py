@@ -8,7 +8,8 @@ load_from = str(weights_file('.pth'))
 data_root = (
     'data/my_faces/'  # images, train.json and val.json by convert_annotations.py
 )
-classes = ('face',)  # with other ones, the class layers start anew
+# convert_annotations.py prints them; with others, the class layers start anew.
+classes = ('face',)
 
 model = dict(
     backbone=dict(
@@ -81,4 +82,4 @@ custom_hooks = [
         patience=3,
     ),
 ]
-# TensorBoard: --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend
+# TensorBoard and MLflow, by a line each: README.md.
