@@ -162,8 +162,8 @@ class SplitReport:
     format: str = ''  # a key of FORMATS; '' if the annotation could not be read
     # What a conversion makes of it, once that is known.
     converted: list[LabelledImage] | None = None
-    # Label -> number of faces; empty where the format has none.
-    labels: Counter[str] = field(default_factory=Counter)
+    # Label -> number of faces, in the order of COCO's categories if there are any.
+    labels: dict[str, int] = field(default_factory=dict)
 
     def image_path(self, record: ImageRecord) -> str:
         """Where a listed image should be, as an absolute path."""
@@ -243,11 +243,8 @@ def _read_coco_json(report: SplitReport) -> None:
     content = parse_coco_json(path.read_bytes(), str(path))
     names = {category['id']: category['name'] for category in content['categories']}
     wanted = [number for number, name in names.items() if name in classes]
-    report.labels.update(
-        names[face['category_id']]
-        for face in content['annotations']
-        if face['category_id'] in names
-    )
+    counts = Counter(face['category_id'] for face in content['annotations'])
+    report.labels = {names[number]: counts[number] for number in names}
     images = {image['id']: image for image in content['images']}
     faces: dict = {number: [] for number in images}
     for face in content['annotations']:
@@ -304,9 +301,8 @@ def _convert(
 ) -> tuple[list[LabelledImage], dict[str, list[str]]]:
     reading, split = report.reading, report.split
     _, images = read_annotation(split.annotation, reading.corners, name)
-    labels = Counter(face.label for image in images for face in image.faces)
-    classes = [label for label in reading.classes if label in labels]
-    report.labels = labels
+    report.labels = Counter(face.label for image in images for face in image.faces)
+    classes = [label for label in reading.classes if label in report.labels]
     return clean(images, split.images, classes, reading.boxes_are)
 
 

@@ -372,6 +372,6 @@ def test_labels_are_counted(tool, tmp_path, capsys):
     assert tool.main([str(tmp_path), *options, '--json', str(out)]) == 0
     printed = capsys.readouterr().out
     assert "'mask' 1" in printed
-    assert "classes = ('mask', 'face')" in printed
+    assert "classes = ('face', 'mask')" in printed  # the categories' order
     labels = json.loads(out.read_text())['splits']['custom']['labels']
     assert labels == dict(mask=1, face=3)

@@ -245,7 +245,10 @@ def print_table(reports: Sequence[checks.SplitReport]) -> None:
     for report in reports:
         if report.labels:
             counts = ', '.join(f'{name!r} {n}' for name, n in report.labels.items())
-            print(f'labels: {counts}; all of them: classes = {tuple(report.labels)}')
+            print(f'labels: {counts}')
+        if report.format == 'coco':
+            used = tuple(name for name, n in report.labels.items() if n)
+            print(f'in the config, to train on all of them: classes = {used}')
 
 
 def print_findings(reports: Sequence[checks.SplitReport], count: int) -> None:

@@ -198,6 +198,8 @@ def _boxes_in_pixels(found: _Located, turn: bool) -> np.ndarray:
 
 def _keypoints_in_pixels(face: Face, found: _Located, turn: bool) -> tuple[float, ...]:
     """Keypoints in the image as displayed; those that are not known stay 0, 0."""
+    if not face.keypoints:
+        return ()
     points = np.array(face.keypoints, float).reshape(-1, 3)
     known = points[:, 2] > 0
     if found.image.normalised:

@@ -113,9 +113,10 @@ def read_voc(root: Path) -> list[LabelledImage]:
     """Read Pascal VOC's XML, one file an image; ``difficult`` objects are ignored.
 
     The image has the XML's own name, else ``filename``, and lies beside it or in a
-    folder ``JPEGImages``, ``images`` or ``folder`` in place of the XML's. Numbers are
-    taken as they are: VOC's own count pixels from 1, but what people export counts from
-    0 (CVAT writes x and x + w; LabelImg, too, and makes a 1 of a 0).
+    folder ``JPEGImages``, ``images`` or what ``folder`` says, in place of the XML's
+    folder. Numbers are taken as they are: VOC's own count pixels from 1, but
+    what people export counts from 0 (CVAT writes x and x + w; LabelImg does, too, and
+    makes a 1 of a 0).
     """
     return [_voc_image(path, root) for path in _files(root, '.xml')]
 
@@ -208,8 +209,9 @@ def _find_image(path: Path, name: str, root: Path, folder: str = '') -> str:
     places = list(_image_folders(path, below, folders))
     as_said = Path(os.path.normpath(path.parent / name))
     candidates = (
+        *(find_image(path.with_suffix('')), as_said),
         *(find_image(place / path.stem) for place in places),
-        *(as_said, *(place / base for place in places)),
+        *(place / base for place in places),
     )
     for found in candidates:
         if found and found.is_file() and found.is_relative_to(below):
