@@ -165,9 +165,11 @@ def _recognise_text(path: Path) -> str:
             + ": YOLO's rows belong in one text for each image, named like it"
             * all(len(row) == 5 for row in rows)
         )
-    if all(len(row) > 4 and are_numbers(row[1:]) for row in rows):
-        return 'lines'
-    if any(row[1:] for row in rows) and all(map(_are_fives, rows)):
+    # One with a broken row is for the strict readers to complain about.
+    named = [row for row in rows if len(row) > 1 and not are_numbers(row[:1])]
+    spaces = [len(row) > 4 and are_numbers(row[1:]) for row in named]
+    commas = [all(map(_is_five, row[1:])) for row in named]
+    if max(sum(spaces), sum(commas)) > len(named) / 2:
         return 'lines'
     if len(lines[0].split(',')) > 4:
         return 'csv'
@@ -175,14 +177,13 @@ def _recognise_text(path: Path) -> str:
     if not faces:
         raise AnnotationError(f'{path} has no row of a face, perhaps it lists files')
     official = [len(row) == 10 and _are_integers(row) for row in faces]
-    # One with a broken row is for the strict reader to complain about.
     return 'wider_face' if sum(official) > len(faces) / 2 else 'datumaro'
 
 
-def _are_fives(row: list[str]) -> bool:
-    """Whether a path is followed by keras-yolo3's x1,y1,x2,y2,class, if by anything."""
-    fives = [word.split(',') for word in row[1:]]
-    return all(len(five) == 5 and are_numbers(five) for five in fives)
+def _is_five(word: str) -> bool:
+    """Whether it is keras-yolo3's x1,y1,x2,y2,class."""
+    five = word.split(',')
+    return len(five) == 5 and are_numbers(five)
 
 
 def _are_integers(words: list[str]) -> bool:

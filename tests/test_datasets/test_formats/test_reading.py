@@ -68,6 +68,8 @@ def test_same_faces(export, tmp_path):
         ('# a/1.jpg\n1 2 3\n', 'faces.txt:2'),
         ('a/1 1 2 3 4\na/2 1 2 3 4 5\n', 'faces.txt:2'),
         ('a/1.jpg 1,2,3,4,0\na/2.jpg 1,2,3,4,7\n', 'faces.txt:2.*class 7'),
+        ('a.jpg 1,2,3,4,0\nb.jpg 1,2,3,4,0 1,2,3\nc.jpg 1,2,3,4,0\n', 'faces.txt:2'),
+        ('a.jpg 1 2 3 4\nb.jpg 1 2 3 x\nc.jpg 1 2 3 4\n', 'faces.txt:2.*x'),
     ],
 )
 def test_malformed_text_is_named(text, word, tmp_path):
