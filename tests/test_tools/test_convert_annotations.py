@@ -100,12 +100,12 @@ def test_folders_of_the_parts_decide(tmp_path, capsys):
         return {record.path.split('/')[0] for record in read_wider_face_txt(path)}
 
     assert convert(tmp_path / 'in', out, '--val', val) == 0
-    assert 'left out: 3 images in test, see --test' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert 'split by the names of folders' in shown
+    assert 'left out: 3 images in test, see --test' in shown
     assert (read(out), read(val)) == ({'train'}, {'valid'})
     assert convert(tmp_path / 'in', out, '--val', val, '--test', test) == 0
     assert 'left out' not in capsys.readouterr().out
     assert read(test) == {'test'}
-    assert convert(tmp_path / 'in', out, '--val', val, '--share', 0) == 0
-    assert read(out) == {'train', 'valid', 'test'}
     with pytest.raises(SystemExit):
         convert(tmp_path / 'in', out, '--test', test)

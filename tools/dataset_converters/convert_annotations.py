@@ -10,8 +10,8 @@ Its format is recognised. Paths in OUT are below --images: the folder of IN, or 
 itself, unless it is named.
 
 With --val the images are split: by folders named train, valid (or val) and test, if
-there are the first two and no --share is given, else by name. The name of an image
-alone decides then, so it stays where it is when images are added or removed.
+there are the first two, else by name. The name of an image alone decides then, so it
+stays where it is when images are added or removed.
 """
 
 import argparse
@@ -41,7 +41,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('out', metavar='OUT', type=Path, help='.txt or .json')
     add('--val', metavar='FILE', type=Path, help='for the images held out, as OUT')
     add('--test', metavar='FILE', type=Path, help='for those of folders named test')
-    add('--share', type=float, help='of the images to hold out (default: 0.1)')
+    add(
+        '--share',
+        type=float,
+        default=0.1,
+        help='of the images to hold out, if no folders decide (default: %(default)s)',
+    )
     add('--images', metavar='FOLDER', type=Path, help="the images' folder")
     formats.add_reading_options(
         parser,
@@ -53,25 +58,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for path in (args.out, args.val, args.test):
         if path and path.suffix not in ('.txt', '.json'):
             parser.error(f'{path} must end in .txt or .json')
-    if (args.test or args.share is not None) and not args.val:
-        parser.error('--share and --test need --val')
+    if args.test and not args.val:
+        parser.error('--test needs --val')
     return args
 
 
 def split(
-    images: Sequence[formats.LabelledImage], share: float | None
+    images: Sequence[formats.LabelledImage], share: float
 ) -> dict[str, list[formats.LabelledImage]]:
-    """Split images into 'train', 'val' and 'test'.
+    """Split images into 'train', 'val' and 'test', and '' for those of no part.
 
     Args:
-        images: Of any folders.
-        share: Of the images for 'val', by the SHA-1 of their names. With None folders
-            decide, as the parts that an export has are often made so that copies of a
-            photograph stay together; .1 where there are none.
+        images: Of any folders. If there are folders of the parts, these decide: they
+            are often made so that copies of a photograph stay together.
+        share: Of the images for 'val' otherwise, by the SHA-1 of their names.
     """
     parts = [part_of_folder(image.path) for image in images]
-    if share is not None or not {'train', 'val'} <= set(parts):
-        share = 0.1 if share is None else share
+    if {'train', 'val'} <= set(parts):
+        print('split by the names of folders')
+    else:
         parts = [
             'val' if is_held_out(image.path, share) else 'train' for image in images
         ]
