@@ -6,12 +6,13 @@ INPUT is an image, a folder (with all below it), a quoted pattern, a video, or t
 number of a webcam; several may be given. Without --checkpoint the model is the one
 that is shipped.
 
-Into the folder --out go NAME_faces.jpg for an image, NAME_faces.mkv for a video (no
-sound), and the results:
+Into the folder --out go NAME_faces.jpg for an image, NAME_faces.mkv for a video (with
+its times and sound if PyAV is installed), and the results:
 
-    json    faces.jsonl, one line an image: image, frame (of videos), width, height,
-            bboxes [[x1, y1, x2, y2], ..], scores
-    csv     faces.csv, one row a face: image,frame,width,height,x1,y1,x2,y2,score
+    json    faces.jsonl, one line an image: image, frame and time in seconds (of
+            videos), width, height, bboxes [[x1, y1, x2, y2], ..], scores, ids (tracked)
+    csv     faces.csv, one row a face:
+            image,frame,width,height,x1,y1,x2,y2,score,time,id
     wider   wider/<folder>/<image>.txt, WIDER FACE's official files
 
 Boxes are in pixels of the image as it is displayed, that is with its EXIF orientation
@@ -24,6 +25,15 @@ Boxes are clipped to the image. A warning names an image with as many faces as
 --max-faces allows. Of an animation, or of a file with several pages, the first picture
 is read, with a warning.
 
+With --hide it is NAME_hidden.jpg and NAME_hidden.mkv, with hidden faces in place of
+boxes. In a video a face stays hidden where it is not found for --hide-gap frames. Only
+"box" leaves nothing of a face. A face that is never found is not hidden: look at what
+you publish.
+
+With --every N, boxes in the frames between are interpolated where a face is found in
+both; other faces have none there. --track numbers the faces of videos, from the second
+frame of each on (pip install "mmdet_srn[track]").
+
 Images are read one after the other, so memory does not grow with the length of a
 video. Ctrl-C stops after the images at hand, a second Ctrl-C at once; what was
 finished until then is on the disk and whole. Exit status: 0 if all was done, 1 after
@@ -35,21 +45,26 @@ import argparse
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 from tqdm import tqdm
 
 from .face_detector import FaceDetections, FaceDetector
 from .folder_lock import lock_folder
+from .gaps import GapFiller
+from .hiding import STYLES, Hiding
 from .images import ImageError
 from .model_files import add_model_options, find_model
 from .sources import Frame, Skipped, Source, count_frames, find_sources, frames
-from .writers import FORMATS, DrawnFiles, Writer
+from .tracking import FaceTracker
+from .writers import FORMATS, CropFiles, DrawnFiles, HiddenFiles, Writer
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -97,7 +112,63 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=1,
         help='images at once, if of one size (default: %(default)s)',
     )
+    parser.add_argument(
+        '--hide', choices=STYLES, help='hide faces, instead of drawing boxes'
+    )
+    parser.add_argument(
+        '--hide-margin',
+        type=float,
+        default=0.2,
+        help='border hidden around a box, in its sides (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--hide-ellipse', action='store_true', help='leave the corners of that area'
+    )
+    parser.add_argument(
+        '--hide-gap',
+        type=int,
+        metavar='FRAMES',
+        help='in videos, how long a face that is not found stays hidden (default: 10, '
+        'more with --every)',
+    )
+    parser.add_argument(
+        '--save-crops',
+        type=Path,
+        metavar='DIR',
+        help='write each face as a picture to this folder in --out',
+    )
+    parser.add_argument(
+        '--crop-margin',
+        type=float,
+        default=0.2,
+        help='border around a face, in sides of its box (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--crop-min-size',
+        type=float,
+        default=1,
+        help='leave out faces with a shorter side, in pixels (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--track', action='store_true', help='number the faces of videos'
+    )
+    parser.add_argument(
+        '--every',
+        type=int,
+        default=1,
+        metavar='N',
+        help='of videos detect in one of N frames (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
+    if args.hide and not args.draw:
+        parser.error('--hide writes pictures, --no-draw none')
+    if min(args.every, args.crop_min_size) < 1 or args.crop_margin < 0:
+        parser.error('--every and --crop-min-size must be 1 or more, margins 0 or more')
+    if args.hide_gap is None:
+        # A face missed once is not found in 2 N - 1 frames.
+        args.hide_gap = max(10, 2 * args.every - 1)
+    elif args.hide_gap < 0:
+        parser.error('--hide-gap must be 0 or more')
     if args.batch_size < 1 or args.max_size < 0:
         parser.error('--batch-size must be 1 or more, --max-size 0 or more')
     return args
@@ -146,12 +217,14 @@ class Run:
         writers: Each gets every image with what was found on it.
         args: The command line.
         bar: Progress.
+        tracker: Numbers the faces of videos.
     """
 
     detector: FaceDetector
     writers: Sequence[Writer]
     args: argparse.Namespace
     bar: tqdm
+    tracker: FaceTracker | None = None
     images: int = 0
     faces: int = 0
     left_out: int = 0
@@ -159,12 +232,24 @@ class Run:
     crowded: int = 0
     _crowded: Source | None = None
 
+    def __post_init__(self) -> None:
+        self._gaps = GapFiller(self.args.every - 1)
+
     def __call__(self, window: list[Frame]) -> bool:
         """Process a few images; return whether there were any.
 
         No name keeps them while the next ones are read.
         """
-        for frame, faces in self._detect(window):
+        for pair in self._detect(window):
+            self._write(self._gaps.push(*pair))
+        return bool(window)
+
+    def finish(self) -> None:
+        """Write the frames that wait for the next detection."""
+        self._write(self._gaps.flush())
+
+    def _write(self, ready: Iterable[tuple[Frame, FaceDetections]]) -> None:
+        for frame, faces in ready:
             for writer in self.writers:
                 writer.write(frame, faces)
             self.images += 1
@@ -175,7 +260,6 @@ class Run:
                 self._crowded = frame.source
                 self.warn(f'{frame.source}: as many faces as --max-faces allows')
             self.bar.update()
-        return bool(window)
 
     def leave_out(self, source: Source | None, message: str) -> None:
         """Count and name an input that cannot be used, or not to its end.
@@ -192,9 +276,11 @@ class Run:
         self.bar.write(f'warning: {message}', file=sys.stderr)
 
     def _detect(self, window: list[Frame]) -> list[tuple[Frame, FaceDetections]]:
+        """Return frames and their faces; none in those that --every leaves out."""
+        chosen = [frame for frame in window if not (frame.index or 0) % self.args.every]
         try:
             found = self.detector.detect(
-                [frame.image for frame in window],
+                [frame.image for frame in chosen],
                 batch_size=self.args.batch_size,
                 max_size=self.args.max_size or None,
                 multi_scale=self.args.multi_scale,
@@ -204,7 +290,36 @@ class Run:
                 return [pair for frame in window for pair in self._detect([frame])]
             self.leave_out(window[0].source, f'{window[0].source}: {error}')
             return []
-        return list(zip(window, found, strict=True))
+        faces = dict(zip(map(id, chosen), found, strict=True))
+        return [(frame, self._number(frame, faces.get(id(frame)))) for frame in window]
+
+    def _number(self, frame: Frame, faces: FaceDetections | None) -> FaceDetections:
+        """Return the faces of a frame (None: not looked for), with ids if asked to."""
+        if faces is not None:
+            return faces if self.tracker is None else self.tracker(frame, faces)
+        nothing = np.zeros((0, 4), np.float32)
+        height, width = frame.image.shape[:2]
+        ids = None if self.tracker is None else np.zeros(0, int)
+        return FaceDetections(nothing, nothing[:, 0], width, height, ids=ids)
+
+
+def find_writers(args: argparse.Namespace) -> list[Callable[..., Writer]]:
+    """Return what makes the writers that the command line asks for.
+
+    Each takes the folder and the inputs.
+    """
+    makers: list[Callable[..., Writer]] = [FORMATS[name] for name in args.formats]
+    if args.hide:
+        hiding = Hiding(args.hide, args.hide_margin, args.hide_ellipse)
+        makers.append(partial(HiddenFiles, hiding=hiding, gap=args.hide_gap))
+    elif args.draw:
+        makers.append(DrawnFiles)
+    if args.save_crops is not None:
+        options = dict(margin=args.crop_margin, min_size=args.crop_min_size)
+        makers.append(
+            lambda out, inputs: CropFiles(out / args.save_crops, inputs, **options)
+        )
+    return makers
 
 
 def load_model(args: argparse.Namespace) -> FaceDetector:
@@ -237,17 +352,21 @@ def run(args: argparse.Namespace) -> int:
     """
     skipped = Skipped()
     sources = find_sources(args.inputs, args.out, skipped)
+    makers = find_writers(args)
+    tracker = FaceTracker(args.every) if args.track else None
     detector = load_model(args)
     args.out.mkdir(parents=True, exist_ok=True)
     inputs = [source.location for source in sources if source.kind != 'webcam']
-    kinds = [FORMATS[name] for name in args.formats] + [DrawnFiles] * args.draw
     with ExitStack() as stack:
         stack.enter_context(lock_folder(args.out))
         signals = stack.enter_context(note_signals())
-        writers = [stack.enter_context(closing(k(args.out, inputs))) for k in kinds]
+        writers = [
+            stack.enter_context(closing(make(args.out, inputs))) for make in makers
+        ]
         # disable=None: no bar unless stderr is a terminal.
         bar = tqdm(total=count_frames(sources), unit='image', disable=None)
-        work = Run(detector, writers, args, stack.enter_context(closing(bar)))
+        bar = stack.enter_context(closing(bar))
+        work = Run(detector, writers, args, bar, tracker)
         for message in skipped.unreadable:
             work.leave_out(None, message)
         stack.enter_context(warnings.catch_warnings())
@@ -256,6 +375,7 @@ def run(args: argparse.Namespace) -> int:
         images = frames(sources, detector.read, work.leave_out)
         while not signals and work(list(islice(images, args.batch_size))):
             pass
+        work.finish()
     print(f'{work.images} images, {work.faces} faces; written to {args.out}')
     if skipped.files:
         print(f'skipped in folders: {skipped}', file=sys.stderr)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._stack import use_mmdet
 from ..weights import config_file, weights_file
-from .images import ChannelOrder, as_bgr, limit_size, rescale_boxes
+from .images import ChannelOrder, as_bgr, enlarge_boxes, limit_size, rescale_boxes
 from .onnx_backend import OnnxBackend
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class FaceDetections:
         height: Height of that image in pixels.
         path: The file, or None if an array was given.
         limit_reached: Whether there are ``max_faces`` of them: the image may have more.
+        ids: int (N,), the number of each face in a video, -1 where it has none yet;
+            None if faces are not tracked.
     """
 
     bboxes: np.ndarray
@@ -49,10 +51,35 @@ class FaceDetections:
     height: int
     path: Path | None = None
     limit_reached: bool = False
+    ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return the number of faces."""
         return len(self.scores)
+
+    def crops(self, image: np.ndarray, margin: float = 0.0) -> list[np.ndarray]:
+        """Cut the faces out of their image.
+
+        Args:
+            image: (H, W, ..), the image as it was given, of a file as ``read`` gives
+                it.
+            margin: What to add on each side, as a part of the box's width or height.
+                Defaults to 0.
+
+        Returns:
+            A view of ``image`` for each face, as far as it lies in the image: empty for
+            a box that has no pixel there.
+
+        Raises:
+            ValueError: If the image has another size.
+        """
+        if image.shape[:2] != (self.height, self.width):
+            raise ValueError(
+                f'the faces are those of an image of {self.width}x{self.height} '
+                f'pixels, not {image.shape[1]}x{image.shape[0]}'
+            )
+        boxes = enlarge_boxes(self.bboxes, margin, image.shape).tolist()
+        return [image[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes]
 
 
 class FaceDetector:

@@ -208,6 +208,29 @@ def rescale_boxes(
     return bboxes * np.array([width, height, width, height])
 
 
+def enlarge_boxes(
+    bboxes: np.ndarray, margin: float, shape: Sequence[int]
+) -> np.ndarray:
+    """Add a margin to boxes and round them outwards to pixels of the image.
+
+    Args:
+        bboxes: (N, 4), xyxy in pixels.
+        margin: What to add on each side, as a part of the box's width or height.
+        shape: (H, W, ..) of the image.
+
+    Returns:
+        int (N, 4), x1, y1, x2, y2 for slices; an empty area where a box has no pixel in
+        the image.
+    """
+    bboxes = np.asarray(bboxes, np.float64).reshape(-1, 4)
+    sides = margin * (bboxes[:, 2:] - bboxes[:, :2])
+    bboxes = np.hstack(
+        (np.floor(bboxes[:, :2] - sides), np.ceil(bboxes[:, 2:] + sides))
+    )
+    height, width = shape[:2]
+    return np.clip(bboxes, 0, [width, height] * 2).astype(int)
+
+
 @contextmanager
 def report_as_image_error(image: np.ndarray) -> Iterator[None]:
     """Raise an :class:`ImageError` where OpenCV cannot transform an image.

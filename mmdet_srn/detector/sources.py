@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePath
+from time import monotonic
 from typing import Literal
 
 import cv2
@@ -59,12 +60,15 @@ class Frame:
         image: uint8 (H, W, 3), BGR.
         index: Its number in a video or of a webcam, from 0; None for an image.
         fps: Frames per second of a video, 0 if unknown.
+        time: Of a video the seconds since its first frame, of a webcam those since it
+            was opened; None for an image, or if unknown.
     """
 
     source: Source
     image: np.ndarray
     index: int | None = None
     fps: float = 0.0
+    time: float | None = None
 
 
 @dataclass
@@ -230,11 +234,17 @@ def _video_frames(
 ) -> Iterator[Frame]:
     capture, problem = _open(source)
     fps, number = _rate_and_number(capture)
-    read, end = 0, 0.0
+    read, end, opened = 0, 0.0, monotonic()
     while capture.isOpened() and (image := capture.read()[1]) is not None:
         start = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         end = start + 1 / fps if start > 0 and fps else 0.0  # of the frame, in seconds
-        frame = Frame(source, image, read, fps)
+        if source.kind == 'webcam':
+            time: float | None = monotonic() - opened
+        elif start > 0 or not read:
+            time = max(start, 0.0)
+        else:  # the container does not say
+            time = read / fps if fps else None
+        frame = Frame(source, image, read, fps, time)
         del image  # no name keeps an image here while the next one is read
         read += 1
         yield frame

@@ -120,7 +120,8 @@ def test_csv(tmp_path):
     ]
     for row, (name, index, box, score) in zip(rows[1:], wanted, strict=True):
         assert row[:4] == [name, index, '96', '64']
-        np.testing.assert_array_equal(np.float32(row[4:]), [*box, score])
+        np.testing.assert_array_equal(np.float32(row[4:9]), [*box, score])
+        assert row[9:] == ['', '']  # no time, no id
 
 
 @pytest.mark.parametrize('kind', [JsonLines, Csv])
