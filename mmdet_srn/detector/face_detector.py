@@ -63,7 +63,7 @@ class FaceDetections:
         Args:
             image: (H, W, ..), the image as it was given, of a file as ``read`` gives
                 it.
-            margin: What to add on each side, as a part of the box's width or height.
+            margin: What to add on each side, as a part of the box's longer side.
                 Defaults to 0.
 
         Returns:

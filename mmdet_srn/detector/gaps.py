@@ -15,7 +15,7 @@ from .sources import Frame, Source
 
 # Our choices. How far a face may be from where it is expected, for each frame and at
 # most, in its own sides; and how many times as large or small it may be.
-REACH, MOST_REACH, RATIO = 1.0, 2.0, 2.0
+REACH, MOST_REACH, RATIO = 0.5, 1.5, 1.5
 # How much the box of a face that is held grows on each side in a frame, in its sides.
 GROWTH = 0.05
 # The mean difference of two frames, made small, of 255, that is a scene cut. It is
@@ -50,7 +50,8 @@ class GapFiller:
     Args:
         gap: Longest gap that is filled, in frames.
         hold: Also keep a face for ``gap`` frames before its first detection and after
-            its last one, moving on at its speed in a growing box. Defaults to False.
+            its last one, in a growing box from where it was to where its speed takes
+            it. Defaults to False.
     """
 
     def __init__(self, gap: int, hold: bool = False) -> None:
@@ -125,8 +126,11 @@ class GapFiller:
             if held > (self.gap if self.hold else 0):
                 continue
             box, ends = _place(track, index), track[max(i - 1, 0) : i + 1]
-            growth = GROWTH * held * np.tile(box[2:] - box[:2], 2)
-            box = box + growth * [-1, -1, 1, 1]
+            if held:  # it may have stopped
+                end = ends[-1 if i else 0].box
+                box = np.append(np.minimum(box, end)[:2], np.maximum(box, end)[2:])
+                growth = GROWTH * held * (end[2:] - end[:2]).max()
+                box += growth * np.array([-1, -1, 1, 1])
             score, number = min(s.score for s in ends), max(s.id for s in ends)
             added.append(_Seen(index, box, score, number))
         if not added:

@@ -23,8 +23,8 @@ class Hiding:
     Attributes:
         style: 'blur' or 'mosaic', which leave the means of 6 cells along the longer
             side, smooth or sharp; or 'box', black, which leaves nothing.
-        margin: Width of the border that is hidden around a box, as a part of its sides.
-            Defaults to 0.2 (our choice).
+        margin: Width of the border that is hidden around a box, as a part of its
+            longer side. Defaults to 0.2 (our choice).
         ellipse: Hide the ellipse in that area, not all of it. Defaults to False.
 
     Raises:

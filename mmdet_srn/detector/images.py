@@ -215,7 +215,8 @@ def enlarge_boxes(
 
     Args:
         bboxes: (N, 4), xyxy in pixels.
-        margin: What to add on each side, as a part of the box's width or height.
+        margin: What to add on each side, as a part of the box's longer side: of a face
+            at the image's edge the box may be a strip.
         shape: (H, W, ..) of the image.
 
     Returns:
@@ -223,11 +224,10 @@ def enlarge_boxes(
         the image.
     """
     bboxes = np.asarray(bboxes, np.float64).reshape(-1, 4)
-    sides = margin * (bboxes[:, 2:] - bboxes[:, :2])
-    bboxes = np.hstack(
-        (np.floor(bboxes[:, :2] - sides), np.ceil(bboxes[:, 2:] + sides))
-    )
+    added = margin * (bboxes[:, 2:] - bboxes[:, :2]).max(axis=1, keepdims=True)
+    starts, ends = np.floor(bboxes[:, :2] - added), np.ceil(bboxes[:, 2:] + added)
     height, width = shape[:2]
+    bboxes = np.hstack((starts, ends))
     return np.clip(bboxes, 0, [width, height] * 2).astype(int)
 
 

@@ -274,7 +274,7 @@ class CropFiles:
     Args:
         folder: Where to write.
         inputs: Files that must not be written to.
-        margin: What to add on each side, as a part of the box's width or height.
+        margin: What to add on each side, as a part of the box's longer side.
         min_size: Leave out faces whose box has a shorter side, in pixels.
     """
 
