@@ -118,8 +118,9 @@ class TimedVideo:
         start = round(self._end if time is None else 1000 * time)
         self._start = max(start, self._start + 1)
         self._end = self._start + self._step
-        image = cv2.resize(image, self._size)
-        frame = self._av.VideoFrame.from_ndarray(image, format='bgr24')
+        # OpenCV's conversion: PyAV's makes pictures darker.
+        image = cv2.cvtColor(cv2.resize(image, self._size), cv2.COLOR_BGR2YUV_I420)
+        frame = self._av.VideoFrame.from_ndarray(image, format='yuv420p')
         frame.pts, frame.time_base = self._start, MILLISECOND
         with self._report():
             self._file.mux(self._video.encode(frame))

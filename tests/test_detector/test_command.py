@@ -116,6 +116,68 @@ def test_folder_and_video(run, folder, detector, capsys, batch_size):
     assert captured.err == ''
 
 
+def test_hidden_and_cut_out(run, folder):
+    options = ('--hide', 'box', '--hide-ellipse', '--save-crops', 'crops')
+    assert run('photos', 'clip.avi', *options, '--crop-min-size', '12') == 0
+    names = [f'{name}_hidden.jpg' for name in ('a', 'b', 'd', 'deep/c')]
+    written = files('detections')
+    assert {*names, 'clip_hidden.mkv', 'faces.jsonl'} <= set(written)
+    assert not any('_faces' in name for name in written)
+    assert len(read_video(Path('detections/clip_hidden.mkv'))) == 5
+    boxes = np.reshape(records()[1]['bboxes'], (-1, 4))
+    hidden = cv2.imread('detections/b_hidden.jpg')
+    for x, y in boxes.reshape(-1, 2, 2).mean(axis=1).astype(int):
+        assert hidden[y, x].max() < 60
+    large = ((boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= 12).sum()
+    crops = files('detections/crops')
+    assert sum(name.startswith('b_') for name in crops) == large > 0
+    # What was written is no input of the next run.
+    assert run('.') == 0 and len(records()) == 9
+
+
+def test_one_in_n_frames(run, folder, monkeypatch, detector):
+    """The others get boxes between those of the same face."""
+    write_video(Path('clip.avi'), 8)
+    shapes, call = [], MMDetBackend.__call__
+
+    def spy(backend, images, *args, **kwargs):
+        shapes.extend(image.shape[:2] for image in images)
+        return call(backend, images, *args, **kwargs)
+
+    monkeypatch.setattr(MMDetBackend, '__call__', spy)
+    arguments = ('clip.avi', 'photos/a.png', '--every', '3', '--batch-size', '2')
+    assert run(*arguments, '--hide', 'blur') == 0
+    assert len(shapes) == 3 + 1
+    found = records()
+    assert [record.get('frame') for record in found] == [*range(8), None]
+    assert [record.get('time') for record in found[:8]] == pytest.approx(
+        np.arange(8) / 10
+    )
+    video = read_video(Path('clip.avi'))
+    ends = [detector.detect(video[i]) for i in (0, 3, 6)]
+    for record, wanted in zip(found[:8:3], ends, strict=True):
+        np.testing.assert_allclose(record['scores'], wanted.scores, atol=1e-4)
+    assert len(found[1]['scores']) == len(found[2]['scores']) > 0
+    assert len(found[1]['scores']) <= min(len(ends[0]), len(ends[1]))
+    assert found[7]['scores'] == []  # no detection comes after it
+    assert len(read_video(Path('detections/clip_hidden.mkv'))) == 8
+
+
+def test_tracks(run, folder):
+    pytest.importorskip('trackers')
+    assert run('clip.avi', 'photos/a.png', '--track', '--format', 'json,csv') == 0
+    found = records()
+    assert 'ids' not in found[5] and all('ids' in record for record in found[:5])
+    assert set(found[0]['ids']) == {None}
+    ids = [set(record['ids']) - {None} for record in found[1:5]]
+    assert ids[0] and ids[0] & ids[1] & ids[2]
+    with open('detections/faces.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert {row['id'] for row in rows if row['frame'] == '1'} - {''} == set(
+        map(str, ids[0])
+    )
+
+
 def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector, make_image):
     grey = make_image(6)[..., 0]
     cv2.imwrite('grey.png', grey)
@@ -265,6 +327,10 @@ def test_image_that_the_config_cannot_take(run, folder, tiny_narrow, make_image,
             'no config x.py',
         ),
         (['photos', '--multi-scale'], 'has no tta_model'),
+        (
+            ['photos', '--hide', 'box', '--hide-margin', '-1'],
+            'margin must be 0 or more',
+        ),
         (['photos', '--score-thr', '2'], 'score_thr must be from 0 to 1, not 2.0'),
         (['photos', '--out', 'clip.avi'], 'clip.avi'),
     ],
@@ -281,6 +347,10 @@ def test_errors(run, folder, capsys, arguments, message):
     [
         ([], 'the following arguments are required: INPUT'),
         (['photos', '--format', 'json,xml'], "'xml' is none of json, csv, wider"),
+        (['photos', '--hide', 'paint'], "invalid choice: 'paint'"),
+        (['photos', '--hide', 'box', '--no-draw'], '--no-draw none'),
+        (['photos', '--hide-gap', '-1'], '--hide-gap must be 0 or more'),
+        (['photos', '--every', '0'], '--every and --crop-min-size must be'),
         (['photos', '--batch-size', '0'], '--batch-size must be 1 or more'),
         (['photos', '--max-size', '-1'], '--max-size 0 or more'),
     ],
