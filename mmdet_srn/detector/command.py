@@ -119,17 +119,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--hide-margin',
         type=float,
         default=0.2,
-        help='border hidden around a box, in its sides (default: %(default)s)',
+        help='border hidden around a box, in its longer side (default: %(default)s)',
     )
     parser.add_argument(
-        '--hide-ellipse', action='store_true', help='leave the corners of that area'
+        '--hide-ellipse', action='store_true', help='hide the ellipse in that area only'
     )
     parser.add_argument(
         '--hide-gap',
         type=int,
         metavar='FRAMES',
-        help='in videos, how long a face that is not found stays hidden (default: 10, '
-        'more with --every)',
+        help='in videos, how long a face that is not found stays hidden; so many frames '
+        'are in memory (default: 10, with --every N at least 2 N - 1)',
     )
     parser.add_argument(
         '--save-crops',
@@ -141,7 +141,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--crop-margin',
         type=float,
         default=0.2,
-        help='border around a face, in sides of its box (default: %(default)s)',
+        help="border around a face, in its box's longer side (default: %(default)s)",
     )
     parser.add_argument(
         '--crop-min-size',

@@ -25,7 +25,8 @@ class Hiding:
             side, smooth or sharp; or 'box', black, which leaves nothing.
         margin: Width of the border that is hidden around a box, as a part of its
             longer side. Defaults to 0.2 (our choice).
-        ellipse: Hide the ellipse in that area, not all of it. Defaults to False.
+        ellipse: Hide the ellipse in that area, not all of it; all where it touches the
+            image's edge, as the face may go on there. Defaults to False.
 
     Raises:
         ValueError: If the style is unknown or the margin is not 0 or more.
@@ -57,9 +58,9 @@ class Hiding:
                 continue
             area = hidden[y1:y2, x1:x2]
             cover = self._cover(area)
-            if self.ellipse:
-                # Of what lies in the image; pixels that it touches are within.
-                height, width = area.shape[:2]
+            height, width = area.shape[:2]
+            at_edge = 0 in (x1, y1) or (x2 == image.shape[1]) or (y2 == image.shape[0])
+            if self.ellipse and not at_edge:
                 y, x = np.ogrid[:height, :width]
                 x, y = (2 * x + 1 - width) / width, (2 * y + 1 - height) / height
                 outside = x**2 + y**2 > 1

@@ -61,6 +61,9 @@ def test_ellipse():
     inside = ((x - 40) / 20) ** 2 + ((y - 40) / 30) ** 2 <= 1
     np.testing.assert_array_equal(hidden[~inside], image[~inside])
     assert not hidden[inside].any()
+    # Half a face at the edge has its middle there.
+    hidden = hide(image, np.float32([[0, 10, 20, 70]]))
+    assert not hidden[10:70, :20].any()
 
 
 @pytest.mark.parametrize('style', STYLES)
