@@ -128,8 +128,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--hide-gap',
         type=int,
         metavar='FRAMES',
-        help='in videos, how long a face that is not found stays hidden; so many frames '
-        'are in memory (default: 10, with --every N at least 2 N - 1)',
+        help='in videos, how long a face that is not found stays hidden; as many '
+        'frames are in memory (default: 10, with --every N at least 2 N - 1)',
     )
     parser.add_argument(
         '--save-crops',

@@ -54,9 +54,8 @@ def test_a_tiny_face_is_not_left_as_it_is(style):
 
 def test_ellipse():
     image = noise()
-    hidden = Hiding('box', margin=0, ellipse=True)(
-        image, np.float32([[20, 10, 60, 70]])
-    )
+    hide = Hiding('box', margin=0, ellipse=True)
+    hidden = hide(image, np.float32([[20, 10, 60, 70]]))
     y, x = np.mgrid[:90, :120] + 0.5
     inside = ((x - 40) / 20) ** 2 + ((y - 40) / 30) ** 2 <= 1
     np.testing.assert_array_equal(hidden[~inside], image[~inside])
