@@ -41,7 +41,7 @@ class GapFiller:
 
     A face is linked to the nearest one in the next frames, from where its speed takes
     it; in the frames between them its box is interpolated. Nothing goes across a scene
-    cut. Faces that meet while both are missed may be mixed up.
+    cut. Faces that meet while one is missed may be mixed up.
 
     A tracker's ids would not do: they start with a face's second frame (see
     :mod:`.tracking`), and the gap may be right after the first.
