@@ -147,6 +147,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error('--out - takes --format json or csv, one of them')
     if args.batch_size < 1 or args.max_size < 0:
         parser.error('--batch-size must be 1 or more, --max-size 0 or more')
+    if args.tile is not None and args.tile < 64:
+        parser.error('--tile must be 64 or more')
     return args
 
 

@@ -292,6 +292,7 @@ def test_errors(run, folder, capsys, arguments, message):
         (['photos', '--max-size', '-1'], '--max-size 0 or more'),
         (['photos', '--out', '-', '--format', 'json,csv'], '--format json or csv'),
         (['photos', '--out', '-', '--format', 'wider'], '--format json or csv'),
+        (['photos', '--tile', '63'], '--tile must be 64 or more'),
     ],
 )
 def test_wrong_arguments(run, folder, capsys, arguments, message):
