@@ -65,7 +65,7 @@ from .images import ImageError
 from .journal import Journal, find_journal
 from .model_files import add_model_options, find_model, hash_model
 from .sources import Frame, Skipped, Source, count_frames, find_sources, frames
-from .writers import FORMATS, DrawnFiles, LineFile, Writer, take_stdout
+from .writers import FORMATS, DrawnFiles, LineFile, Writer, take_claims, take_stdout
 
 STDOUT = Path('-')
 #: Arguments on which no result depends.
@@ -219,7 +219,7 @@ class Run:
         """
         for frame, faces in self._detect(window):
             if frame.source is not self._current:
-                self.finish()
+                self.end_input()
                 self._current = frame.source
             for writer in self.writers:
                 writer.write(frame, faces)
@@ -233,7 +233,7 @@ class Run:
             self.bar.update()
         return bool(window)
 
-    def finish(self) -> None:
+    def end_input(self) -> None:
         """Note that the current input is done with."""
         source, self._current = self._current, None
         if self.journal is None or source is None:
@@ -242,11 +242,9 @@ class Run:
         for writer in self.writers:
             if isinstance(writer, LineFile):
                 lengths[writer.path.name] = writer.length
-                continue
-            if isinstance(writer, DrawnFiles):
+            elif isinstance(writer, DrawnFiles):
                 writer.close()  # its video
-            files += writer.names.claimed
-            writer.names.claimed.clear()
+            files += take_claims(writer)
         self.journal.add(source, files, lengths, self._problems.pop(source, None))
 
     def leave_out(self, source: Source | None, message: str) -> None:
@@ -371,7 +369,7 @@ def run(args: argparse.Namespace, stdout: BinaryIO | None = None) -> int:
         while not signals and work(list(islice(images, args.batch_size))):
             pass
         if not signals:
-            work.finish()
+            work.end_input()
     out = 'stdout' if stdout else args.out
     print(f'{work.images} images, {work.faces} faces; written to {out}')
     if finished:

@@ -84,7 +84,7 @@ class Journal:
         entry = dict(
             input=os.path.abspath(source.location),
             state=_state(source),
-            files=[os.fspath(file.relative_to(self._folder)) for file in files],
+            files=[os.path.relpath(file, self._folder) for file in files],
             lengths=dict(lengths),
             problem=problem,
         )

@@ -21,8 +21,8 @@ from ..models.cpu.fold_norms import fold_norms, modules_with_backbone
 from ..models.cpu.weight_layout import lay_out_weights
 from .images import read_image, report_as_image_error
 
-#: Compiled operators that oneDNN keeps, of 1024: each size of image needs some 30 (70
-#: with ResNet-50), and those of 80 sizes took 50 MB.
+#: Compiled operators that oneDNN keeps; by default 1024. An image of another size needs
+#: some 30 more.
 ONEDNN_PRIMITIVES = 128
 
 

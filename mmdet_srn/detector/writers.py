@@ -40,7 +40,7 @@ class OutputNames:
         taken: Files that must not be written to, such as the inputs.
 
     Attributes:
-        claimed: The paths that were given out; who has noted them may clear it.
+        claimed: The paths that were given out since :func:`take_claims` was called.
     """
 
     def __init__(self, folder: Path, taken: Iterable[str | Path] = ()) -> None:
@@ -228,7 +228,7 @@ class WIDERText:
 
     def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
         self.path = folder / 'wider'
-        self.names = OutputNames(self.path, inputs)
+        self._names = OutputNames(self.path, inputs)
         # One name per video, not per frame: memory does not grow with its length.
         self._video: Source | None = None
         self._folder = self.path
@@ -255,12 +255,12 @@ class WIDERText:
             event = place.parent.name or 'images'
             if event.endswith('.frames'):
                 event += '_'  # that is for videos
-            path = self.names.claim(PurePath(event, place.stem), '.txt')
+            path = self._names.claim(PurePath(event, place.stem), '.txt')
             title = f'{event}/{place.name}'
             return path, title.encode('utf-8', 'replace').decode()
         if source is not self._video:
             self._video = source
-            self._folder = self.names.claim(PurePath(source.name.name), '.frames')
+            self._folder = self._names.claim(PurePath(source.name.name), '.frames')
         path = self._folder / f'{frame.index:06}.txt'
         return path, f'{self._folder.name}/{path.stem}'
 
@@ -275,7 +275,7 @@ class DrawnFiles:
 
     def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
         self.path = folder
-        self.names = OutputNames(folder, inputs)
+        self._names = OutputNames(folder, inputs)
         self._video: cv2.VideoWriter | None = None
         self._source: Source | None = None
         self._size = (0, 0)
@@ -291,7 +291,7 @@ class DrawnFiles:
             self.close()
             self._source = frame.source
         if frame.index is None:
-            path = self.names.claim(frame.source.name, '_faces.jpg')
+            path = self._names.claim(frame.source.name, '_faces.jpg')
             path.parent.mkdir(parents=True, exist_ok=True)
             scratch = path.with_name(f'.{path.name}.part')
             content = cv2.imencode('.jpg', limit_size(drawn, MAX_JPEG_SIDE))[1]
@@ -309,7 +309,7 @@ class DrawnFiles:
         self._video = None
 
     def _open_video(self, frame: Frame) -> cv2.VideoWriter:
-        path = self.names.claim(frame.source.name, '_faces.mkv')
+        path = self._names.claim(frame.source.name, '_faces.mkv')
         if not is_utf8(path):
             raise OSError(f'{path} is not UTF-8: OpenCV cannot write a video there')
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -364,6 +364,17 @@ def _separate(texts: Iterable[str]) -> Iterator[str]:
 def _short(values: np.ndarray) -> list[float]:
     """Write float32 as the shortest decimals that give it back."""
     return [float(str(value)) for value in values.astype(np.float32)]
+
+
+def take_claims(writer: 'Writer') -> list[Path]:
+    """Return the files that a writer has made since the last call, one for each input.
+
+    Not those to which it appends.
+    """
+    if isinstance(writer, LineFile):
+        return []
+    claimed, writer._names.claimed = writer._names.claimed, []
+    return claimed
 
 
 #: Made with the folder to write to, which must exist, and files that must not be
