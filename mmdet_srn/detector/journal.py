@@ -19,7 +19,7 @@ class Journal:
 
     Args:
         folder: The folder.
-        options: Of this run; what JSON can hold.
+        options: Of this run; paths and what JSON can hold.
         overwrite: Begin anew, whatever is there. Defaults to False.
 
     Attributes:
@@ -48,7 +48,7 @@ class Journal:
             self._read(path, lines, options)
         self._file = path.open('ab', buffering=0)
         if not lines:
-            self._file.write(f'{json.dumps(options)}\n'.encode())
+            self._file.write(f'{json.dumps(options, default=str)}\n'.encode())
 
     def find(self, source: Source) -> dict[str, Any] | None:
         """Return the entry of an input that is done with, or None.
@@ -103,7 +103,7 @@ class Journal:
                 self.lengths = entry['lengths']
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f'{path} is damaged ({error}): --overwrite') from error
-        now = json.loads(json.dumps(options))
+        now = json.loads(json.dumps(options, default=str))
         for name in before | now:
             if before.get(name) != now.get(name):
                 raise ValueError(
