@@ -758,6 +758,16 @@ def test_threads(tiny):
         FaceDetector(*tiny, threads=0)
 
 
+def test_onednn_keeps_fewer_operators_unless_told_otherwise(tiny, monkeypatch):
+    name = 'ONEDNN_PRIMITIVE_CACHE_CAPACITY'
+    monkeypatch.setenv(name, '7')
+    FaceDetector(*tiny, device='cpu')
+    assert os.environ[name] == '7'
+    monkeypatch.delenv(name)
+    FaceDetector(*tiny, device='cpu')
+    assert os.environ[name] == '128'
+
+
 def test_what_an_exported_file_cannot(exported, make_image):
     onnx = FaceDetector(exported)
     with pytest.raises(ImageError, match='cannot take an image of 1000x1 pixels'):
