@@ -110,3 +110,4 @@ assert MODELS.get('SRNHead') and METRICS.get('WIDERFaceMetric')
 """
     done = run(code)
     assert done.returncode == 0, done.stderr
+    assert done.stdout == ''  # mmdet's line about OneDL would stand among results

@@ -5,12 +5,16 @@ Whatever happens, what is finished stays on the disk, whole.
 
 import csv
 import io
+import itertools
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, BinaryIO, TypeAlias
 
 import cv2
 import numpy as np
@@ -39,11 +43,15 @@ class OutputNames:
     Args:
         folder: The folder.
         taken: Files that must not be written to, such as the inputs.
+
+    Attributes:
+        claimed: The paths that were given out since :func:`take_claims` was called.
     """
 
     def __init__(self, folder: Path, taken: Iterable[str | Path] = ()) -> None:
         self.folder = folder
         self._taken = {os.path.realpath(path) for path in taken}
+        self.claimed: list[Path] = []
 
     def claim(self, name: PurePath, ending: str) -> Path:
         """Return ``folder/<name><ending>``, or ``<name>_2<ending>``, and so on.
@@ -60,27 +68,70 @@ class OutputNames:
             # Unlike Path.resolve, realpath accepts a link that leads to itself.
             if (place := os.path.realpath(path)) not in self._taken:
                 self._taken.add(place)
+                self.claimed.append(path)
                 return path
             number += 1
 
 
-class _LineFile:
-    """A file ``faces<suffix>``; what belongs to an image is appended in one piece."""
+@contextmanager
+def take_stdout() -> Iterator[BinaryIO]:
+    """Keep stdout for results: what anything else prints goes to stderr meanwhile.
 
+    What a library in C prints as well.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield open(kept, 'wb', buffering=0, closefd=False)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+class LineFile:
+    """A file ``faces<suffix>``; what belongs to an image is appended in one piece.
+
+    Args:
+        out: The folder, or an open file, such as stdout.
+        inputs: Files that must not be written to.
+        lengths: Bytes to keep of the files of an earlier run, by name. Defaults to
+            none: they are replaced.
+    """
+
+    stem = 'faces'
     suffix: str
     header = ''
 
-    def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
-        self.path = OutputNames(folder, inputs).claim(PurePath('faces'), self.suffix)
-        self._file = self.path.open('wb', buffering=0)
-        self._file.write(self.header.encode())
+    def __init__(
+        self,
+        out: Path | BinaryIO,
+        inputs: Sequence[str] = (),
+        lengths: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self.length = 0
+        if isinstance(out, Path):
+            self.path = OutputNames(out, inputs).claim(PurePath(self.stem), self.suffix)
+            self.length = lengths.get(self.path.name, 0)
+            out = self.path.open('ab' if self.length else 'wb', buffering=0)
+        self._file = out
+        if not self.length:
+            self._append(self.header)
+
+    def _append(self, text: str) -> None:
+        # Names that are not UTF-8 keep their bytes.
+        content = text.encode('utf-8', 'surrogateescape')
+        self.length += len(content)
+        while content:  # a pipe may take a part
+            content = content[self._file.write(content) :]
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-class JsonLines(_LineFile):
+class JsonLines(LineFile):
     """``faces.jsonl``: one line per image, a JSON object.
 
     Keys: ``image`` (file, or 'webcam 0'), ``frame`` (number from 0) and ``time``
@@ -104,10 +155,58 @@ class JsonLines(_LineFile):
         )
         if faces.ids is not None:
             record['ids'] = _known(faces)
-        self._file.write(f'{json.dumps(record)}\n'.encode())
+        self._append(f'{json.dumps(record)}\n')
 
 
-class Csv(_LineFile):
+class CocoJson(JsonLines):
+    """``faces_coco.json``: images and annotations, with scores, as COCO has them.
+
+    Boxes are x, y, w, h. An image of a video has its number as ``frame``. Until the end
+    what was found is in ``.faces_coco.jsonl``.
+    """
+
+    stem = '.faces_coco'
+
+    def close(self) -> None:
+        """Write the file from the lines, one at a time."""
+        super().close()
+        path = self.path.with_name(f'{self.path.stem[1:]}.json')
+        scratch = path.with_name(f'.{path.name}.part')
+        with scratch.open('w', encoding='ascii') as file:
+            file.write('{"categories": [{"id": 1, "name": "face"}],\n"images": [')
+            file.writelines(_separate(map(json.dumps, self._images())))
+            file.write('],\n"annotations": [')
+            file.writelines(_separate(map(json.dumps, self._annotations())))
+            file.write(']}\n')
+        os.replace(scratch, path)
+
+    def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        with self.path.open(encoding='ascii') as lines:
+            yield from enumerate(map(json.loads, lines), 1)
+
+    def _images(self) -> Iterator[dict[str, Any]]:
+        for number, record in self._records():
+            image = dict(id=number, file_name=record['image'])
+            image |= {name: record[name] for name in ('width', 'height')}
+            yield image | ({'frame': record['frame']} if 'frame' in record else {})
+
+    def _annotations(self) -> Iterator[dict[str, Any]]:
+        numbers = itertools.count(1)
+        for number, record in self._records():
+            for box, score in zip(record['bboxes'], record['scores'], strict=True):
+                x1, y1, x2, y2 = box
+                yield dict(
+                    id=next(numbers),
+                    image_id=number,
+                    category_id=1,
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=0,
+                    score=score,
+                )
+
+
+class Csv(LineFile):
     """``faces.csv``: one row per face; images without a face have none.
 
     Columns: :data:`CSV_HEADER`, corners in pixels. ``frame`` and ``time`` (seconds) are
@@ -126,8 +225,7 @@ class Csv(_LineFile):
         scores, ids, time = _short(faces.scores), _known(faces), _seconds(frame)
         for box, score, number in zip(faces.bboxes, scores, ids, strict=True):
             rows.writerow([*start, *_short(box), score, time, number])  # None: empty
-        # Names that are not UTF-8 keep their bytes.
-        self._file.write(text.getvalue().encode('utf-8', 'surrogateescape'))
+        self._append(text.getvalue())
 
 
 class WIDERText:
@@ -205,7 +303,7 @@ class DrawnFiles:
             self._close_video()
             self._source = frame.source
         name = frame.source.name
-        if frame.source.kind == 'image':
+        if frame.index is None:
             _write_jpeg(self._names.claim(name, f'{self.ending}.jpg'), picture)
             return
         if self._video is None:
@@ -353,6 +451,12 @@ def draw_faces(image: np.ndarray, faces: FaceDetections) -> np.ndarray:
     return drawn
 
 
+def _separate(texts: Iterable[str]) -> Iterator[str]:
+    """Put commas and line ends between texts."""
+    for i, text in enumerate(texts):
+        yield f',\n{text}' if i else text
+
+
 def _short(values: np.ndarray) -> list[float]:
     """Write float32 as the shortest decimals that give it back."""
     return [float(str(value)) for value in values.astype(np.float32)]
@@ -368,8 +472,24 @@ def _known(faces: FaceDetections) -> list[int | None]:
     return [None if number < 0 else number for number in ids]
 
 
+def take_claims(writer: 'Writer') -> list[Path]:
+    """Return the files that a writer has made since the last call, one for each input.
+
+    Not those to which it appends.
+    """
+    if isinstance(writer, LineFile):
+        return []
+    claimed, writer._names.claimed = writer._names.claimed, []
+    return claimed
+
+
 #: Made with the folder to write to, which must exist, and files that must not be
 #: written to. ``write`` gets what was found on one image after the other.
-Writer: TypeAlias = JsonLines | Csv | WIDERText | DrawnFiles | CropFiles
+Writer: TypeAlias = LineFile | WIDERText | DrawnFiles | CropFiles
 #: By the names that ``--format`` takes.
-FORMATS: dict[str, type[Writer]] = {'json': JsonLines, 'csv': Csv, 'wider': WIDERText}
+FORMATS: dict[str, type[Writer]] = {
+    'json': JsonLines,
+    'csv': Csv,
+    'wider': WIDERText,
+    'coco': CocoJson,
+}
