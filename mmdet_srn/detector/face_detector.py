@@ -87,6 +87,8 @@ class FaceDetector:
             file has it. An exported file cannot give more than that.
         clip: Clip boxes at the image's edges and drop those with less than a pixel left
             in width or height, so that no crop is empty. Defaults to True.
+        threads: Number of threads of onnxruntime. Defaults to None: one for each CPU
+            that the process may use.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -103,6 +105,7 @@ class FaceDetector:
         score_thr: float | None = 0.5,
         max_faces: int | None = None,
         clip: bool = True,
+        threads: int | None = None,
     ) -> None:
         if score_thr is not None and not 0 <= score_thr <= 1:
             raise ValueError(f'score_thr must be from 0 to 1, not {score_thr}')
@@ -119,7 +122,9 @@ class FaceDetector:
         given = [source for source in (config, checkpoint) if source is not None]
         exported = [source for source in given if _is_onnx(source)]
         if exported and len(given) == 1:
-            self._backend: Backend = OnnxBackend(exported[0], device, max_faces)
+            self._backend: Backend = OnnxBackend(
+                exported[0], device, max_faces, threads
+            )
         elif config is None or checkpoint is None or exported:
             raise ValueError(
                 'FaceDetector takes a config and a checkpoint, an .onnx file alone, or '

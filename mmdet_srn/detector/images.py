@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -28,16 +28,16 @@ class ImageError(ValueError):
 
 
 def read_image(
-    path: str | PathLike[str], flag: str = 'color', backend: str | None = None
+    source: str | PathLike[str] | bytes, flag: str = 'color', backend: str | None = None
 ) -> np.ndarray:
-    """Read an image file as :func:`as_bgr` returns it, upright.
+    """Read an image file, or its content, as :func:`as_bgr` returns it, upright.
 
     The EXIF orientation is applied. Of an animation or of several pages the first
     picture is read, with a warning. OpenCV's limit on pixels applies
     (OPENCV_IO_MAX_IMAGE_PIXELS; mmdet_srn sets it).
 
     Args:
-        path: The file.
+        source: The file, or the bytes of one.
         flag: Colour type for ``mmcv.imfrombytes``. Defaults to 'color'.
         backend: Decoder for ``mmcv.imfrombytes``. Defaults to None: OpenCV.
 
@@ -48,28 +48,44 @@ def read_image(
         OSError: If there is no such file or it may not be read.
         ImageError: If it is no regular file, not an image, damaged or truncated.
     """
-    if '\0' in os.fspath(path):
-        raise ImageError(f'{os.fspath(path)!r} is no file name')
-    with open(path, 'rb', opener=_open_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe has no end
-            raise ImageError(f'{path} is a pipe or a device, not a regular file')
-        content = file.read()
+    if isinstance(source, bytes):
+        content, name = source, 'what was given as bytes'
+    else:
+        name = str(source)
+        with open_file(source) as file:
+            content = file.read()
     if not content:
-        raise ImageError(f'{path} is empty')
+        raise ImageError(f'{name} is empty')
     try:
         if _is_heif(content):
             image = _decode_heif(content)
         elif flag == 'color' and backend in (None, 'cv2'):
-            image = _decode(content, str(path))
+            image = _decode(content, name)
         else:
             import mmcv
 
             image = mmcv.imfrombytes(content, flag=flag, backend=backend)
     except _UNDECODABLE as error:
-        raise ImageError(f'{path} cannot be decoded ({error})') from error
+        raise ImageError(f'{name} cannot be decoded ({error})') from error
     if image is None:
-        raise ImageError(f'{path} is no image that OpenCV can read, or a damaged one')
-    return as_bgr(image, name=str(path))
+        raise ImageError(f'{name} is no image that OpenCV can read, or a damaged one')
+    return as_bgr(image, name=name)
+
+
+def open_file(path: str | PathLike[str]) -> BinaryIO:
+    """Open a regular file.
+
+    Raises:
+        OSError: If there is no such file or it may not be read.
+        ImageError: If it is no regular file.
+    """
+    if '\0' in os.fspath(path):
+        raise ImageError(f'{os.fspath(path)!r} is no file name')
+    file = open(path, 'rb', opener=_open_without_waiting)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ImageError(f'{path} is a pipe or a device, not a regular file')
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -32,6 +32,8 @@ class OnnxBackend:
             onnxruntime has an execution provider; None: a GPU if onnxruntime has one.
         max_faces: Number of faces that the file must be able to return. Defaults to
             None: any.
+        threads: Number of threads. Defaults to None: one for each CPU that the process
+            may use.
     """
 
     has_multi_scale = False
@@ -41,9 +43,10 @@ class OnnxBackend:
         path: str | PathLike[str],
         device: str | None = None,
         max_faces: int | None = None,
+        threads: int | None = None,
     ) -> None:
         self.name = str(path)
-        self._runner = OnnxRunner(path, providers=[find_provider(device)])
+        self._runner = OnnxRunner(path, threads, [find_provider(device)])
         settings = self._runner.settings
         # The file holds the network; what its config does before is in the metadata.
         self._steps = [read_resize(path, step) for step in settings.resize]
