@@ -151,6 +151,7 @@ def ray_session(address: str | None, processes: int | None) -> Iterator[int]:
 
     Raises:
         ImportError: If Ray is missing.
+        OSError: If it does not start.
         ValueError: If the cluster has fewer CPUs than processes are asked for.
     """
     try:
@@ -168,13 +169,11 @@ def ray_session(address: str | None, processes: int | None) -> Iterator[int]:
             object_store_memory=_OBJECT_STORE,
             include_dashboard=False,
         )
-    ray.init(
-        **options,
-        log_to_driver=False,
-        runtime_env=dict(
-            env_vars=dict(MMDET_SRN_LIGHT='1')
-        ),  # no PyTorch in the actors
-    )
+    light = dict(env_vars=dict(MMDET_SRN_LIGHT='1'))  # no PyTorch in the processes
+    try:
+        ray.init(**options, log_to_driver=False, runtime_env=light)
+    except Exception as error:  # of no narrower class
+        raise OSError(f'Ray does not start: {error}') from error
     try:
         cpus = int(ray.cluster_resources().get('CPU', 0))
         if cpus < (processes or 1):

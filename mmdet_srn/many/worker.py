@@ -76,8 +76,8 @@ class PartDetector:
         part = int(row['part'])
         self._seconds.clear()
         mark = f'_tries/{part:07}'
-        # One line for each process that began the part. Only if the first one died,
-        # there is also one for each picture, written before it is decoded.
+        # A line for each process that began the part; after it, if others died before,
+        # the picture that the process is at.
         before = self._store.read(mark).decode().splitlines()
         lines = [*before, f'process {os.getpid()} on {socket.gethostname()}']
         self._write_mark(mark, lines)
@@ -91,8 +91,7 @@ class PartDetector:
                 if before.count(here) > 1:
                     content = RuntimeError('a process died here, twice')
                 elif before:
-                    lines.append(here)
-                    self._write_mark(mark, lines)
+                    self._write_mark(mark, [*lines, here])
                 rows.append(self._detect(path, content))
         with self._timed('write'):
             self._write_rows(part, rows)
