@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
@@ -19,6 +20,8 @@ from .inputs import TAR_SUFFIXES, find_paths
 from .job import Job, Store, begin_job, load_job
 from .worker import STAGES, PartDetector, file_hash, peak_memory
 
+#: Parts for each process that Ray holds at a time; an object in its store for each.
+PARTS_PER_ROUND = 32
 # Only the numbers of parts and counts pass through it.
 _OBJECT_STORE = 80 * 2**20
 
@@ -106,21 +109,6 @@ def detect(
     job: Job, todo: Sequence[int], out: str, model: str, processes: int
 ) -> Counter[str]:
     """Detect in some parts of a job; return the sums of what was found."""
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    # The parts are the only stage before the actors, and each is a block: no other
-    # stage waits for a CPU that the actors hold, and no actor for a share of a block.
-    parts = ray.data.from_items(
-        [dict(part=part) for part in todo], override_num_blocks=len(todo)
-    )
-    pool = ray.data.ActorPoolStrategy(
-        size=min(processes, len(todo)), max_tasks_in_flight_per_actor=1
-    )
-    results = parts.map(
-        PartDetector, fn_constructor_args=(job, out, model), compute=pool, num_cpus=1
-    )
     total: Counter[str] = Counter()
     memory = 0
     bar = tqdm(
@@ -130,7 +118,7 @@ def detect(
         mininterval=0.5 if sys.stderr.isatty() else 30,
     )
     with closing(bar):
-        for row in results.iter_rows():
+        for row in detect_parts(job, todo, out, model, processes):
             memory = max(memory, row.pop('memory'))
             total.update(row)
             bar.set_postfix(faces=total['faces'], errors=total['errors'], refresh=False)
@@ -143,6 +131,30 @@ def detect(
         file=sys.stderr,
     )
     return total
+
+
+def detect_parts(
+    job: Job, todo: Sequence[int], out: str, model: str, processes: int
+) -> Iterator[dict[str, Any]]:
+    """Detect in some parts of a job; yield what :class:`.PartDetector` returns."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    pool = ray.data.ActorPoolStrategy(
+        size=min(processes, len(todo)), max_tasks_in_flight_per_actor=1
+    )
+    step = PARTS_PER_ROUND * processes
+    for start in range(0, len(todo), step):
+        # They are the only stage before the processes, and each is a block: no other
+        # stage waits for a CPU that they hold, and none of them for a share of a block.
+        items = [dict(part=part) for part in todo[start : start + step]]
+        parts = ray.data.from_items(items, override_num_blocks=len(items))
+        yield from parts.map(
+            PartDetector,
+            fn_constructor_args=(job, out, model),
+            compute=pool,
+            num_cpus=1,
+        ).iter_rows()
 
 
 @contextmanager
