@@ -147,7 +147,7 @@ def begin_job(
     Args:
         store: The folder.
         wanted: The settings.
-        paths: The rows of the list, of which 100 parts are held at a time.
+        paths: The rows of the list, of which a million are held at most.
         processes: How many will share them.
         part_size: Rows of a part. Defaults to None: one tar shard, or as many pictures
             as give each process :data:`PARTS_PER_PROCESS` parts, :data:`MAX_PART` at
