@@ -28,6 +28,7 @@ ALLOWED = {
     # For tools; nothing else imports them.
     'benchmark': {'deploy', 'detector', 'evaluation', 'model_loader', 'models'},
     'ablation': {'checkpoint_file', 'evaluation', 'model_loader', 'models'},
+    'many': {'detector'},
 }
 
 
