@@ -408,7 +408,7 @@ fi
 
 begin "installing the $stack stack and mmdet_srn (editable)" 'check the network.'
 extras=dev
-[ "$stack" = openmmlab ] || extras=dev,ray,track # trackers wants NumPy 2
+[ "$stack" = openmmlab ] || extras=dev,track # trackers wants NumPy 2
 pip_install --no-build-isolation --editable "$repo[$stack,$extras]"
 end
 
