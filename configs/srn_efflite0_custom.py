@@ -8,7 +8,8 @@ load_from = str(weights_file('.pth'))
 data_root = (
     'data/my_faces/'  # images, train.json and val.json by convert_annotations.py
 )
-classes = ('face',)  # with other ones, the class layers start anew
+# convert_annotations.py prints them; with others, the class layers start anew.
+classes = ('face',)
 
 model = dict(
     backbone=dict(
@@ -45,6 +46,20 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+best = 'widerface/AP'
+if len(classes) > 1:  # that is of the first one: mmdet's has all by name
+    best = 'coco/bbox_mAP_50'
+    val_evaluator = [
+        {{_base_.val_evaluator}},
+        dict(
+            type='CocoMetric',
+            ann_file=data_root + 'val.json',
+            metric='bbox',
+            classwise=True,
+        ),
+    ]
+    test_evaluator = val_evaluator
+
 max_iters = 300  # 10 to 15 minutes on two cores
 train_cfg = dict(max_iters=max_iters, val_interval=50)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
@@ -54,19 +69,17 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(
-        interval=50, save_best='widerface/AP', rule='greater', max_keep_ckpts=1
-    ),
+    checkpoint=dict(interval=50, save_best=best, rule='greater', max_keep_ckpts=1),
     checkpoint_fit=dict(allow_partial=len(classes) > 1),
 )
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02),
     dict(
         type='EarlyStoppingHook',
-        monitor='widerface/AP',
+        monitor=best,
         rule='greater',
         min_delta=0.001,
         patience=3,
     ),
 ]
-# TensorBoard: --cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend
+# TensorBoard and MLflow, by a line each: README.md.

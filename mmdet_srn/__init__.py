@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))
 
 from mmdet_srn._lazy import lazy_names
-from mmdet_srn._stack import check_stack, use_mmdet
+from mmdet_srn._stack import check_stack, import_datasets, use_mmdet
 from mmdet_srn.version import __version__
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def register() -> None:
         ImportError: If the OpenMMLab stack is missing or broken.
     """
     check_stack()
+    import_datasets()
     from mmdet_srn import datasets, engine, evaluation, models
 
     for room in (datasets, engine, evaluation, models):

@@ -5,8 +5,10 @@ MMDetection comes in two lines that share their import names (``mmcv``, ``mmengi
 hard dependency, and pip accepts an mmcv without compiled operators.
 """
 
+import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import re
 from importlib import metadata
@@ -53,6 +55,18 @@ def check_stack() -> None:
         if release(version) < release(MINIMUM_VERSIONS[name]):
             problem = f'{name} {version} is older than {MINIMUM_VERSIONS[name]}'
             raise ImportError(_message(problem, name))
+
+
+def import_datasets() -> None:
+    """Import mmdet's data sets without the line about OneDL that they print.
+
+    It would stand among results on stdout.
+    """
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        importlib.import_module('mmdet.datasets')
+    for line in said.getvalue().splitlines():
+        if not line.startswith('Could not import OneDL.'):
+            print(line)
 
 
 def uses_openmmlab() -> bool:

@@ -34,6 +34,7 @@ from mmdet_srn.datasets.coco_json_reader import parse_coco_json
 from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 from mmdet_srn.detector.images import read_image
 from mmdet_srn.evaluation.mat_file import load_mat
+from mmdet_srn.evaluation.prediction_file import read_json_lines
 from mmdet_srn.evaluation.wider_face_results import read_results
 from tests.test_detector.constant_onnx import SETTINGS, write_onnx
 
@@ -94,6 +95,13 @@ def _coco() -> list[bytes]:
 
 def _results() -> list[bytes]:
     return [b'a/x\n2\n1 2 30 40 0.9\n5 6 7 8 0.1\n', b'a/x\n0\n']
+
+
+def _json_lines() -> list[bytes]:
+    found = dict(bboxes=[[1.5, 2, 30, 40], [5, 6, 7, 8]], scores=[0.9, 0.1])
+    none = dict(bboxes=[], scores=[])
+    lines = [json.dumps(dict(image='a/x.jpg', **faces)) for faces in (found, none)]
+    return ['\n'.join(lines).encode()]
 
 
 def _mats() -> list[bytes]:
@@ -163,6 +171,7 @@ READERS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], object
         lambda path: parse_coco_json(path.read_bytes(), str(path)),
     ),
     'results': ('result.txt', _results, _read_result),
+    'json lines': ('faces.jsonl', _json_lines, read_json_lines),
     'mat': ('truth.mat', _mats, lambda path: load_mat(path, ['event_list'])),
     'image': ('photo.jpg', _images, read_image),
     'checkpoint': ('weights.pth', _checkpoints, load_checkpoint),

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
 import mmdet_srn  # noqa: F401
@@ -98,6 +101,22 @@ def test_a_category_that_does_not_occur(coco_root, tmp_path):
         DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmdet'))
 
 
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [(TEXT, 'WIDERFaceTxtDataset'), (COCO, 'FaceCocoDataset'), (COCO, 'CocoDataset')],
+)
+def test_head_of_another_number_of_classes(roots, name, kind, tmp_path):
+    """Nothing is trained on; mmdet's hook says what to set."""
+    cfg = small_config(name, roots[name], tmp_path, model__bbox_head__num_classes=3)
+    cfg.train_dataloader.dataset.update(type=kind, metainfo=dict(classes=('face',)))
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(
+        AssertionError, match=rf'num_classes.*\(3\).*classes.* 1.*{kind}'
+    ):
+        runner.train()
+    assert runner.iter == 0
+
+
 @pytest.fixture(scope='module')
 def coco_run(coco_root) -> Path:
     """A training on COCO's JSON."""
@@ -165,3 +184,56 @@ test_dataloader = val_dataloader
     (row,) = [row for row in logged(tmp_path / 'run') if 'widerface/AP' in row]
     assert row['widerface/faces'] == 5
     assert sorted(losses(tmp_path / 'run')) == [1, 2]
+
+
+def test_several_classes_are_judged_by_name(repo_root, tmp_path):
+    """One face of each class: mask found, no_mask found but taken for a mask."""
+    path = tmp_path / 'custom.py'
+    base = repo_root / 'configs/srn_efflite0_faces.py'
+    text = (repo_root / 'configs/srn_efflite0_custom.py').read_text()
+    text = text.replace("'srn_efflite0_faces.py'", repr(str(base)))
+    text = text.replace("'data/my_faces/'", repr(f'{tmp_path}/'))
+    path.write_text(text)
+    assert Config.fromfile(path).val_evaluator.type == 'WIDERFaceMetric'  # one class
+    path.write_text(text.replace("('face',)", "('mask', 'no_mask')"))
+    cfg = Config.fromfile(path)
+    assert cfg.model.bbox_head.num_classes == 2
+    boxes = [[0.0, 0, 40, 40], [50.0, 50, 90, 90]]
+    content = dict(
+        images=[dict(id=1, file_name='a.jpg', width=100, height=100)],
+        categories=[
+            dict(id=i, name=name) for i, name in enumerate(('mask', 'no_mask'))
+        ],
+        annotations=[
+            dict(id=i + 1, image_id=1, category_id=i, bbox=[x, y, 40, 40], area=1600)
+            | dict(iscrowd=0)
+            for i, (x, y, _, _) in enumerate(boxes)
+        ],
+    )
+    (tmp_path / 'val.json').write_text(json.dumps(content))
+    sample = dict(
+        img_id=1,
+        img_path='a.jpg',
+        ori_shape=(100, 100),
+        instances=[
+            dict(bbox=box, bbox_label=i, ignore_flag=0) for i, box in enumerate(boxes)
+        ],
+        pred_instances=dict(
+            bboxes=torch.tensor(boxes),
+            scores=torch.tensor([0.9, 0.8]),
+            labels=torch.tensor([0, 0]),
+        ),
+    )
+    evaluator = Evaluator(
+        [dict(metric, _scope_='mmdet') for metric in cfg.test_evaluator]
+    )
+    evaluator.dataset_meta = dict(classes=cfg.classes)
+    evaluator.process([sample])
+    metrics = evaluator.evaluate(1)
+    assert metrics['coco/mask_precision'] == 1
+    assert metrics['coco/no_mask_precision'] == 0
+    assert metrics['widerface/AP'] == metrics['widerface/faces'] == 1
+    # The best checkpoint, and whether to stop, are by the mean of both.
+    assert metrics[cfg.default_hooks.checkpoint.save_best] == 0.5
+    (stop,) = [hook for hook in cfg.custom_hooks if hook.type == 'EarlyStoppingHook']
+    assert metrics[stop.monitor] == 0.5

@@ -31,7 +31,7 @@ bash tools/setup.sh
 step 'Faces in a photograph, with the model that is shipped'
 mkdir -p "$out"
 photo=$(python -c 'import skimage; print(skimage.__path__[0])')/data/astronaut.png
-python -m mmdet_srn "$photo" --out "$out/faces"
+python -m mmdet_srn "$photo" --out "$out/faces" --overwrite
 echo "drawn in $out/faces; yours: . ${MMDET_SRN_VENV:-.venv}/bin/activate;" \
   "python -m mmdet_srn photo.jpg"
 
@@ -68,4 +68,4 @@ python tools/analysis_tools/report_results.py "$out/results.pkl" "$out" --protoc
 
 step 'Done'
 printf '%s\n' "checkpoint  $checkpoint" "results     $out/results.pkl" \
-  "data        $data" "faces       $out/faces" "pictures    $out/detections.png $out/pr_curve.png $out/losses.png"
+  "data        $data" "faces       $out/faces" "pictures    $out/{detections,mistakes,pr_curve,thresholds,losses}.png"

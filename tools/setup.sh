@@ -407,7 +407,9 @@ else
 fi
 
 begin "installing the $stack stack and mmdet_srn (editable)" 'check the network.'
-pip_install --no-build-isolation --editable "$repo[$stack,dev]"
+extras=dev
+[ "$stack" = openmmlab ] || extras=dev,ray,track # trackers wants NumPy 2
+pip_install --no-build-isolation --editable "$repo[$stack,$extras]"
 end
 
 begin 'checking' "remove $venv and run this script again."

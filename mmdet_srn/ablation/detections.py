@@ -1,15 +1,20 @@
 """Tables 3 and 5, from the detections that a run has written."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ..evaluation import FaceAP, ImageFaces, evaluate_face_ap, read_ground_truth
-from ..evaluation.image_names import name_images
+from ..evaluation import (
+    FaceAP,
+    ImageFaces,
+    evaluate_face_ap,
+    read_ground_truth,
+    read_instances,
+)
+from ..evaluation.prediction_file import read_result_folder
 from ..evaluation.wider_face_analysis import RECALLS, analyze_wider_face
 from ..evaluation.wider_face_results import read_results
 
@@ -57,23 +62,20 @@ def _read_images(folder: Path, cfg: Config) -> list[ImageFaces]:
         dict(cfg.test_dataloader.dataset, pipeline=[], lazy_init=False)
     )
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    titles = name_images([info['img_path'] for info in infos])
-    names = [str(PurePosixPath(title).with_suffix('')) for title in titles]
-    detections, report = read_results(folder, names)
+    results, report = read_result_folder(folder, [info['img_path'] for info in infos])
     if missing := report.odd['missing']:
         raise ValueError(
             f'{folder}: no detections of {missing[0]}, an image of the test data; the '
             'data has changed since the run'
         )
-    images = []
-    tables = np.split(detections.rows, detections.offsets[1:-1])
-    for info, table in zip(infos, tables, strict=True):
-        x, y, w, h, scores = table.T
-        faces = info['instances']
-        boxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
-        ignored = np.array([face['ignore_flag'] for face in faces], bool)
-        images.append(ImageFaces(np.c_[x, y, x + w, y + h], scores, boxes, ignored))
-    return images
+    return [
+        ImageFaces(
+            found['pred_instances']['bboxes'],
+            found['pred_instances']['scores'],
+            *read_instances(info['instances']),
+        )
+        for info, found in zip(infos, results, strict=True)
+    ]
 
 
 def false_positives(curve: FaceAP, recall: float) -> int | None:
@@ -81,10 +83,8 @@ def false_positives(curve: FaceAP, recall: float) -> int | None:
 
     None if it is not reached.
     """
-    hits = curve.recall * curve.num_faces
-    # The small number makes up for products such as 0.1 * 3 > 0.3.
-    reached = hits >= recall * curve.num_faces - 1e-9
+    # The small number makes up for rounding. Without faces the recall is NaN.
+    reached = curve.recall >= recall - 1e-9
     if not reached.any():
         return None
-    point = reached.argmax()
-    return round(float(hits[point] / curve.precision[point] - hits[point]))
+    return int(curve.false_positives[reached.argmax()])

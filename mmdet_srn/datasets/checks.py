@@ -11,6 +11,7 @@ import signal
 import stat
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -33,6 +34,8 @@ from .exif import opencv_limits
 from .formats import (
     CONVERTER,
     FORMATS,
+    LabelledImage,
+    Reading,
     clean,
     look_like_corners,
     read_annotation,
@@ -155,6 +158,12 @@ class SplitReport:
     )
     #: Name of a kind -> some images with a box x1 y1 x2 y2 each, to draw.
     examples: dict[str, list[tuple[str, list[float]]]] = field(default_factory=dict)
+    reading: Reading = Reading()
+    format: str = ''  # a key of FORMATS; '' if the annotation could not be read
+    # What a conversion makes of it, once that is known.
+    converted: list[LabelledImage] | None = None
+    # Label -> number of faces, in the order of COCO's categories if there are any.
+    labels: dict[str, int] = field(default_factory=dict)
 
     def image_path(self, record: ImageRecord) -> str:
         """Where a listed image should be, as an absolute path."""
@@ -188,18 +197,21 @@ def find_splits(root: Path, custom: bool, names: Iterable[str] = ()) -> list[Spl
     return found
 
 
-def read_split(split: Split, classes: Sequence[str] = ('face',)) -> SplitReport:
+def read_split(split: Split, reading: Reading | None = None) -> SplitReport:
     """Read a split's annotation and compare the files with it, images unopened."""
-    report = SplitReport(split)
+    reading = reading or Reading()
+    report = SplitReport(split, reading=reading)
     findings = report.findings
     try:
         name = _recognise(split.annotation)
-        if name == 'coco':
-            _read_coco_json(report, classes)
-        elif name == 'wider_face':
+        trained_on = not reading.corners and reading.boxes_are != 'unturned'
+        if name == 'coco' and trained_on:
+            _read_coco_json(report)
+        elif name == 'wider_face' and trained_on:
             report.records = read_wider_face_txt(split.annotation)
         else:
-            _read_other(report, name, classes)
+            _read_other(report, name)
+        report.format = name
         report.numbers['images listed'] = len(report.records)
         if not report.records:
             findings['layout'].append(f'{split.annotation} lists no images')
@@ -225,11 +237,14 @@ def _recognise(annotation: Path) -> str:
         return 'coco' if annotation.suffix.lower() == '.json' else 'wider_face'
 
 
-def _read_coco_json(report: SplitReport, classes: Sequence[str]) -> None:
+def _read_coco_json(report: SplitReport) -> None:
     """Read COCO's JSON: the faces that training uses, and which it does not."""
-    path = report.split.annotation
+    path, classes = report.split.annotation, report.reading.classes
     content = parse_coco_json(path.read_bytes(), str(path))
-    wanted = [c['id'] for c in content['categories'] if c['name'] in classes]
+    names = {category['id']: category['name'] for category in content['categories']}
+    wanted = [number for number, name in names.items() if name in classes]
+    counts = Counter(face['category_id'] for face in content['annotations'])
+    report.labels = {names[number]: counts[number] for number in names}
     images = {image['id']: image for image in content['images']}
     faces: dict = {number: [] for number in images}
     for face in content['annotations']:
@@ -260,12 +275,10 @@ def _read_coco_json(report: SplitReport, classes: Sequence[str]) -> None:
         )
 
 
-def _read_other(report: SplitReport, name: str, classes: Sequence[str]) -> None:
-    """Read a format that training does not read: what a conversion would make of it."""
+def _read_other(report: SplitReport, name: str) -> None:
+    """Read what training does not read as it is: what a conversion makes of it."""
     split, findings = report.split, report.findings
-    _, images = read_annotation(split.annotation)
-    labels = {face.label for image in images for face in image.faces}
-    kept, left_out = clean(images, split.images, [c for c in classes if c in labels])
+    report.converted, left_out = _convert(report, name)
     for reason, kind in (
         *(('missing', 'missing'), ('broken', 'unreadable'), ('class', 'unused')),
         *(('empty', 'degenerate'), ('outside', 'outside')),
@@ -274,13 +287,35 @@ def _read_other(report: SplitReport, name: str, classes: Sequence[str]) -> None:
     findings['convert'].append(
         f'{split.annotation} is {FORMATS[name].title}: see {CONVERTER}'
     )
-    for image in kept:
+    for image in report.converted:
         table = np.zeros((len(image.faces), len(FACE_FIELDS)))
         for row, face in zip(table, image.faces, strict=True):
             row[:2], row[2:4] = face.box[:2], np.subtract(face.box[2:], face.box[:2])
             row[_INVALID] = face.ignored
         report.records.append(ImageRecord(image.path, table, 0))
         report.ids.append([face.place for face in image.faces])
+
+
+def _convert(
+    report: SplitReport, name: str
+) -> tuple[list[LabelledImage], dict[str, list[str]]]:
+    reading, split = report.reading, report.split
+    _, images = read_annotation(split.annotation, reading.corners, name)
+    report.labels = Counter(face.label for image in images for face in image.faces)
+    classes = [label for label in reading.classes if label in report.labels]
+    return clean(images, split.images, classes, reading.boxes_are)
+
+
+def without_faults(
+    report: SplitReport, facts: Mapping[str, ImageFacts]
+) -> list[LabelledImage]:
+    """Give a split's whole images with their usable faces, in pixels as displayed."""
+    if report.converted is None:
+        report.converted, _ = _convert(report, report.format)
+    folder = report.split.images
+    found = [facts.get(str((folder / i.path).absolute())) for i in report.converted]
+    pairs = zip(report.converted, found, strict=True)
+    return [image for image, fact in pairs if fact and not fact.error]
 
 
 def scan_images(

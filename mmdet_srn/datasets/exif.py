@@ -64,10 +64,14 @@ def turn_boxes(
     boxes: np.ndarray, size: tuple[int, int], orientation: int
 ) -> np.ndarray:
     """Turn boxes (N, 4) xyxy of an image of a stored size to where it shows them."""
-    swap, *mirror = _STEPS[orientation]
-    corners = boxes.reshape(-1, 2, 2)
-    if swap:
-        corners = corners[..., ::-1]
-    far = np.array(displayed(size, orientation))
-    corners = np.where(mirror, far - corners, corners)
+    corners = turn_points(boxes.reshape(-1, 2, 2), size, orientation)
     return np.sort(corners, axis=1).reshape(-1, 4)
+
+
+def turn_points(
+    points: np.ndarray, size: tuple[int, int], orientation: int
+) -> np.ndarray:
+    """Turn points (..., 2) as :func:`turn_boxes` does boxes."""
+    swap, *mirror = _STEPS[orientation]
+    points = points[..., ::-1] if swap else points
+    return np.where(mirror, np.array(displayed(size, orientation)) - points, points)

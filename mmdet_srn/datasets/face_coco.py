@@ -17,10 +17,11 @@ from .coco_json_reader import (
     parse_coco_json,
 )
 from .exif import displayed_size
+from .named_errors import NamedErrors
 
 
 @DATASETS.register_module()
-class FaceCocoDataset(CocoDataset):
+class FaceCocoDataset(NamedErrors, CocoDataset):
     """mmdet's CocoDataset that reports what it does not use.
 
     Faces that CocoDataset does not use, such as those of another category or of area
@@ -39,7 +40,8 @@ class FaceCocoDataset(CocoDataset):
     Raises:
         AnnotationError: If the JSON is malformed or something is missing in it (names
             file and image).
-        ValueError: If there is no face to find.
+        ValueError: If there is no face to find, or if ``metainfo.classes`` are not in
+            the order of the categories, by which mmdet numbers them.
     """
 
     METAINFO = dict(classes=('face',), palette=[(0, 255, 0)])
@@ -51,6 +53,7 @@ class FaceCocoDataset(CocoDataset):
         self._verdicts: Counter[str] = Counter()
         data_list = super().load_data_list()
         self._report_faces(content, data_list)
+        self._check_order(content)
         if self.backend_args is None:
             self._report_sizes(data_list)
         return data_list
@@ -88,13 +91,24 @@ class FaceCocoDataset(CocoDataset):
         if self._verdicts['category']:
             names = describe_categories(content)
             message += (
-                f'; its categories are {names}, classes {self.metainfo["classes"]}'
+                f'; its categories are {names}, metainfo.classes is '
+                f'{self.metainfo["classes"]}'
             )
         # A test set without annotation may be wanted for its detections.
         if not any(map(_to_find, data_list)) and (total or not self.test_mode):
             raise ValueError(f'{message}: no face to find')
         level = logging.WARNING if left_out else logging.INFO
         print_log(message, logger='current', level=level)
+
+    def _check_order(self, content: dict[str, Any]) -> None:
+        classes = tuple(self.metainfo['classes'])
+        names = {entry['id']: entry['name'] for entry in content['categories']}
+        found = tuple(names[number] for number in self.cat_ids)
+        if found != classes[: len(found)]:
+            raise ValueError(
+                f'{self.ann_file}: its categories of metainfo.classes are {found}, in '
+                f'this order; {classes} would get the labels of others'
+            )
 
     def _report_sizes(self, data_list: list[dict]) -> None:
         other, turned = [], 0

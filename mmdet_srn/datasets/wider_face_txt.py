@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 
 from .exif import displayed_size
 from .formats import hint
+from .named_errors import NamedErrors
 from .wider_face_txt_reader import (
     ATTRIBUTES,
     FACE_FIELDS,
@@ -39,7 +40,7 @@ test_dataloader.dataset.data_root=DIR"""
 
 
 @DATASETS.register_module()
-class WIDERFaceTxtDataset(BaseDetDataset):
+class WIDERFaceTxtDataset(NamedErrors, BaseDetDataset):
     """Data set in WIDER FACE's official text annotation and folders.
 
     ``get_data_info(i)`` is::
@@ -241,27 +242,6 @@ class WIDERFaceTxtDataset(BaseDetDataset):
             f'{self.ann_file}: {kept} of {counts["images"]} images used{images}, '
             f'{counts["faces"]} faces{faces}'
         )
-
-    def prepare_data(self, idx: int) -> Any:
-        """Run the pipeline on one image; an error names the image.
-
-        Raises:
-            FileNotFoundError: If the image is missing.
-            RuntimeError: If the pipeline fails.
-        """
-        info = self.get_data_info(idx)
-        path = info['img_path']
-        try:
-            return self.pipeline(info)
-        except Exception as error:
-            if not fileio.exists(path, backend_args=self.backend_args):
-                raise FileNotFoundError(
-                    f'{path} is missing, though {self.ann_file} lists it'
-                ) from error
-            raise RuntimeError(
-                f'the pipeline failed on {path} (is it a whole image?): '
-                f'{type(error).__name__}: {error}'
-            ) from error
 
     def _filter(self, name: str) -> Any:
         """Get a value of ``filter_cfg``; 0, which is off, by default and in a test."""

@@ -32,7 +32,8 @@ class OnnxRunner:
 
     Only images of one size form a batch, so none is padded, and its detections do not
     depend on the others. Images are not resized; ``metadata['resize']`` is what the
-    config's test pipeline would do. Calls are thread-safe.
+    config's test pipeline would do. Calls are thread-safe. A pickled runner loads the
+    file again.
 
     Args:
         path: The file, of form ``detections`` or ``boxes`` (then NMS is done here).
@@ -86,6 +87,7 @@ class OnnxRunner:
         except Exception as error:  # its errors have no base class of their own
             raise ValueError(f'onnxruntime cannot load {path}: {error}') from error
         self._path = os.fspath(path)
+        self._arguments = (os.path.abspath(path), threads, providers)
         self.metadata = _read_metadata(path, self._session)
         if self.metadata.get('form') == 'raw':
             raise ValueError(
@@ -101,6 +103,10 @@ class OnnxRunner:
                 f'{path} is no file of export_onnx.py: it takes {inputs} and gives '
                 f'{outputs}'
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what loads the file again."""
+        return type(self), self._arguments
 
     def __call__(
         self, images: Sequence[np.ndarray], score_thr: float | None = None

@@ -3,11 +3,12 @@
 import io
 import os
 import stat
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -28,16 +29,16 @@ class ImageError(ValueError):
 
 
 def read_image(
-    path: str | PathLike[str], flag: str = 'color', backend: str | None = None
+    source: str | PathLike[str] | bytes, flag: str = 'color', backend: str | None = None
 ) -> np.ndarray:
-    """Read an image file as :func:`as_bgr` returns it, upright.
+    """Read an image file, or its content, as :func:`as_bgr` returns it, upright.
 
     The EXIF orientation is applied. Of an animation or of several pages the first
     picture is read, with a warning. OpenCV's limit on pixels applies
     (OPENCV_IO_MAX_IMAGE_PIXELS; mmdet_srn sets it).
 
     Args:
-        path: The file.
+        source: The file, or the bytes of one.
         flag: Colour type for ``mmcv.imfrombytes``. Defaults to 'color'.
         backend: Decoder for ``mmcv.imfrombytes``. Defaults to None: OpenCV.
 
@@ -48,28 +49,44 @@ def read_image(
         OSError: If there is no such file or it may not be read.
         ImageError: If it is no regular file, not an image, damaged or truncated.
     """
-    if '\0' in os.fspath(path):
-        raise ImageError(f'{os.fspath(path)!r} is no file name')
-    with open(path, 'rb', opener=_open_without_waiting) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe has no end
-            raise ImageError(f'{path} is a pipe or a device, not a regular file')
-        content = file.read()
+    if isinstance(source, bytes):
+        content, name = source, 'what was given as bytes'
+    else:
+        name = str(source)
+        with open_file(source) as file:
+            content = file.read()
     if not content:
-        raise ImageError(f'{path} is empty')
+        raise ImageError(f'{name} is empty')
     try:
         if _is_heif(content):
             image = _decode_heif(content)
         elif flag == 'color' and backend in (None, 'cv2'):
-            image = _decode(content, str(path))
+            image = _decode(content, name)
         else:
             import mmcv
 
             image = mmcv.imfrombytes(content, flag=flag, backend=backend)
     except _UNDECODABLE as error:
-        raise ImageError(f'{path} cannot be decoded ({error})') from error
+        raise ImageError(f'{name} cannot be decoded ({error})') from error
     if image is None:
-        raise ImageError(f'{path} is no image that OpenCV can read, or a damaged one')
-    return as_bgr(image, name=str(path))
+        raise ImageError(f'{name} is no image that OpenCV can read, or a damaged one')
+    return as_bgr(image, name=name)
+
+
+def open_file(path: str | PathLike[str]) -> BinaryIO:
+    """Open a regular file.
+
+    Raises:
+        OSError: If there is no such file or it may not be read.
+        ImageError: If it is no regular file.
+    """
+    if '\0' in os.fspath(path):
+        raise ImageError(f'{os.fspath(path)!r} is no file name')
+    file = open(path, 'rb', opener=_open_without_waiting)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ImageError(f'{path} is a pipe or a device, not a regular file')
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -140,6 +157,34 @@ def _decode_heif(content: bytes) -> np.ndarray:
         return np.asarray(image.convert('RGB'))[..., ::-1]
 
 
+def from_memory(image: Any, channel_order: ChannelOrder = 'bgr') -> np.ndarray:
+    """Convert a Pillow image, torch tensor or array as :func:`as_bgr` does.
+
+    Args:
+        image: A Pillow image, as it is (no EXIF orientation is applied); a tensor
+            (C, H, W) or (H, W), RGB, on any device; or what NumPy can make an array of.
+        channel_order: Order of the colours in an array. Defaults to 'bgr'.
+
+    Raises:
+        ImageError: If the type or the shape is none of an image.
+    """
+    if isinstance(image, Image.Image):
+        deep = image.mode.startswith(('I', 'F'))  # which convert would clip
+        return as_bgr(np.asarray(image if deep else image.convert('RGB')), 'rgb')
+    torch = sys.modules.get('torch')  # without it nobody has a tensor
+    if torch is None or not isinstance(image, torch.Tensor):
+        return as_bgr(np.asarray(image), channel_order)
+    array = image.detach().cpu().numpy()
+    if array.ndim == 3:
+        if array.shape[0] not in (1, 3, 4):
+            raise ImageError(
+                f'the tensor has shape {array.shape}, not (channels, height, width) '
+                'with 1, 3 or 4 channels'
+            )
+        array = array.transpose(1, 2, 0)
+    return as_bgr(array, 'rgb', 'the tensor')
+
+
 def as_bgr(
     image: np.ndarray, channel_order: ChannelOrder = 'bgr', name: str = 'image'
 ) -> np.ndarray:
@@ -206,6 +251,29 @@ def rescale_boxes(
         return bboxes
     height, width = given[0] / shape[0], given[1] / shape[1]
     return bboxes * np.array([width, height, width, height])
+
+
+def enlarge_boxes(
+    bboxes: np.ndarray, margin: float, shape: Sequence[int]
+) -> np.ndarray:
+    """Add a margin to boxes and round them outwards to pixels of the image.
+
+    Args:
+        bboxes: (N, 4), xyxy in pixels.
+        margin: What to add on each side, as a part of the box's longer side: of a face
+            at the image's edge the box may be a strip.
+        shape: (H, W, ..) of the image.
+
+    Returns:
+        int (N, 4), x1, y1, x2, y2 for slices; an empty area where a box has no pixel in
+        the image.
+    """
+    bboxes = np.asarray(bboxes, np.float64).reshape(-1, 4)
+    added = margin * (bboxes[:, 2:] - bboxes[:, :2]).max(axis=1, keepdims=True)
+    starts, ends = np.floor(bboxes[:, :2] - added), np.ceil(bboxes[:, 2:] + added)
+    height, width = shape[:2]
+    bboxes = np.hstack((starts, ends))
+    return np.clip(bboxes, 0, [width, height] * 2).astype(int)
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """The model that a command line names."""
 
 import argparse
+import hashlib
 from pathlib import Path
 
 from ..trust import add_trust_option
-from ..weights import configs_folder
+from ..weights import configs_folder, weights_file
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -70,3 +71,16 @@ def find_model(
     if not Path(config).is_file() and shipped.is_file():
         return str(shipped), checkpoint
     return config, checkpoint
+
+
+def hash_model(config: str | None, checkpoint: str | None) -> str:
+    """Return a SHA-256 of a model's files as :func:`find_model` returns them.
+
+    Of the config its own text counts, not the ones that it inherits.
+    """
+    digest = hashlib.sha256()
+    for path in filter(None, (checkpoint or weights_file('.onnx'), config)):
+        with open(path, 'rb') as file:
+            while part := file.read(2**20):
+                digest.update(part)
+    return digest.hexdigest()

@@ -32,6 +32,8 @@ class OnnxBackend:
             onnxruntime has an execution provider; None: a GPU if onnxruntime has one.
         max_faces: Number of faces that the file must be able to return. Defaults to
             None: any.
+        threads: Number of threads. Defaults to None: one for each CPU that the process
+            may use.
     """
 
     has_multi_scale = False
@@ -41,10 +43,12 @@ class OnnxBackend:
         path: str | PathLike[str],
         device: str | None = None,
         max_faces: int | None = None,
+        threads: int | None = None,
     ) -> None:
         self.name = str(path)
-        self._runner = OnnxRunner(path, providers=[find_provider(device)])
+        self._runner = OnnxRunner(path, threads, [find_provider(device)])
         settings = self._runner.settings
+        self.iou_threshold: float = settings.iou_threshold
         # The file holds the network; what its config does before is in the metadata.
         self._steps = [read_resize(path, step) for step in settings.resize]
         self._max_faces = exported = settings.max_per_img
@@ -58,9 +62,9 @@ class OnnxBackend:
         """Return how many faces the file gives at most."""
         return self._max_faces
 
-    def read(self, path: Path) -> np.ndarray:
-        """Read an image file."""
-        return read_image(path)
+    def read(self, source: Path | bytes) -> np.ndarray:
+        """Read an image file, or its content."""
+        return read_image(source)
 
     def __call__(
         self, images: Sequence[np.ndarray], multi_scale: bool = False

@@ -1,21 +1,29 @@
-"""Inputs of the command: files, folders, patterns, videos, webcams."""
+"""Inputs of the command: files, folders, patterns, videos, webcams, streams."""
 
 import errno
 import glob
+import math
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePath
-from typing import Literal
+from time import monotonic
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
+from .animations import animation_frames, open_animation
 from .images import ImageError
+from .stdin import MAX_PICTURE, is_picture, read_stdin, stdin_pipe
 from .video_file import inspect_video
+
+Kind: TypeAlias = Literal['image', 'video', 'webcam', 'stream', 'stdin']
 
 #: Suffixes by which files are recognised, also in folders.
 VIDEO_SUFFIXES = (
@@ -28,26 +36,39 @@ IMAGE_SUFFIXES = (
     *('.jpeg', '.jpg', '.pam', '.pbm', '.pgm', '.png', '.pnm', '.ppm', '.ras', '.sr'),
     *('.tif', '.tiff', '.webp'),
 )
+#: How the address of a stream begins.
+PROTOCOLS = ('rtsp://', 'rtsps://', 'http://', 'https://')
+#: Milliseconds to wait for a stream to open, and for each of its pictures.
+STREAM_TIMEOUT = 15_000
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image, video or webcam.
+    """One image, video, webcam, stream, or what comes through stdin.
 
     Attributes:
-        kind: Which of them.
-        location: The file, as the user wrote it; of a webcam its number.
+        kind: Which of them; an image may be an animation.
+        location: The file, as the user wrote it; a webcam's number; a stream's address.
         name: For outputs: path without suffix, relative to the folder, or the fixed
             part of the pattern, that it was found through.
     """
 
-    kind: Literal['image', 'video', 'webcam']
+    kind: Kind
     location: str
     name: PurePath
 
     def __str__(self) -> str:
-        """Name it in messages."""
-        return f'webcam {self.location}' if self.kind == 'webcam' else self.location
+        """Name it in messages and results; of a stream without its password."""
+        if self.kind == 'webcam':
+            return f'webcam {self.location}'
+        if self.kind == 'stream':
+            return re.sub('//[^/]*@', '//', self.location)
+        return 'stdin' if self.kind == 'stdin' else self.location
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it cannot be read a second time."""
+        return self.kind not in ('image', 'video')
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +78,18 @@ class Frame:
     Attributes:
         source: Where it comes from.
         image: uint8 (H, W, 3), BGR.
-        index: Its number in a video or of a webcam, from 0; None for an image.
-        fps: Frames per second of a video, 0 if unknown.
+        index: Its number in a video, an animation, a stream or of a webcam, from 0;
+            None for an image.
+        fps: Frames per second, 0 if unknown.
+        time: Of a video, an animation or a stream the seconds since its first frame, of
+            a webcam those since it was opened; None for an image, or if unknown.
     """
 
     source: Source
     image: np.ndarray
     index: int | None = None
     fps: float = 0.0
+    time: float | None = None
 
 
 @dataclass
@@ -98,14 +123,15 @@ class Skipped:
 def find_sources(
     inputs: Sequence[str], outputs: Path, skipped: Skipped | None = None
 ) -> list[Source]:
-    """Find the images, videos and webcams that a user names.
+    """Find the images, videos, webcams and streams that a user names.
 
     Folders are searched recursively, and so are those that a pattern matches. Hidden
     files, links to folders and anything in ``outputs`` are skipped there.
 
     Args:
-        inputs: Each a file, a folder, a pattern (``**`` for any folders) or the number
-            of a webcam. Any file without a video suffix is treated as an image.
+        inputs: Each a file, a folder, a pattern (``**`` for any folders), the number
+            of a webcam, the address of a stream (:data:`PROTOCOLS`) or '-' for stdin.
+            Any file without a video suffix is treated as an image.
         outputs: Folder of the results, also of earlier runs.
         skipped: Gets what is skipped in folders and patterns, except hidden files and
             ``outputs``.
@@ -116,6 +142,7 @@ def find_sources(
 
     Raises:
         FileNotFoundError: If nothing is found for one of ``inputs``.
+        ValueError: If one is the address of a picture.
     """
     found: dict[str, Source] = {}
     skipped = Skipped() if skipped is None else skipped
@@ -123,6 +150,9 @@ def find_sources(
         path = Path(text)
         if not text:  # such as "$UNSET", which is not meant to be the working folder
             raise FileNotFoundError('no image or video found for an empty name')
+        if text == '-' or text.lower().startswith(PROTOCOLS):
+            found.setdefault(text, _live_source(text))
+            continue
         if path.is_dir():
             files = list(_walk(path, outputs, skipped))
             root = path
@@ -143,21 +173,22 @@ def find_sources(
             )
         for file in files:
             name = PurePath(os.path.relpath(file, root)).with_suffix('')
-            kind: Literal['image', 'video'] = 'video' if _is_video(file) else 'image'
+            kind: Kind = 'video' if _is_video(file) else 'image'
             found.setdefault(os.path.abspath(file), Source(kind, str(file), name))
     return list(found.values())
 
 
 def frames(
     sources: Sequence[Source],
-    read_image: Callable[[str], np.ndarray],
+    read_image: Callable[[str | bytes], np.ndarray],
     report: Callable[[Source, str], None],
 ) -> Iterator[Frame]:
     """Read the images of all sources one after the other, none ahead.
 
     Args:
         sources: The sources.
-        read_image: Reads an image file, such as :meth:`.FaceDetector.read`.
+        read_image: Reads an image from a file or its content, such as
+            :meth:`.FaceDetector.read`.
         report: Called with a source that cannot be read, or not to its end, and a
             message that names it.
 
@@ -165,20 +196,19 @@ def frames(
         At least one frame of each source that can be read.
     """
     for source in sources:
-        if source.kind != 'image':
-            yield from _video_frames(source, report)
-            continue
-        try:
-            yield Frame(source, read_image(source.location))
-        except (OSError, ImageError) as error:
-            report(source, str(error))
+        if source.kind == 'image':
+            yield from _image_frames(source, source.location, read_image, report)
+        elif source.kind == 'stdin':
+            yield from _stdin_frames(source, read_image, report)
+        else:
+            yield from _video_frames(source, *_open(source), report)
 
 
 def count_frames(sources: Sequence[Source]) -> int | None:
     """Count the images that there will be; None if that is unknown."""
     total = 0
     for source in sources:
-        if source.kind == 'webcam':
+        if source.is_live:
             return None
         number = 1
         if source.kind == 'video':
@@ -190,8 +220,22 @@ def count_frames(sources: Sequence[Source]) -> int | None:
     return total
 
 
+def _live_source(text: str) -> Source:
+    """Return the source of '-' or of an address."""
+    if text == '-':
+        return Source('stdin', text, PurePath('stdin'))
+    address = urlsplit(text)
+    if PurePath(address.path).suffix.lower() in IMAGE_SUFFIXES:
+        raise ValueError(
+            f'{text} is the address of a picture, and only videos are read from one: '
+            'download it, or send it: curl -L ADDRESS | python -m mmdet_srn -'
+        )
+    place = address.netloc.rpartition('@')[2] + address.path
+    return Source('stream', text, PurePath(re.sub(r'\W+', '_', place).strip('_')))
+
+
 def _open(source: Source) -> tuple[cv2.VideoCapture, str]:
-    """Open a video or webcam; also return what is wrong if no frame can be read."""
+    """Open a video, webcam or stream; also return what is wrong without a frame."""
     problem = 'cannot be opened, or none of its frames be read'
     if source.kind == 'webcam':
         return cv2.VideoCapture(int(source.location)), problem
@@ -199,6 +243,11 @@ def _open(source: Source) -> tuple[cv2.VideoCapture, str]:
     if not is_utf8(source.location):
         problem = 'has a name that is not UTF-8, which OpenCV cannot open: rename it'
         return cv2.VideoCapture(), problem
+    if source.kind == 'stream':
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT]
+        limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT]
+        problem += f' (waited for {STREAM_TIMEOUT / 1000:.0f} seconds at most)'
+        return cv2.VideoCapture(source.location, cv2.CAP_FFMPEG, limits), problem
     if not os.path.isfile(source.location):
         return cv2.VideoCapture(), 'is not a file'
     # Absolute, so that no name is mistaken for a protocol's.
@@ -225,16 +274,73 @@ def is_utf8(path: str | Path) -> bool:
     return True
 
 
-def _video_frames(
-    source: Source, report: Callable[[Source, str], None]
+def _image_frames(
+    source: Source,
+    content: str | bytes,
+    read_image: Callable[[str | bytes], np.ndarray],
+    report: Callable[[Source, str], None],
 ) -> Iterator[Frame]:
-    capture, problem = _open(source)
+    """Read an image, or the frames of an animation, from its file or its bytes."""
+    try:
+        animation = open_animation(content)
+        if animation is None:
+            yield Frame(source, read_image(content))
+            return
+    except (OSError, ImageError) as error:
+        report(source, str(error))
+        return
+    index, time = -1, 0.0
+    try:
+        for index, (image, seconds) in enumerate(animation_frames(animation)):
+            yield Frame(source, image, index, 1 / seconds if seconds else 0.0, time)
+            time += seconds
+            del image
+    except ImageError as error:
+        report(source, f'{source} is damaged after {index + 1} frames ({error})')
+
+
+def _stdin_frames(
+    source: Source,
+    read_image: Callable[[str | bytes], np.ndarray],
+    report: Callable[[Source, str], None],
+) -> Iterator[Frame]:
+    """Read the picture or the video that comes through stdin."""
+    start = read_stdin(12)
+    if is_picture(start):
+        content = start + read_stdin(MAX_PICTURE)
+        if len(content) > MAX_PICTURE:
+            report(source, f'stdin: more than {MAX_PICTURE} bytes are no picture')
+            return
+        yield from _image_frames(source, content, read_image, report)
+        return
+    problem = (
+        'is neither a picture nor a video that can be read as it comes, such as '
+        'Matroska or MPEG-TS (ffmpeg -i INPUT -f matroska - | ..)'
+    )
+    with stdin_pipe(start) as pipe:
+        capture = cv2.VideoCapture(pipe, cv2.CAP_FFMPEG)
+        yield from _video_frames(source, capture, problem, report)
+        capture.release()
+
+
+def _video_frames(
+    source: Source,
+    capture: cv2.VideoCapture,
+    problem: str,
+    report: Callable[[Source, str], None],
+) -> Iterator[Frame]:
     fps, number = _rate_and_number(capture)
-    read, end = 0, 0.0
+    read, end, opened = 0, 0.0, monotonic()
     while capture.isOpened() and (image := capture.read()[1]) is not None:
         start = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         end = start + 1 / fps if start > 0 and fps else 0.0  # of the frame, in seconds
-        frame = Frame(source, image, read, fps)
+        if source.kind == 'webcam':
+            time: float | None = monotonic() - opened
+        elif start > 0 or not read:
+            time = max(start, 0.0)
+        else:  # the container does not say
+            time = read / fps if fps else None
+        frame = Frame(source, image, read, fps, time)
         del image  # no name keeps an image here while the next one is read
         read += 1
         yield frame
@@ -243,6 +349,9 @@ def _video_frames(
         report(source, f'{source} {problem}')
     elif source.kind == 'video':
         _check_end(source, read, end, fps, number, report)
+    elif source.kind == 'stream' and read < 0.95 * (number or math.inf):
+        of = f' of about {number}' if number else ''
+        report(source, f'{source} ended or was lost after {read}{of} frames')
 
 
 def _check_end(

@@ -5,24 +5,33 @@ Whatever happens, what is finished stays on the disk, whole.
 
 import csv
 import io
+import itertools
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path, PurePath
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, BinaryIO, TypeAlias
 
 import cv2
 import numpy as np
 
 from ..evaluation.wider_face_results import write_results
 from .face_detector import FaceDetections
+from .gaps import GapFiller
+from .hiding import Hiding
 from .images import limit_size
-from .sources import Frame, Source, is_utf8
+from .sources import Frame, Source
+from .video_writer import PlainVideo, TimedVideo, open_video
 
-CSV_HEADER = ('image', 'frame', 'width', 'height', 'x1', 'y1', 'x2', 'y2', 'score')
+CSV_HEADER = (
+    *('image', 'frame', 'width', 'height'),
+    *('x1', 'y1', 'x2', 'y2', 'score', 'time', 'id'),
+)
 GREEN, BLACK = (0, 255, 0), (0, 0, 0)  # BGR
-DEFAULT_FPS = 25.0  # of a webcam, or a video that does not say
 MAX_JPEG_SIDE = 65500  # libjpeg's limit
 
 
@@ -34,11 +43,15 @@ class OutputNames:
     Args:
         folder: The folder.
         taken: Files that must not be written to, such as the inputs.
+
+    Attributes:
+        claimed: The paths that were given out since :func:`take_claims` was called.
     """
 
     def __init__(self, folder: Path, taken: Iterable[str | Path] = ()) -> None:
         self.folder = folder
         self._taken = {os.path.realpath(path) for path in taken}
+        self.claimed: list[Path] = []
 
     def claim(self, name: PurePath, ending: str) -> Path:
         """Return ``folder/<name><ending>``, or ``<name>_2<ending>``, and so on.
@@ -55,32 +68,76 @@ class OutputNames:
             # Unlike Path.resolve, realpath accepts a link that leads to itself.
             if (place := os.path.realpath(path)) not in self._taken:
                 self._taken.add(place)
+                self.claimed.append(path)
                 return path
             number += 1
 
 
-class _LineFile:
-    """A file ``faces<suffix>``; what belongs to an image is appended in one piece."""
+@contextmanager
+def take_stdout() -> Iterator[BinaryIO]:
+    """Keep stdout for results: what anything else prints goes to stderr meanwhile.
 
+    What a library in C prints as well.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield open(kept, 'wb', buffering=0, closefd=False)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+class LineFile:
+    """A file ``faces<suffix>``; what belongs to an image is appended in one piece.
+
+    Args:
+        out: The folder, or an open file, such as stdout.
+        inputs: Files that must not be written to.
+        lengths: Bytes to keep of the files of an earlier run, by name. Defaults to
+            none: they are replaced.
+    """
+
+    stem = 'faces'
     suffix: str
     header = ''
 
-    def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
-        self.path = OutputNames(folder, inputs).claim(PurePath('faces'), self.suffix)
-        self._file = self.path.open('wb', buffering=0)
-        self._file.write(self.header.encode())
+    def __init__(
+        self,
+        out: Path | BinaryIO,
+        inputs: Sequence[str] = (),
+        lengths: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self.length = 0
+        if isinstance(out, Path):
+            self.path = OutputNames(out, inputs).claim(PurePath(self.stem), self.suffix)
+            self.length = lengths.get(self.path.name, 0)
+            out = self.path.open('ab' if self.length else 'wb', buffering=0)
+        self._file = out
+        if not self.length:
+            self._append(self.header)
+
+    def _append(self, text: str) -> None:
+        # Names that are not UTF-8 keep their bytes.
+        content = text.encode('utf-8', 'surrogateescape')
+        self.length += len(content)
+        while content:  # a pipe may take a part
+            content = content[self._file.write(content) :]
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-class JsonLines(_LineFile):
+class JsonLines(LineFile):
     """``faces.jsonl``: one line per image, a JSON object.
 
-    Keys: ``image`` (file, or 'webcam 0'), ``frame`` (number from 0, only of videos and
-    webcams), ``width``, ``height``, ``bboxes`` ([[x1, y1, x2, y2], ..] in pixels),
-    ``scores``. Best first; the numbers give the float32 back.
+    Keys: ``image`` (file, or 'webcam 0'), ``frame`` (number from 0) and ``time``
+    (seconds, or null), both only of videos and webcams, ``width``, ``height``,
+    ``bboxes`` ([[x1, y1, x2, y2], ..] in pixels), ``scores``, and ``ids`` of faces that
+    are tracked (null: none yet). Best first; the numbers give the float32 back.
     """
 
     suffix = '.jsonl'
@@ -89,20 +146,71 @@ class JsonLines(_LineFile):
         """Append a line."""
         record: dict[str, Any] = dict(image=str(frame.source))
         if frame.index is not None:
-            record['frame'] = frame.index
+            record |= dict(frame=frame.index, time=_seconds(frame))
         record |= dict(
             width=faces.width,
             height=faces.height,
             bboxes=[_short(box) for box in faces.bboxes],
             scores=_short(faces.scores),
         )
-        self._file.write(f'{json.dumps(record)}\n'.encode())
+        if faces.ids is not None:
+            record['ids'] = _known(faces)
+        self._append(f'{json.dumps(record)}\n')
 
 
-class Csv(_LineFile):
+class CocoJson(JsonLines):
+    """``faces_coco.json``: images and annotations, with scores, as COCO has them.
+
+    Boxes are x, y, w, h. An image of a video has its number as ``frame``. Until the end
+    what was found is in ``.faces_coco.jsonl``.
+    """
+
+    stem = '.faces_coco'
+
+    def close(self) -> None:
+        """Write the file from the lines, one at a time."""
+        super().close()
+        path = self.path.with_name(f'{self.path.stem[1:]}.json')
+        scratch = path.with_name(f'.{path.name}.part')
+        with scratch.open('w', encoding='ascii') as file:
+            file.write('{"categories": [{"id": 1, "name": "face"}],\n"images": [')
+            file.writelines(_separate(map(json.dumps, self._images())))
+            file.write('],\n"annotations": [')
+            file.writelines(_separate(map(json.dumps, self._annotations())))
+            file.write(']}\n')
+        os.replace(scratch, path)
+
+    def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        with self.path.open(encoding='ascii') as lines:
+            yield from enumerate(map(json.loads, lines), 1)
+
+    def _images(self) -> Iterator[dict[str, Any]]:
+        for number, record in self._records():
+            image = dict(id=number, file_name=record['image'])
+            image |= {name: record[name] for name in ('width', 'height')}
+            yield image | ({'frame': record['frame']} if 'frame' in record else {})
+
+    def _annotations(self) -> Iterator[dict[str, Any]]:
+        numbers = itertools.count(1)
+        for number, record in self._records():
+            for box, score in zip(record['bboxes'], record['scores'], strict=True):
+                x1, y1, x2, y2 = box
+                yield dict(
+                    id=next(numbers),
+                    image_id=number,
+                    category_id=1,
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=0,
+                    score=score,
+                )
+
+
+class Csv(LineFile):
     """``faces.csv``: one row per face; images without a face have none.
 
-    Columns: :data:`CSV_HEADER`, corners in pixels; ``frame`` is empty for images.
+    Columns: :data:`CSV_HEADER`, corners in pixels. ``frame`` and ``time`` (seconds) are
+    empty for images, ``id`` for faces without one.
     """
 
     suffix = '.csv'
@@ -114,10 +222,10 @@ class Csv(_LineFile):
         start = (str(frame.source), index, faces.width, faces.height)
         text = io.StringIO(newline='')
         rows = csv.writer(text, lineterminator='\n')
-        for box, score in zip(faces.bboxes, _short(faces.scores), strict=True):
-            rows.writerow([*start, *_short(box), score])
-        # Names that are not UTF-8 keep their bytes.
-        self._file.write(text.getvalue().encode('utf-8', 'surrogateescape'))
+        scores, ids, time = _short(faces.scores), _known(faces), _seconds(frame)
+        for box, score, number in zip(faces.bboxes, scores, ids, strict=True):
+            rows.writerow([*start, *_short(box), score, time, number])  # None: empty
+        self._append(text.getvalue())
 
 
 class WIDERText:
@@ -170,17 +278,17 @@ class WIDERText:
 class DrawnFiles:
     """``<name>_faces.jpg`` of an image, ``<name>_faces.mkv`` of a video or webcam.
 
-    An image appears when it is whole. Videos are Matroska files with MPEG-4, without
-    sound: unlike an .mp4 file without its end, one can be played even if the process is
-    killed. Frames that differ in size from the first, and odd sides, are resized.
+    An image appears when it is whole; a video can be played even if the process is
+    killed, see :func:`.open_video`. Neither carries metadata of its source.
     """
+
+    ending = '_faces'
 
     def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
         self.path = folder
         self._names = OutputNames(folder, inputs)
-        self._video: cv2.VideoWriter | None = None
+        self._video: PlainVideo | TimedVideo | None = None
         self._source: Source | None = None
-        self._size = (0, 0)
 
     def write(self, frame: Frame, faces: FaceDetections) -> None:
         """Write an image, or a frame of the current video.
@@ -188,45 +296,130 @@ class DrawnFiles:
         Raises:
             OSError: If it cannot be written.
         """
-        drawn = draw_faces(frame.image, faces)
+        self._write(frame, draw_faces(frame.image, faces))
+
+    def _write(self, frame: Frame, picture: np.ndarray) -> None:
         if frame.source is not self._source:
-            self.close()
+            self._close_video()
             self._source = frame.source
-        if frame.source.kind == 'image':
-            path = self._names.claim(frame.source.name, '_faces.jpg')
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_name(f'.{path.name}.part')
-            content = cv2.imencode('.jpg', limit_size(drawn, MAX_JPEG_SIDE))[1]
-            scratch.write_bytes(content.tobytes())
-            os.replace(scratch, path)
+        name = frame.source.name
+        if frame.index is None:
+            _write_jpeg(self._names.claim(name, f'{self.ending}.jpg'), picture)
             return
         if self._video is None:
-            self._video = self._open_video(frame)
-        self._video.write(cv2.resize(drawn, self._size))
+            path = self._names.claim(name, f'{self.ending}.mkv')
+            self._video = open_video(path, frame)
+        self._video.write(picture, frame.time)
 
     def close(self) -> None:
         """Finish the current video."""
-        if self._video is not None:
-            self._video.release()
-        self._video = None
+        self._close_video()
 
-    def _open_video(self, frame: Frame) -> cv2.VideoWriter:
-        path = self._names.claim(frame.source.name, '_faces.mkv')
-        if not is_utf8(path):
-            raise OSError(f'{path} is not UTF-8: OpenCV cannot write a video there')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        height, width = frame.image.shape[:2]
-        self._size = (max(width // 2 * 2, 2), max(height // 2 * 2, 2))
-        fourcc = cv2.VideoWriter.fourcc(*'mp4v')
-        fps = frame.fps or DEFAULT_FPS
-        video = cv2.VideoWriter(str(path), fourcc, fps, self._size)
-        if not video.isOpened():
-            raise OSError(f'OpenCV cannot write the video {path}')
-        return video
+    def _close_video(self) -> None:
+        video, self._video = self._video, None
+        if video is not None:
+            video.close()
+
+
+class HiddenFiles(DrawnFiles):
+    """``<name>_hidden.jpg`` and ``<name>_hidden.mkv``, where no face can be seen.
+
+    In a video faces are hidden in frames as well in which they were not found: between
+    detections, before the first and after the last. Its frames are written so much
+    later.
+
+    Args:
+        folder: Where to write.
+        inputs: Files that must not be written to.
+        hiding: How to hide a face.
+        gap: For how many frames a face that is not found stays hidden.
+    """
+
+    ending = '_hidden'
+
+    def __init__(
+        self, folder: Path, inputs: Sequence[str] = (), *, hiding: Hiding, gap: int = 10
+    ) -> None:
+        super().__init__(folder, inputs)
+        self._hiding = hiding
+        self._gaps = GapFiller(gap, hold=True)
+
+    def write(self, frame: Frame, faces: FaceDetections) -> None:
+        """Take an image, or a frame of the current video; write those that are ready.
+
+        Raises:
+            OSError: If one cannot be written.
+        """
+        self._hide(self._gaps.push(frame, faces))
+
+    def close(self) -> None:
+        """Write the frames that are left and finish the current video."""
+        try:
+            self._hide(self._gaps.flush())
+        finally:
+            super().close()
+
+    def _hide(self, ready: Iterable[tuple[Frame, FaceDetections]]) -> None:
+        for frame, faces in ready:
+            self._write(frame, self._hiding(frame.image, faces.bboxes))
+
+
+class CropFiles:
+    """Faces: ``<name>_<i>.jpg`` of an image, ``<name>.frames/<frame>_<i>.jpg``.
+
+    ``i`` is the face's number in its image, from 0, the best first.
+
+    Args:
+        folder: Where to write.
+        inputs: Files that must not be written to.
+        margin: What to add on each side, as a part of the box's longer side.
+        min_size: Leave out faces whose box has a shorter side, in pixels.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        inputs: Sequence[str] = (),
+        *,
+        margin: float = 0.2,
+        min_size: float = 1,
+    ) -> None:
+        self.path = folder
+        self._margin, self._min_size = margin, min_size
+        self._names = OutputNames(folder, inputs)
+        self._source: Source | None = None  # of a video; one name for all its frames
+        self._folder = folder
+
+    def write(self, frame: Frame, faces: FaceDetections) -> None:
+        """Write the faces of an image."""
+        if frame.index is not None and frame.source is not self._source:
+            self._source = frame.source
+            self._folder = self._names.claim(frame.source.name, '.frames')
+        sides = (faces.bboxes[:, 2:] - faces.bboxes[:, :2]).min(axis=1)
+        for i, crop in enumerate(faces.crops(frame.image, self._margin)):
+            if sides[i] < self._min_size or not crop.size:
+                continue
+            if frame.index is None:
+                path = self._names.claim(frame.source.name, f'_{i}.jpg')
+            else:
+                path = self._folder / f'{frame.index:06}_{i}.jpg'
+            _write_jpeg(path, crop)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _write_jpeg(path: Path, image: np.ndarray) -> None:
+    """Write an image, which appears when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f'.{path.name}.part')
+    content = cv2.imencode('.jpg', limit_size(image, MAX_JPEG_SIDE))[1]
+    scratch.write_bytes(content.tobytes())
+    os.replace(scratch, path)
 
 
 def draw_faces(image: np.ndarray, faces: FaceDetections) -> np.ndarray:
-    """Draw boxes, and scores above those that are wide enough for them.
+    """Draw boxes, and ids and scores above those that are wide enough for them.
 
     mmdet's visualizer draws with matplotlib, too slow for videos.
 
@@ -242,9 +435,10 @@ def draw_faces(image: np.ndarray, faces: FaceDetections) -> np.ndarray:
     size = 0.4 + 0.1 * thickness
     limits = np.array([faces.width, faces.height] * 2)
     corners = np.rint(np.clip(faces.bboxes, -limits, 2 * limits)).astype(int)
-    for (x1, y1, x2, y2), score in zip(corners.tolist(), faces.scores, strict=True):
+    rows = zip(corners.tolist(), faces.scores, _known(faces), strict=True)
+    for (x1, y1, x2, y2), score, number in rows:
         cv2.rectangle(drawn, (x1, y1), (x2, y2), GREEN, thickness)
-        text = f'{score:.2f}'
+        text = f'{score:.2f}' if number is None else f'{number}: {score:.2f}'
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
         if width > 1.5 * (x2 - x1):
             continue
@@ -257,13 +451,45 @@ def draw_faces(image: np.ndarray, faces: FaceDetections) -> np.ndarray:
     return drawn
 
 
+def _separate(texts: Iterable[str]) -> Iterator[str]:
+    """Put commas and line ends between texts."""
+    for i, text in enumerate(texts):
+        yield f',\n{text}' if i else text
+
+
 def _short(values: np.ndarray) -> list[float]:
     """Write float32 as the shortest decimals that give it back."""
     return [float(str(value)) for value in values.astype(np.float32)]
 
 
+def _seconds(frame: Frame) -> float | None:
+    return None if frame.time is None else round(frame.time, 6)
+
+
+def _known(faces: FaceDetections) -> list[int | None]:
+    """Return the id of each face, None where it has none."""
+    ids = [-1] * len(faces) if faces.ids is None else faces.ids.tolist()
+    return [None if number < 0 else number for number in ids]
+
+
+def take_claims(writer: 'Writer') -> list[Path]:
+    """Return the files that a writer has made since the last call, one for each input.
+
+    Not those to which it appends.
+    """
+    if isinstance(writer, LineFile):
+        return []
+    claimed, writer._names.claimed = writer._names.claimed, []
+    return claimed
+
+
 #: Made with the folder to write to, which must exist, and files that must not be
 #: written to. ``write`` gets what was found on one image after the other.
-Writer: TypeAlias = JsonLines | Csv | WIDERText | DrawnFiles
+Writer: TypeAlias = LineFile | WIDERText | DrawnFiles | CropFiles
 #: By the names that ``--format`` takes.
-FORMATS: dict[str, type[Writer]] = {'json': JsonLines, 'csv': Csv, 'wider': WIDERText}
+FORMATS: dict[str, type[Writer]] = {
+    'json': JsonLines,
+    'csv': Csv,
+    'wider': WIDERText,
+    'coco': CocoJson,
+}

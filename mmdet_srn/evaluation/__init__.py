@@ -5,7 +5,7 @@ NumPy, SciPy and, for .mat files of version 7.3, h5py.
 """
 
 from .._lazy import lazy_names
-from .face_ap import FaceAP, ImageFaces, evaluate_face_ap
+from .face_ap import FaceAP, ImageFaces, evaluate_face_ap, read_instances
 from .wider_face_eval import (
     SubsetResult,
     WIDERFaceDetections,
@@ -24,6 +24,7 @@ __all__ = [
     'evaluate_face_ap',
     'evaluate_wider_face',
     'read_ground_truth',
+    'read_instances',
     'read_results',
     'write_results',
 ]

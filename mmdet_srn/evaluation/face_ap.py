@@ -4,9 +4,9 @@ The common definition (greedy matching, real-valued IoU), not the official WIDER
 evaluation, which is in :mod:`.wider_face_eval`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,27 @@ class FaceAP(NamedTuple):
     recall: np.ndarray  # (N,), non-decreasing
     precision: np.ndarray  # (N,)
     scores: np.ndarray  # (N,), the thresholds, falling
+    hits: np.ndarray  # true positives, int (N,)
+    false_positives: np.ndarray  # int (N,)
+
+
+def read_instances(
+    instances: Iterable[Mapping[str, Any]], label: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the faces of one class from an image's ``instances``, as mmdet has them.
+
+    Args:
+        instances: Each with ``bbox`` (xyxy), and perhaps ``bbox_label`` and
+            ``ignore_flag``, both 0 where missing.
+        label: Of the class.
+
+    Returns:
+        Boxes (G, 4), and which of them are ignored, bool (G,).
+    """
+    faces = [face for face in instances if face.get('bbox_label', 0) == label]
+    bboxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
+    ignored = np.array([face.get('ignore_flag', 0) for face in faces], bool)
+    return bboxes, ignored
 
 
 def evaluate_face_ap(
@@ -68,9 +89,25 @@ def evaluate_face_ap(
     }
 
 
+def match_faces(image: ImageFaces, iou_thr: float = 0.5) -> np.ndarray:
+    """Find the face that each detection takes over all faces, ignored ones included.
+
+    The matching is that of :func:`evaluate_face_ap`. At a threshold of the score it is
+    the same, without the detections below.
+
+    Returns:
+        Rows of ``gt_bboxes``, -1 for none, int (D,).
+    """
+    prepared = _prepare(image, iou_thr)
+    faces = np.empty(len(prepared.scores), int)
+    faces[prepared.order] = _match(prepared, ~prepared.gt_ignored)
+    return faces
+
+
 class _Prepared(NamedTuple):
     """One image, detections in descending order of score."""
 
+    order: np.ndarray  # the detections' rows in the image, (D,)
     scores: np.ndarray  # (D,)
     heights: np.ndarray  # of the detections, (D,)
     gt_heights: np.ndarray  # (G,)
@@ -92,6 +129,7 @@ def _prepare(image: ImageFaces, iou_thr: float) -> _Prepared:
         best_first = faces[np.argsort(-iou[row, faces], kind='stable')]
         candidates.append((int(row), best_first.tolist()))
     return _Prepared(
+        order=order,
         scores=scores,
         heights=bboxes[:, 3] - bboxes[:, 1],
         gt_heights=gt_bboxes[:, 3] - gt_bboxes[:, 1],
@@ -105,10 +143,13 @@ def _evaluate_band(images: Sequence[_Prepared], low: float, high: float) -> Face
     scores, hits = [], []
     for image in images:
         inside = (image.gt_heights >= low) & (image.gt_heights < high)
-        num_faces += int(np.count_nonzero(inside & ~image.gt_ignored))
-        hit, counted = _match(image, inside)
+        counts = inside & ~image.gt_ignored
+        num_faces += int(np.count_nonzero(counts))
+        faces = _match(image, counts)
+        # The last one stands for the face of those without one.
+        hit = np.append(counts, False)[faces]
         # Unmatched detections are judged by their own height.
-        counted &= hit | ((image.heights >= low) & (image.heights < high))
+        counted = hit | ((faces < 0) & (image.heights >= low) & (image.heights < high))
         scores.append(image.scores[counted])
         hits.append(hit[counted])
     none = np.zeros(0)
@@ -119,25 +160,24 @@ def _evaluate_band(images: Sequence[_Prepared], low: float, high: float) -> Face
     )
 
 
-def _match(image: _Prepared, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Match detections greedily with the faces ``inside`` the band (G,).
+def _match(image: _Prepared, counts: np.ndarray) -> np.ndarray:
+    """Match detections greedily; prefer the faces that count, bool (G,).
 
     Returns:
-        Bool arrays (D,): true positive; not explained by an ignored face.
+        The face that each detection takes, -1 for none, int (D,).
     """
-    hit = np.zeros(len(image.scores), bool)
-    counted = np.ones(len(image.scores), bool)
+    matched = np.full(len(image.scores), -1)
     ignored = image.gt_ignored.tolist()
-    counts = (inside & ~image.gt_ignored).tolist()
+    counted = counts.tolist()
     taken: set[int] = set()
     for row, faces in image.candidates:
         free = [face for face in faces if ignored[face] or face not in taken]
         if not free:
             continue
-        face = next((face for face in free if counts[face]), free[0])
-        hit[row] = counted[row] = counts[face]
+        face = next((face for face in free if counted[face]), free[0])
+        matched[row] = face
         taken.add(face)
-    return hit, counted
+    return matched
 
 
 def _curve(scores: np.ndarray, hits: np.ndarray, num_faces: int) -> FaceAP:
@@ -147,9 +187,12 @@ def _curve(scores: np.ndarray, hits: np.ndarray, num_faces: int) -> FaceAP:
     last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
     found = np.cumsum(hits)[last]
     recall = found / num_faces if num_faces else np.full(len(found), np.nan)
-    precision = found / (np.flatnonzero(last) + 1)
+    proposed = np.flatnonzero(last) + 1
+    precision = found / proposed
     ap = voc_average_precision(recall, precision) if num_faces else np.nan
-    return FaceAP(ap, num_faces, recall, precision, scores[last])
+    return FaceAP(
+        ap, num_faces, recall, precision, scores[last], found, proposed - found
+    )
 
 
 def pairwise_iou(bboxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Reader of MATLAB's .mat files into plain Python.
 
 SciPy's reader crashes the process on some damaged files (SIGSEGV), so the needed part
-of versions 5 to 7 is read here: cells, text and real numbers
+of versions 5 to 7 is read here: cells, structs, text and real numbers
 (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
 """
 
@@ -21,8 +21,9 @@ def load_mat(path: str | Path, names: Iterable[str]) -> dict[str, Any]:
     """Read variables of a .mat file of version 5 to 7 or, through h5py, 7.3.
 
     Returns:
-        Name -> value: cells as (nested) lists in MATLAB's linear order, text as str,
-        numbers as arrays of at least two dimensions.
+        Name -> value: cells as (nested) lists in MATLAB's linear order, structs (not
+        of version 7.3) as lists of dicts, text as str, numbers as arrays of at least
+        two dimensions.
 
     Raises:
         OSError: If the file cannot be read.
@@ -57,7 +58,7 @@ _TYPES = {
     **{1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4'},
     **{7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8', 17: 'u2'},
 }
-_CELL, _CHAR, _COMPLEX = 1, 4, 0x800
+_CELL, _STRUCT, _CHAR, _COMPLEX = 1, 2, 4, 0x800
 _CLASSES = {
     **{6: 'f8', 7: 'f4', 8: 'i1', 9: 'u1', 10: 'i2', 11: 'u2'},
     **{12: 'i4', 13: 'u4', 14: 'i8', 15: 'u8'},
@@ -118,7 +119,8 @@ def _value(
     order: str,
 ) -> Any:
     kind = flags & 0xFF
-    if kind == _CELL:
+    if kind in (_CELL, _STRUCT):
+        fields = _fields(elements, order) if kind == _STRUCT else ['']
         cells = []
         for _, content in elements:
             if not content:  # an empty array
@@ -127,9 +129,12 @@ def _value(
             inner = _elements(content, order)
             cell_flags, cell_shape, _ = _header(inner, order)
             cells.append(_value(cell_flags, cell_shape, inner, order))
-        if len(cells) != math.prod(shape):
-            raise ValueError(f'a cell of shape {shape} with {len(cells)} values')
-        return cells
+        if len(cells) != math.prod(shape) * len(fields):
+            raise ValueError(f'an array of shape {shape} with {len(cells)} values')
+        if kind == _CELL:
+            return cells
+        rows = (cells[i : i + len(fields)] for i in range(0, len(cells), len(fields)))
+        return [dict(zip(fields, row, strict=True)) for row in rows]
     if (kind not in _CLASSES and kind != _CHAR) or flags & _COMPLEX:
         raise ValueError(f'an array of class {kind}, flags {flags:#x}, is not read')
     stored, content = next(elements, (1, b''))
@@ -140,6 +145,14 @@ def _value(
     if kind == _CHAR:
         return ''.join(map(chr, values.ravel().tolist()))
     return values.astype(_CLASSES[kind])
+
+
+def _fields(elements: Iterator[tuple[int, memoryview]], order: str) -> list[str]:
+    """Read the names of a struct's fields, which are of one length."""
+    (_, length), (_, names) = next(elements), next(elements)
+    (length,) = struct.unpack_from(f'{order}i', length)
+    texts = (names[i : i + length] for i in range(0, len(names), length))
+    return [str(text, 'latin-1').split('\0')[0] for text in texts]
 
 
 def _load_hdf5(path: Path, names: list[str]) -> dict[str, Any]:

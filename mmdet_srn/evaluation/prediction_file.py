@@ -1,11 +1,20 @@
-"""Reader of the predictions that ``mim test --out`` writes."""
+"""Readers of predictions: what ``mim test --out`` and our detection write.
+
+All give one dict an image, with ``img_path`` and ``pred_instances``.
+"""
 
 import io
+import json
+import os
 import pickle
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-import torch
+import numpy as np
+
+from .image_names import check_unique, name_images
+from .wider_face_results import ReadReport, read_results
 
 
 class _Unpickler(pickle.Unpickler):
@@ -27,7 +36,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return the object that a name in the file stands for, if harmless."""
         if (module, name) == ('torch.storage', '_load_from_bytes'):
-            # torch's own loads anything
+            import torch  # whose own loads anything
+
             return lambda content: torch.load(io.BytesIO(content), weights_only=True)
         if (module, name) == ('_codecs', 'encode'):
             # Bytes in pickle's protocol 2, mmengine's; no other codec is looked up
@@ -63,3 +73,120 @@ def read_predictions(path: str | Path) -> list[dict]:
     if not results:
         raise ValueError(f'{path} holds no images')
     return results
+
+
+def read_json_lines(path: str | Path) -> list[dict]:
+    """Read ``faces.jsonl``, as ``python -m mmdet_srn --format json`` writes it.
+
+    Returns:
+        As the other readers, and ``ori_shape``, height and width (0: not there).
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If a line is no such record (names file and line), or there is none.
+    """
+    results = []
+    for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
+        try:
+            record = json.loads(line)
+            image = os.fspath(record['image'])
+            shape = int(record.get('height', 0)), int(record.get('width', 0))
+            bboxes = np.array(record['bboxes'], float).reshape(-1, 4)
+            scores = np.array(record['scores'], float).reshape(-1)
+            if len(bboxes) != len(scores):
+                raise ValueError(f'{len(bboxes)} bboxes and {len(scores)} scores')
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            OverflowError,
+            RecursionError,
+        ) as error:
+            raise ValueError(
+                f'{path}:{number}: no line of faces.jsonl: {error!r}'
+            ) from error
+        found = dict(bboxes=bboxes, scores=scores)
+        results.append(dict(img_path=image, ori_shape=shape, pred_instances=found))
+    if not results:
+        raise ValueError(f'{path} holds no images')
+    return results
+
+
+def pick_results(
+    results: Sequence[dict], names: Sequence[str], folder: str | Path = ''
+) -> list[dict | None]:
+    """Find the result of each image of an annotation.
+
+    It is that of ``folder/name`` or else, as results may have been made elsewhere, the
+    one whose ``img_path`` ends with the name.
+
+    Args:
+        results: With an ``img_path`` each.
+        names: Paths of images below ``folder``, with forward slashes.
+        folder: The images' folder here.
+
+    Returns:
+        A result for each name, None for those without.
+
+    Raises:
+        ValueError: If there are several for a name.
+    """
+    by_file: dict[str, list[dict]] = {}
+    for result in results:
+        by_file.setdefault(PurePath(result['img_path']).name, []).append(result)
+    picked: list[dict | None] = []
+    for name in names:
+        parts = PurePosixPath(name).parts
+        fits = [
+            result
+            for result in by_file.get(parts[-1], [])
+            if PurePath(result['img_path']).parts[-len(parts) :] == parts
+        ]
+        place = os.path.abspath(Path(folder, name))
+        here = [each for each in fits if os.path.abspath(each['img_path']) == place]
+        fits = here or fits
+        if len(fits) > 1:
+            paths = ' and '.join(each['img_path'] for each in fits[:2])
+            raise ValueError(f'{len(fits)} results may be of {name}, such as {paths}')
+        picked.append(fits[0] if fits else None)
+    return picked
+
+
+def read_result_folder(
+    folder: str | Path, paths: Sequence[str]
+) -> tuple[list[dict | None], ReadReport]:
+    """Read a result folder in WIDER FACE's layout, of any data set.
+
+    Files are named by the image and its last folder, as our detection and the official
+    results are, or by all folders below the common one, as ``WIDERFaceMetric`` does.
+
+    Args:
+        folder: The folder.
+        paths: Of the images.
+
+    Returns:
+        A result for each image, None where there is no file; and what was odd.
+
+    Raises:
+        NotADirectoryError: If there is no such folder.
+        ValueError: If two images share a file.
+    """
+    namings = [
+        [str(PurePosixPath(title).with_suffix('')) for title in name_images(paths, how)]
+        for how in (False, True)
+    ]
+    names = max(
+        namings,
+        key=lambda names: sum(Path(folder, f'{name}.txt').is_file() for name in names),
+    )
+    check_unique(names)
+    detections, report = read_results(folder, names)
+    missing = set(report.odd['missing'])
+    results: list[dict | None] = []
+    tables = np.split(detections.rows, detections.offsets[1:-1])
+    for path, name, table in zip(paths, names, tables, strict=True):
+        x, y, w, h, scores = table.T
+        found = dict(bboxes=np.stack((x, y, x + w, y + h), axis=1), scores=scores)
+        result = dict(img_path=path, pred_instances=found)
+        results.append(None if name in missing else result)
+    return results, report

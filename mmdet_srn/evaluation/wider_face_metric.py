@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from terminaltables import AsciiTable
 
-from .face_ap import HEIGHT_BANDS, ImageFaces, evaluate_face_ap
+from .face_ap import HEIGHT_BANDS, ImageFaces, evaluate_face_ap, read_instances
 from .image_names import check_unique, name_images
 from .protocols import UNKNOWN_PROTOCOL, describe_protocol
 from .wider_face_curves import truncate
@@ -262,11 +262,7 @@ class WIDERFaceMetric(BaseMetric):
     def _faces(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes xyxy (G, 4) in the original image, and which are ignored."""
         if 'instances' in sample:
-            label, faces = self.face_label, sample['instances']
-            faces = [face for face in faces if face.get('bbox_label', 0) == label]
-            bboxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
-            ignored = np.array([face.get('ignore_flag', 0) for face in faces], bool)
-            return bboxes, ignored
+            return read_instances(sample['instances'], self.face_label)
         if 'gt_instances' not in sample:
             raise KeyError(
                 f'image {sample.get("img_path", "?")} came without ground truth: put '

@@ -13,10 +13,13 @@ def iou(a, b):
     return inter / union
 
 
-def height_ap(images, iou_thr, low, high):
-    """AP and number of faces; images: dicts of lists."""
+def height_outcomes(images, iou_thr, low, high):
+    """Pairs (score, is a true positive) of all detections that count; number of faces.
+
+    images: dicts of lists.
+    """
     num_faces = 0
-    outcomes = []  # (score, is a true positive) of each detection that counts
+    outcomes = []
     for image in images:
         faces = image['gt_bboxes']
         in_band = [low <= face[3] - face[1] < high for face in faces]
@@ -45,6 +48,12 @@ def height_ap(images, iou_thr, low, high):
                 taken.add(best_other[1])
             elif low <= box[3] - box[1] < high:
                 outcomes.append((score, False))
+    return outcomes, num_faces
+
+
+def height_ap(images, iou_thr, low, high):
+    """AP and number of faces."""
+    outcomes, num_faces = height_outcomes(images, iou_thr, low, high)
     if not num_faces:
         return math.nan, 0
     points = []

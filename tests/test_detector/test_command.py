@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import weakref
@@ -15,7 +16,9 @@ from unittest import mock
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from pycocotools.coco import COCO
 
 from mmdet_srn.detector import command
 from mmdet_srn.detector.folder_lock import lock_folder
@@ -71,6 +74,7 @@ def test_folder_and_video(run, folder, detector, capsys, batch_size):
     arguments = ['photos', 'clip.avi', '--format', 'json,csv,wider']
     assert run(*arguments, '--batch-size', batch_size) == 0
     assert files('detections') == [
+        '.finished.jsonl',
         'a_faces.jpg',
         'b_faces.jpg',
         'clip_faces.mkv',
@@ -114,6 +118,68 @@ def test_folder_and_video(run, folder, detector, capsys, batch_size):
     captured = capsys.readouterr()
     assert captured.out == f'9 images, {number} faces; written to detections\n'
     assert captured.err == ''
+
+
+def test_hidden_and_cut_out(run, folder):
+    options = ('--hide', 'box', '--hide-ellipse', '--save-crops', 'crops')
+    assert run('photos', 'clip.avi', *options, '--crop-min-size', '12') == 0
+    names = [f'{name}_hidden.jpg' for name in ('a', 'b', 'd', 'deep/c')]
+    written = files('detections')
+    assert {*names, 'clip_hidden.mkv', 'faces.jsonl'} <= set(written)
+    assert not any('_faces' in name for name in written)
+    assert len(read_video(Path('detections/clip_hidden.mkv'))) == 5
+    boxes = np.reshape(records()[1]['bboxes'], (-1, 4))
+    hidden = cv2.imread('detections/b_hidden.jpg')
+    for x, y in boxes.reshape(-1, 2, 2).mean(axis=1).astype(int):
+        assert hidden[y, x].max() < 60
+    large = ((boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= 12).sum()
+    crops = files('detections/crops')
+    assert sum(name.startswith('b_') for name in crops) == large > 0
+    # What was written is no input of the next run.
+    assert run('.') == 0 and len(records()) == 9
+
+
+def test_one_in_n_frames(run, folder, monkeypatch, detector):
+    """The others get boxes between those of the same face."""
+    write_video(Path('clip.avi'), 8)
+    shapes, call = [], MMDetBackend.__call__
+
+    def spy(backend, images, *args, **kwargs):
+        shapes.extend(image.shape[:2] for image in images)
+        return call(backend, images, *args, **kwargs)
+
+    monkeypatch.setattr(MMDetBackend, '__call__', spy)
+    arguments = ('clip.avi', 'photos/a.png', '--every', '3', '--batch-size', '2')
+    assert run(*arguments, '--hide', 'blur') == 0
+    assert len(shapes) == 3 + 1
+    found = records()
+    assert [record.get('frame') for record in found] == [*range(8), None]
+    assert [record.get('time') for record in found[:8]] == pytest.approx(
+        np.arange(8) / 10
+    )
+    video = read_video(Path('clip.avi'))
+    ends = [detector.detect(video[i]) for i in (0, 3, 6)]
+    for record, wanted in zip(found[:8:3], ends, strict=True):
+        np.testing.assert_allclose(record['scores'], wanted.scores, atol=1e-4)
+    assert len(found[1]['scores']) == len(found[2]['scores']) > 0
+    assert len(found[1]['scores']) <= min(len(ends[0]), len(ends[1]))
+    assert found[7]['scores'] == []  # no detection comes after it
+    assert len(read_video(Path('detections/clip_hidden.mkv'))) == 8
+
+
+def test_tracks(run, folder):
+    pytest.importorskip('trackers')
+    assert run('clip.avi', 'photos/a.png', '--track', '--format', 'json,csv') == 0
+    found = records()
+    assert 'ids' not in found[5] and all('ids' in record for record in found[:5])
+    assert set(found[0]['ids']) == {None}
+    ids = [set(record['ids']) - {None} for record in found[1:5]]
+    assert ids[0] and ids[0] & ids[1] & ids[2]
+    with open('detections/faces.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert {row['id'] for row in rows if row['frame'] == '1'} - {''} == set(
+        map(str, ids[0])
+    )
 
 
 def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector, make_image):
@@ -232,7 +298,8 @@ def test_limit_and_edges(run, folder, capfd):
     whole = [np.reshape(record['bboxes'], (-1, 4)) for record in records()]
     assert any((boxes < 0).any() for boxes in whole)
     assert 'max-faces' not in capfd.readouterr().err
-    assert run('photos', 'clip.avi', '--no-draw', '--max-faces', '2') == 0
+    options = ('--no-draw', '--max-faces', '2', '--overwrite')
+    assert run('photos', 'clip.avi', *options) == 0
     for record in records():
         boxes = np.reshape(record['bboxes'], (-1, 4))
         assert len(boxes) <= 2 and (boxes >= 0).all()
@@ -265,7 +332,13 @@ def test_image_that_the_config_cannot_take(run, folder, tiny_narrow, make_image,
             'no config x.py',
         ),
         (['photos', '--multi-scale'], 'has no tta_model'),
+        (
+            ['photos', '--hide', 'box', '--hide-margin', '-1'],
+            'margin must be 0 or more',
+        ),
         (['photos', '--score-thr', '2'], 'score_thr must be from 0 to 1, not 2.0'),
+        (['photos', '--min-size', '-3'], 'min_size must be 0 or more, not -3.0'),
+        (['photos', '--threads', '0'], 'threads must be 1 or more, not 0'),
         (['photos', '--out', 'clip.avi'], 'clip.avi'),
     ],
 )
@@ -281,8 +354,15 @@ def test_errors(run, folder, capsys, arguments, message):
     [
         ([], 'the following arguments are required: INPUT'),
         (['photos', '--format', 'json,xml'], "'xml' is none of json, csv, wider"),
+        (['photos', '--hide', 'paint'], "invalid choice: 'paint'"),
+        (['photos', '--hide', 'box', '--no-draw'], '--no-draw none'),
+        (['photos', '--hide-gap', '-1'], '--hide-gap must be 0 or more'),
+        (['photos', '--every', '0'], '--every and --crop-min-size must be'),
         (['photos', '--batch-size', '0'], '--batch-size must be 1 or more'),
         (['photos', '--max-size', '-1'], '--max-size 0 or more'),
+        (['photos', '--out', '-', '--format', 'json,csv'], '--format json or csv'),
+        (['photos', '--out', '-', '--format', 'wider'], '--format json or csv'),
+        (['photos', '--tile', '63'], '--tile must be 64 or more'),
     ],
 )
 def test_wrong_arguments(run, folder, capsys, arguments, message):
@@ -344,9 +424,9 @@ def test_inputs_are_never_written_to(run, folder):
 
 def test_outputs_do_not_become_inputs(run, folder):
     for _ in range(2):
-        assert run('.') == 0
+        assert run('.', '--overwrite') == 0
         assert len(records()) == 9
-    assert len(files('detections')) == 6
+    assert len(files('detections')) == 7
 
 
 def test_memory_does_not_grow_with_a_video(run, folder, make_image, monkeypatch):
@@ -375,6 +455,172 @@ def test_memory_does_not_grow_with_a_video(run, folder, make_image, monkeypatch)
         gc.enable()
     assert len(records()) == 40
     assert most <= 4
+
+
+# ------------------------------------------------------------------ to stdout, and COCO
+
+
+def test_results_on_stdout(run, folder, capfd):
+    """And nothing else, whatever prints meanwhile."""
+    assert run('photos', 'clip.avi', '--out', '-') == 0
+    captured = capfd.readouterr()
+    found = [json.loads(line) for line in captured.out.splitlines()]
+    assert len(found) == 9 and '9 images' in captured.err
+    assert sorted(path.name for path in folder.iterdir()) == ['clip.avi', 'photos']
+    assert run('photos', 'clip.avi', '--no-draw') == 0
+    assert records() == found
+    print('stdout is back')
+    assert capfd.readouterr().out.endswith('stdout is back\n')
+
+
+def test_coco(run, folder, detector):
+    """Read by pycocotools; mmdet uses the same format."""
+    assert run('photos', 'clip.avi', '--format', 'coco', '--no-draw') == 0
+    assert files('detections') == [
+        *('.faces_coco.jsonl', '.finished.jsonl', 'faces_coco.json')
+    ]
+    coco = COCO('detections/faces_coco.json')
+    assert coco.loadCats(coco.getCatIds()) == [dict(id=1, name='face')]
+    images = coco.loadImgs(coco.getImgIds())
+    assert [(i['file_name'], i.get('frame')) for i in images[3:6]] == [
+        ('photos/deep/c.png', None),
+        *(('clip.avi', number) for number in range(2)),
+    ]
+    assert (images[0]['width'], images[0]['height']) == (40, 50)
+    for image, name in zip(images, ['a', 'b', 'd'], strict=False):
+        wanted = detector.detect(f'photos/{name}.png')
+        found = coco.loadAnns(coco.getAnnIds(imgIds=image['id']))
+        np.testing.assert_allclose([each['score'] for each in found], wanted.scores)
+        x, y, width, height = np.transpose([each['bbox'] for each in found])
+        bboxes = np.stack([x, y, x + width, y + height], axis=1)
+        np.testing.assert_allclose(bboxes, wanted.bboxes, rtol=1e-5)
+        assert [each['area'] for each in found] == pytest.approx(width * height)
+
+
+# ------------------------------------------------------------------------------ go on
+
+ALL = ('photos', 'other', 'clip.avi', 'last.png', '--format', 'json,csv,wider,coco')
+
+
+def results(out: str) -> dict[str, bytes | list[str]]:
+    """All that is written but the drawn videos, which say when they were made."""
+    names = [name for name in files(out) if not name.endswith('.mkv')]
+    content = {name: Path(out, name).read_bytes() for name in names}
+    # Of a stopped run, an image may be noted later.
+    content['.finished.jsonl'] = sorted(content['.finished.jsonl'].split())
+    return content
+
+
+@pytest.fixture
+def namesakes(folder) -> None:
+    """More inputs, one with the name of another."""
+    shutil.copytree('photos/deep', 'other/deep')
+    shutil.copy('photos/b.png', 'other/a.png')
+    shutil.copy('photos/d.png', 'last.png')
+
+
+@pytest.mark.parametrize('windows', [1, 5, 8])
+def test_a_run_that_was_stopped_goes_on(
+    run, namesakes, monkeypatch, capfd, tmp_path, windows
+):
+    """With the same results as one that was not; stopped in images and in a video."""
+    assert run(*ALL, '--out', 'whole') == 0
+    call, calls = command.Run.__call__, []
+
+    def stopped(self, window):
+        calls.append(window)
+        if len(calls) > windows:
+            self.writers[0]._append('half a li')
+            raise KeyboardInterrupt
+        return call(self, window)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command.Run, '__call__', stopped)
+        assert run(*ALL) == 130
+    capfd.readouterr()
+    assert run(*ALL) == 0
+    captured = capfd.readouterr()
+    skipped = min(windows - 1, 6)  # the last one may not have been whole
+    if skipped:
+        assert f'{skipped} inputs skipped' in captured.err
+    assert f'{12 - skipped} images' in captured.out
+    assert files('detections') == files('whole') and 'a_2_faces.jpg' in files('whole')
+    assert results('detections') == results('whole')
+    assert len(read_video(Path('detections/clip_faces.mkv'))) == 5
+
+
+def test_what_is_finished_is_skipped(run, namesakes, capfd):
+    assert run(*ALL[:-2]) == 0
+    before = results('detections')
+    capfd.readouterr()
+    assert run(*ALL[:-2]) == 0
+    captured = capfd.readouterr()
+    assert '0 images, 0 faces' in captured.out and '8 inputs skipped' in captured.err
+    assert results('detections') == before
+    shutil.copy('last.png', 'photos/new.png')
+    assert run(*ALL[:-2]) == 0
+    assert [record['image'] for record in records()][-1] == 'photos/new.png'
+    assert len(records()) == 13
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (('--score-thr', '0.3'), 'holds results with score_thr 0.5, not 0.3'),
+        (('--format', 'csv'), "with formats ['json'], not ['csv']"),
+        (('7',), 'to which webcams, streams and stdin cannot add'),
+        (('--checkpoint', 'other.pth'), 'holds results with model'),
+    ],
+)
+def test_results_of_different_runs_are_not_mixed(
+    run, folder, tiny, capsys, more, message
+):
+    state = torch.load(tiny[1], weights_only=True)
+    torch.save(state | dict(meta={}), 'other.pth')
+    shutil.copy(tiny[0], 'other.py')
+    more = (*more, '--config', 'other.py') if 'other.pth' in more else more
+    assert run('photos') == 0
+    before = results('detections')
+    assert run('photos', *more) == 1
+    error = capsys.readouterr().err
+    assert message in error and '--overwrite' in error
+    assert results('detections') == before
+    assert run('photos', *more, '--overwrite') in (0, 3)  # there is no webcam 7
+    assert len(files('detections')) > 4
+
+
+def test_changed_inputs_and_results_are_noticed(run, folder, capsys):
+    assert run('photos') == 0
+    os.utime('photos/b.png', (0, 0))
+    assert run('photos') == 1
+    assert 'photos/b.png has changed since' in capsys.readouterr().err
+    Path('detections/faces.jsonl').write_text('')
+    assert run('photos/a.png') == 1
+    assert 'faces.jsonl was changed or removed' in capsys.readouterr().err
+    Path('detections/.finished.jsonl').write_text('{"input": 1}\n[2]\n')
+    assert run('photos/a.png') == 1
+    assert '.finished.jsonl is damaged' in capsys.readouterr().err
+    assert run('photos', '--overwrite') == 0
+    assert len(records()) == 4
+
+
+def test_what_was_left_out_is_not_forgotten(run, folder, capsys):
+    """A broken image is tried again, the frames of a cut video are not doubled."""
+    clip = write_video(folder / 'cut.avi', 40)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    shutil.move('photos/a.png', 'a.png')
+    Path('photos/a.png').write_text('broken')
+    assert run('cut.avi', 'photos', '--no-draw') == 3
+    found = records()
+    for number in (2, 1):
+        capsys.readouterr()
+        assert run('cut.avi', 'photos', '--no-draw') == 3
+        error = capsys.readouterr().err
+        assert 'left out: cut.avi ended after' in error
+        assert f'{number} inputs left out' in error
+        assert records()[: len(found)] == found
+        os.replace('a.png', 'photos/a.png') if number == 2 else None
+    assert len(records()) == len(found) + 1
 
 
 # ------------------------------------------------------------------------------ Ctrl-C

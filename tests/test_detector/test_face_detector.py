@@ -4,7 +4,9 @@ import copy
 import gc
 import io
 import json
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -19,6 +21,7 @@ import torch
 from mmdet.apis import DetInferencer
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
 from PIL import Image
 from torch import nn
@@ -288,6 +291,129 @@ def test_channel_order(detector, make_image):
         detector.detect(image, channel_order='BGR')
 
 
+def test_any_array(detector, files, make_image):
+    """The same faces whatever an image comes as."""
+    image, path = cv2.imread(str(files[0])), files[0]
+    wanted = detector.detect(image)
+    assert len(wanted) > 5
+    tensor = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
+    pillow = Image.open(path)
+    content = path.read_bytes()
+    contents = [content, bytearray(content), memoryview(content)]
+    for each in (tensor, pillow, pillow.convert('RGBA'), *contents):
+        found = detector.detect(each)
+        assert_same(found, wanted)
+        assert found.path is None
+    batch = np.stack([image, image[::-1]])
+    tensors = torch.stack([tensor, tensor.flip(1)])
+    pair = [wanted, detector.detect(image[::-1])]
+    for many in (batch, tensors, [pillow, tensors[1]]):
+        found = detector.detect(many)
+        assert isinstance(found, list) and len(found) == 2
+        for one, other in zip(found, pair, strict=True):
+            assert_same(one, other)
+    assert detector.detect(batch[:0]) == []
+    grey = make_image()[..., 0]
+    wanted = detector.detect(grey)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    for each in (torch.from_numpy(grey), Image.fromarray(grey), deep):
+        assert_same(detector.detect(each), wanted)
+
+
+def test_min_size(tiny, files):
+    """The shorter side in the image as given; the best of the large ones are kept."""
+    plain = load(*tiny, device='cpu').detect(files[0])
+    sides = (plain.bboxes[:, 2:] - plain.bboxes[:, :2]).min(axis=1)
+    least = float(np.median(sides))
+    large = sides >= least
+    assert 2 < large.sum() < len(plain)
+    found = load(*tiny, device='cpu', min_size=least).detect(files[0])
+    np.testing.assert_array_equal(found.bboxes, plain.bboxes[large])
+    image = cv2.resize(cv2.imread(str(files[0])), None, fx=2, fy=2)
+    doubled = load(*tiny, device='cpu', min_size=2 * least)
+    plain = load(*tiny, device='cpu').detect(image, max_size=96)
+    sides = (plain.bboxes[:, 2:] - plain.bboxes[:, :2]).min(axis=1)
+    found = doubled.detect(image, max_size=96)
+    np.testing.assert_array_equal(found.bboxes, plain.bboxes[sides >= 2 * least])
+    with pytest.warns(UserWarning, match='max_faces'):
+        best = load(*tiny, device='cpu', min_size=least, max_faces=2).detect(files[0])
+    large = np.flatnonzero(large)
+    assert best.limit_reached and len(best) == 2
+    wanted = load(*tiny, device='cpu').detect(files[0]).bboxes[large[:2]]
+    np.testing.assert_array_equal(best.bboxes, wanted)
+    with pytest.raises(ValueError, match='min_size must be 0 or more'):
+        FaceDetector(*tiny, min_size=float('nan'))
+
+
+def test_tiles(detector, make_image):
+    """Of a larger image they are what is found; a smaller one is not cut."""
+    image = make_image(0, 100, 150)
+    plain = detector.detect(image)
+    assert_same(detector.detect(image, tile=150), plain)
+    shapes = []
+    model = detector._backend
+
+    class Spy(type(model)):
+        def __call__(self, images, multi_scale=False):
+            shapes.extend(each.shape[:2] for each in images)
+            return super().__call__(images, multi_scale)
+
+    model.__class__ = Spy
+    try:
+        found = detector.detect([image, image[:50, :50]], tile=64, batch_size=4)
+    finally:
+        model.__class__ = Spy.__base__
+    assert sorted(set(shapes)) == [(43, 64), (50, 50), (64, 64)]
+    assert (found[0].width, found[0].height) == (150, 100)
+    bboxes = found[0].bboxes
+    assert len(bboxes) > len(detector.detect(image, max_size=64))
+    overlaps = bbox_overlaps(torch.from_numpy(bboxes), torch.from_numpy(bboxes))
+    assert overlaps.fill_diagonal_(0).max() <= detector._backend.iou_threshold + 1e-6
+    for wrong, error in ((63, ValueError), (64.0, TypeError)):
+        with pytest.raises(error):
+            detector.detect(image, tile=wrong)
+
+
+def test_tiles_find_small_faces_in_a_panorama(monkeypatch):
+    """Four of 20 pixels in 1,500, with the shipped model."""
+    monkeypatch.setenv('MMDET_SRN_LIGHT', '1')
+    astronaut = pytest.importorskip('skimage.data').astronaut()[..., ::-1]
+    pytest.importorskip('onnxruntime', reason='needs onnxruntime, of the extra onnx')
+    face = cv2.resize(astronaut[:256, 64:320], (64, 64), interpolation=cv2.INTER_AREA)
+    scene = np.full((192, 1500, 3), 128, np.uint8)
+    places = (100, 440, 800, 1160)  # the second and the third on a tile's edge
+    for x in places:
+        scene[60:124, x : x + 64] = face
+    detector = FaceDetector()
+    assert len(detector.detect(scene, max_size=192)) == 0
+    found = detector.detect(scene, max_size=192, tile=192)
+    alone = detector.detect(np.ascontiguousarray(scene[:192, 36:228])).bboxes[0]
+    wanted = [alone + (x - 64, 0, x - 64, 0) for x in places]
+    order = found.bboxes[:, 0].argsort()
+    np.testing.assert_allclose(found.bboxes[order], wanted, atol=8)
+
+
+def test_supervision(detector, files):
+    supervision = pytest.importorskip('supervision')
+    found = detector.detect(files[0])
+    detections = found.to_supervision()
+    np.testing.assert_array_equal(detections.xyxy, found.bboxes)
+    np.testing.assert_array_equal(detections.confidence, found.scores)
+    assert set(detections.class_id) == {0} and len(detections) == len(found)
+    assert set(detections['class_name']) == {'face'}
+    merged = supervision.Detections.merge([detections, detections])
+    assert len(merged.with_nms(0.9)) == len(found)
+    nothing = FaceDetections(np.zeros((0, 4), 'f'), np.zeros(0, 'f'), 8, 8)
+    assert len(nothing.to_supervision()) == 0
+
+
+def test_supervision_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    nothing = FaceDetections(np.zeros((0, 4), 'f'), np.zeros(0, 'f'), 8, 8)
+    with pytest.raises(ImportError, match='pip install supervision'):
+        nothing.to_supervision()
+
+
 @pytest.mark.parametrize('size', [(1, 1), (1, 300), (300, 1), (2, 3), (33, 31)])
 def test_tiny_and_narrow_images(detector, make_image, size):
     for max_size in (None, 20):
@@ -320,10 +446,15 @@ def test_images_that_cannot_be_used(detector, files, tmp_path):
         detector.detect(tmp_path)
     with pytest.raises(ImageError, match='float64'):
         detector.detect(np.zeros((8, 8, 3)))
-    data = (torch.zeros(3, 8, 8), io.BytesIO(b'a'), dict(a=1), bytearray(b'a'))
-    for image in (7, b'bytes', None, *data):
-        with pytest.raises(TypeError, match='a path or a NumPy array, not'):
+    for image in (7, None, io.BytesIO(b'a'), dict(a=1)):
+        with pytest.raises(TypeError, match='an image is a path, bytes, an array'):
             detector.detect(image)
+    with pytest.raises(ImageError, match='given as bytes is no image'):
+        detector.detect(b'bytes')
+    with pytest.raises(ImageError, match='the tensor is float32, not uint8'):
+        detector.detect(torch.zeros(3, 8, 8))
+    with pytest.raises(ImageError, match=r'the tensor has shape \(8, 8, 3\), not \(ch'):
+        detector.detect(torch.zeros(8, 8, 3, dtype=torch.uint8))
     with pytest.raises(TypeError, match='not int'):
         detector.detect([7])
 
@@ -593,6 +724,48 @@ def test_exported_file_as_checkpoint(exported):
     assert len(FaceDetector(checkpoint=str(exported)).detect(dim)) == 0
     everything = FaceDetector(checkpoint=exported, device='cpu', score_thr=None)
     assert everything.detect(dim).scores == pytest.approx([100 / 255])
+
+
+def test_exported_file_in_another_process(exported, monkeypatch):
+    """Pickled, as multiprocessing and data loaders do, from another folder."""
+    monkeypatch.chdir(exported.parent)
+    detector = FaceDetector(exported.name, score_thr=0.1, min_size=3, threads=1)
+    content = pickle.dumps(detector)
+    assert len(content) < 5000
+    monkeypatch.chdir('/')
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        found = pool.apply(unpickle_and_detect, (content, blue(200, 64, 96)))
+    assert_same(found, detector.detect(blue(200, 64, 96)))
+
+
+def unpickle_and_detect(content: bytes, image: np.ndarray) -> FaceDetections:
+    """In the other process."""
+    detector = pickle.loads(content)
+    assert (detector.score_thr, detector.min_size) == (0.1, 3)
+    session = detector._backend._runner._session
+    assert session.get_session_options().intra_op_num_threads == 1
+    return detector.detect(image)
+
+
+def test_threads(tiny):
+    before = torch.get_num_threads()
+    try:
+        FaceDetector(*tiny, device='cpu', threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(ValueError, match='threads must be 1 or more'):
+        FaceDetector(*tiny, threads=0)
+
+
+def test_onednn_keeps_fewer_operators_unless_told_otherwise(tiny, monkeypatch):
+    name = 'ONEDNN_PRIMITIVE_CACHE_CAPACITY'
+    monkeypatch.setenv(name, '7')
+    FaceDetector(*tiny, device='cpu')
+    assert os.environ[name] == '7'
+    monkeypatch.delenv(name)
+    FaceDetector(*tiny, device='cpu')
+    assert os.environ[name] == '128'
 
 
 def test_what_an_exported_file_cannot(exported, make_image):

@@ -1,13 +1,23 @@
 import gc
 import os
+import socket
+import subprocess
+import sys
+import threading
+import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePath
 from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from mmdet_srn.detector import sources as sources_module
 from mmdet_srn.detector.images import read_image
 from mmdet_srn.detector.sources import (
     Skipped,
@@ -298,3 +308,158 @@ def test_no_frame_is_read_ahead_or_kept(tree):
             del frame
     finally:
         gc.enable()
+
+
+# -------------------------------------------------------------------------- animations
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'png', 'webp'])
+def test_animations_are_videos(tmp_path, suffix):
+    path = tmp_path / f'x.{suffix}'
+    pages = [Image.new('RGB', (48, 32), (level, 0, 0)) for level in (40, 120, 200)]
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=250)
+    images, problems = read(find_sources([str(tmp_path)], tmp_path / 'out'))
+    assert [(frame.index, frame.fps) for frame in images] == [
+        (i, 4.0) for i in range(3)
+    ]
+    for frame, level in zip(images, (40, 120, 200), strict=True):
+        assert frame.image.shape == (32, 48, 3)
+        assert np.abs(frame.image.astype(int) - [0, 0, level]).max() <= 8
+    assert problems == []
+    pages[0].save(path)
+    ((frame,), problems) = read(find_sources([str(tmp_path)], tmp_path / 'out'))
+    assert frame.index is None and problems == []
+
+
+def test_an_animation_that_is_cut_off(tmp_path, make_image):
+    path = tmp_path / 'x.gif'
+    pages = [Image.fromarray(make_image(i)) for i in range(4)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 5])
+    images, [(source, message)] = read(find_sources([str(path)], tmp_path / 'out'))
+    assert 2 <= len(images) < 4
+    assert f'x.gif is damaged after {len(images)} frames' in message
+
+
+# ----------------------------------------------------------------------------- streams
+
+
+@contextmanager
+def serve(content: bytes, number: int | None = None) -> Iterator[str]:
+    """Serves a file under any name, with a length, and only so many bytes of it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header('Content-Length', str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:number])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f'127.0.0.1:{server.server_port}'
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def write_noise(path: Path, number: int) -> bytes:
+    """A video that is not small."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, (128, 96))
+    rng = np.random.default_rng(0)
+    for _ in range(number):
+        writer.write(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    writer.release()
+    return path.read_bytes()
+
+
+def test_http(tmp_path):
+    content = write_noise(tmp_path / 'x.mkv', 30)
+    with serve(content) as host:
+        sources = find_sources([f'http://me:secret@{host}/live/x.mkv'], tmp_path)
+        assert count_frames(sources) is None
+        images, problems = read(sources)
+    assert [frame.index for frame in images] == list(range(30)) and problems == []
+    assert str(sources[0]) == f'http://{host}/live/x.mkv'  # as results name it
+    assert sources[0].name == PurePath(f'127_0_0_1_{host[10:]}_live_x_mkv')
+
+
+def test_a_stream_that_is_lost(tmp_path):
+    content = write_noise(tmp_path / 'x.mkv', 60)
+    with serve(content, len(content) * 2 // 3) as host:
+        sources = find_sources([f'http://{host}/x.mkv'], tmp_path)
+        images, [(source, message)] = read(sources)
+    assert 20 < len(images) < 45  # what came stays
+    assert source is sources[0]
+    assert f'/x.mkv ended or was lost after {len(images)} of about 60' in message
+
+
+@pytest.mark.parametrize('protocol', ['http', 'rtsp'])
+def test_a_stream_without_an_answer(tmp_path, monkeypatch, protocol):
+    monkeypatch.setattr(sources_module, 'STREAM_TIMEOUT', 300)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        address = f'{protocol}://127.0.0.1:{server.getsockname()[1]}/x.ts'
+        images, [(_, message)] = read(find_sources([address], tmp_path))
+    assert images == [] and 'cannot be opened' in message
+
+
+def test_addresses_of_pictures_and_of_other_protocols(tree):
+    with pytest.raises(ValueError, match='address of a picture.*curl'):
+        find_sources(['https://host/photo.JPG?size=2'], Path('out'))
+    for text in ('file:///etc/passwd', 'concat:a.avi|b.avi', 'http:/x'):
+        with pytest.raises(FileNotFoundError, match='no image or video'):
+            find_sources([text], Path('out'))
+
+
+def test_rtsp(tmp_path, repo_root):
+    """FFmpeg waits for the stream that PyAV sends, in another process."""
+    pytest.importorskip('av', reason='needs PyAV, of the extra video')
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        address = f'rtsp://127.0.0.1:{free.getsockname()[1]}/live'
+    code = f"""
+from pathlib import Path
+from mmdet_srn.detector.sources import find_sources, frames
+sources = find_sources([{address!r}], Path('out'))
+for frame in frames(sources, None, lambda source, message: print(message)):
+    print(frame.index, frame.image.shape, flush=True)
+"""
+    env = {
+        **os.environ,
+        'PYTHONPATH': str(repo_root),
+        'MMDET_SRN_LIGHT': '1',
+        'OPENCV_FFMPEG_CAPTURE_OPTIONS': 'rtsp_flags;listen',
+    }
+    command = [sys.executable, '-W', 'ignore', '-c', code]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as child:
+        send_rtsp(address, 20)
+        said = child.communicate(timeout=120)[0].splitlines()
+    assert said[0] == '0 (96, 128, 3)' and 15 < len(said) <= 21
+    assert said[-1] == f'{address} ended or was lost after {len(said) - 1} frames'
+
+
+def send_rtsp(address: str, number: int) -> None:
+    """Send a stream of one colour after the other, once the other process listens."""
+    import av
+
+    options = dict(rtsp_transport='tcp')
+    for _ in range(300):
+        output = av.open(address, 'w', format='rtsp', options=options)
+        stream = output.add_stream('mpeg4', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, 'yuv420p'
+        try:
+            output.start_encoding()
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    with output:
+        for i in range(number):
+            pixels = np.full((96, 128, 3), 10 * i, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format='bgr24')
+            output.mux(stream.encode(frame))
+            time.sleep(0.02)
+        output.mux(stream.encode())

@@ -1,9 +1,12 @@
 import csv
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 
 import cv2
@@ -11,14 +14,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.hiding import STYLES, Hiding
+from mmdet_srn.detector.images import read_image
 from mmdet_srn.detector.sources import Frame, Source
 from mmdet_srn.detector.writers import (
     CSV_HEADER,
     GREEN,
+    CropFiles,
     Csv,
     DrawnFiles,
+    HiddenFiles,
     JsonLines,
     OutputNames,
     WIDERText,
@@ -120,7 +128,8 @@ def test_csv(tmp_path):
     ]
     for row, (name, index, box, score) in zip(rows[1:], wanted, strict=True):
         assert row[:4] == [name, index, '96', '64']
-        np.testing.assert_array_equal(np.float32(row[4:]), [*box, score])
+        np.testing.assert_array_equal(np.float32(row[4:9]), [*box, score])
+        assert row[9:] == ['', '']  # no time, no id
 
 
 @pytest.mark.parametrize('kind', [JsonLines, Csv])
@@ -239,9 +248,15 @@ def test_images(tmp_path, make_image):
     assert cv2.imread(str(tmp_path / 'strip_faces.jpg')).shape == (2, 65500, 3)
 
 
+@pytest.mark.filterwarnings('ignore:.*sound')
+@pytest.mark.parametrize('with_pyav', [False, True])
 @pytest.mark.parametrize('size', [(64, 96), (63, 97), (1, 1)])
-def test_videos(tmp_path, size):
+def test_videos(tmp_path, monkeypatch, size, with_pyav):
     """One file per source, also for namesakes; all frames get the first one's size."""
+    if with_pyav:
+        pytest.importorskip('av')
+    else:
+        monkeypatch.setitem(sys.modules, 'av', None)
     shown = []
     for source, number in ((VIDEO, 3), (Source('webcam', '1', PurePath('clip')), 2)):
         for i in range(number):
@@ -257,6 +272,110 @@ def test_videos(tmp_path, size):
         assert levels == pytest.approx([50 * (i + 1) for i in range(number)], abs=4)
     capture = cv2.VideoCapture(str(tmp_path / 'clip_faces.mkv'))
     assert capture.get(cv2.CAP_PROP_FPS) == 10
+
+
+# ----------------------------------------------------------------- hidden and cut out
+
+
+def test_hidden_pictures_carry_nothing_of_the_original(tmp_path, make_image):
+    """Nor the preview that cameras put into EXIF data."""
+    pixels, preview = make_image(0, 64, 96), io.BytesIO()
+    Image.fromarray(pixels[::4, ::4]).save(preview, 'jpeg')
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = 'a secret camera'
+    exif[ExifTags.Base.Orientation] = 6
+    head, path = exif.tobytes(), tmp_path / 'photo.jpg'
+    # The preview lies behind what Pillow writes; that it is found is not at issue.
+    Image.fromarray(pixels).save(path, exif=head + preview.getvalue())
+    assert preview.getvalue() in path.read_bytes()
+    photo = read_image(path)
+    assert photo.shape == (96, 64, 3)
+    out = tmp_path / 'out'
+    shown = [(image(str(path), photo), faces_at(photo, (0, 0, 64, 96)))]
+    for style in STYLES:
+        write(partial(HiddenFiles, hiding=Hiding(style)), out, shown)
+        content = (out / 'photo_hidden.jpg').read_bytes()
+        assert not any(s in content for s in (b'Exif', b'secret', preview.getvalue()))
+        with Image.open(out / 'photo_hidden.jpg') as hidden:
+            assert hidden.size == (64, 96) and not hidden.getexif()
+            colours = np.asarray(hidden.convert('L').resize((8, 12))).astype(float)
+        assert colours.std() < np.asarray(cv2.resize(photo, (8, 12))).std()
+        assert style != 'box' or not colours.any()
+    assert files_in(out) == ['photo_hidden.jpg']
+
+
+@pytest.mark.filterwarnings('ignore:.*sound')
+def test_hidden_videos_hide_frames_in_which_a_face_was_missed(tmp_path):
+    pixels = np.full((64, 96, 3), 150, np.uint8)
+    box = faces_at(pixels, (30, 20, 60, 50))
+    hit = [i in (3, 7) for i in range(12)]
+    shown = [
+        (Frame(VIDEO, pixels, i, 10.0, i / 10), box if hit[i] else faces_at(pixels))
+        for i in range(12)
+    ]
+    make = partial(HiddenFiles, hiding=Hiding('box', 0), gap=3)
+    write(make, tmp_path, shown)
+    images = read_video(tmp_path / 'clip_hidden.mkv')
+    dark = [bool(each[25:45, 35:55].max() < 60) for each in images]
+    assert dark == 11 * [True] + [False]
+    assert all(each[:10].min() > 120 for each in images)
+
+
+def test_crops(tmp_path, make_image):
+    photo = make_image(0, 200, 300)
+    boxes = ((20, 20, 60, 80), (100, 50, 110, 58), (-50, 190, 10, 220))
+    found = faces_at(photo, *boxes)
+    cut = found.crops(photo, margin=0.5)
+    for crop, (rows, columns) in zip(
+        cut,
+        [((0, 110), (0, 90)), ((45, 63), (95, 115)), ((160, 200), (0, 40))],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(crop, photo[slice(*rows), slice(*columns)])
+    assert [crop.shape[:2] for crop in found.crops(photo)] == [
+        *((60, 40), (8, 10), (10, 10))
+    ]
+    outside = faces_at(photo, (400, 10, 420, 30))
+    assert outside.crops(photo)[0].size == 0
+    with pytest.raises(ValueError, match='300x200'):
+        found.crops(photo[:50])
+
+    shown = [
+        (image('deep/photo.png', photo), found),
+        (image('x/photo.png', photo), found),
+    ]
+    shown += [(image('none.png', photo), outside)]
+    shown += [(Frame(VIDEO, photo, i), found) for i in (0, 7)]
+    write(partial(CropFiles, margin=0.5, min_size=9), tmp_path / 'crops', shown)
+    assert files_in(tmp_path / 'crops') == [
+        *('clip.frames/000000_0.jpg', 'clip.frames/000000_2.jpg'),
+        *('clip.frames/000007_0.jpg', 'clip.frames/000007_2.jpg'),
+        *('photo_0.jpg', 'photo_2.jpg', 'photo_2_0.jpg', 'photo_2_2.jpg'),
+    ]
+    written = cv2.imread(str(tmp_path / 'crops/photo_0.jpg')).astype(int)
+    assert np.abs(written - cut[0]).mean() < 6
+
+
+def test_times_and_ids(tmp_path):
+    found = replace(faces(2), ids=np.array([4, -1]))
+    shown = [(Frame(VIDEO, PIXELS, 3, 10.0, 0.1 + 0.2), found)]
+    (line,) = write(JsonLines, tmp_path, shown).read_text().splitlines()
+    record = json.loads(line)
+    assert (record['frame'], record['time'], record['ids']) == (3, 0.3, [4, None])
+    with write(Csv, tmp_path, shown).open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['time'], row['id']) for row in rows] == [('0.3', '4'), ('0.3', '')]
+    pixels = np.zeros((200, 300, 3), np.uint8)
+    plain = faces_at(pixels, (50, 60, 250, 150))
+    numbered = draw_faces(pixels, replace(plain, ids=np.array([7])))
+    assert (numbered != draw_faces(pixels, plain)).any()
+    unknown = draw_faces(pixels, replace(plain, ids=np.array([-1])))
+    np.testing.assert_array_equal(unknown, draw_faces(pixels, plain))
+
+
+def files_in(folder: Path) -> list[str]:
+    found = (path for path in folder.rglob('*') if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def test_what_cannot_be_written(tmp_path):

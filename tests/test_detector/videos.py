@@ -1,6 +1,8 @@
 """Real videos for tests."""
 
 import struct
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -47,3 +49,61 @@ def matroska_second_frame(path: Path, milliseconds: int) -> None:
     track, moved = b'\x81', struct.pack('>h', milliseconds)
     start = content.index(track + b'\x00\x28') + 1
     path.write_bytes(content[:start] + moved + content[start + 2 :])
+
+
+def write_timed_video(
+    path: Path, times: Sequence[float], sound: str | None = 'aac', start: float = 0.0
+) -> Path:
+    """A video with frames at these times, a title, and a tone; needs PyAV.
+
+    The levels are those of :func:`write_video`. The container's times begin at `start`.
+    """
+    import av
+
+    with av.open(str(path), 'w') as out:
+        out.metadata['title'] = 'a secret title'
+        picture = out.add_stream('mpeg4', 25)
+        picture.width, picture.height, picture.pix_fmt = 96, 64, 'yuv420p'
+        picture.codec_context.time_base = Fraction(1, 1000)
+        packets = []
+        for i, time in enumerate(times):
+            level = np.full((64, 96, 3), 20 * (i % 12 + 1), np.uint8)
+            frame = av.VideoFrame.from_ndarray(level, format='bgr24')
+            frame.pts, frame.time_base = round(1000 * (start + time)), Fraction(1, 1000)
+            packets += picture.encode(frame)
+        packets += picture.encode(None)
+        if sound:
+            tone = out.add_stream(sound, 16000)
+            tone.layout = 'mono'
+            for first in range(0, int(16000 * (times[-1] + 0.04)), 1024):
+                wave = np.sin(0.17 * np.arange(first, first + 1024, dtype=np.float32))
+                block = av.AudioFrame.from_ndarray(wave[None], 'fltp', 'mono')
+                block.sample_rate, block.time_base = 16000, Fraction(1, 16000)
+                block.pts = first + round(16000 * start)
+                packets += tone.encode(block)
+            packets += tone.encode(None)
+        out.start_encoding()
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
+    return path
+
+
+def read_times(path: Path) -> list[float]:
+    """Seconds of the frames after the first, to the millisecond; needs PyAV."""
+    import av
+
+    with av.open(str(path)) as file:
+        times = [float(frame.time) for frame in file.decode(video=0)]
+    return [round(time - times[0], 3) for time in times]
+
+
+def read_sound(path: Path) -> list[tuple[float, bytes]]:
+    """Times and contents of the packets of sound, after the first frame; needs PyAV."""
+    import av
+
+    with av.open(str(path)) as file:
+        picture = file.streams.video[0]
+        start = picture.start_time * picture.time_base
+        packets = file.demux(file.streams.audio) if file.streams.audio else ()
+        found = [(p.pts * p.time_base - start, bytes(p)) for p in packets if p.size]
+    return [(round(float(time), 3), content) for time, content in found]

@@ -5,35 +5,7 @@ from hypothesis import strategies as st
 
 from mmdet_srn.evaluation.face_ap import HEIGHT_BANDS, ImageFaces, evaluate_face_ap
 from tests.reference.face_ap_reference import height_ap
-
-# A coarse grid makes overlaps, ties and exact thresholds common.
-_coordinate = st.integers(-2, 30).map(lambda v: v * 4.0)
-_side = st.sampled_from([0.0, 4.0, 12.0, 16.0, 20.0, 32.0, 48.0, 96.0, 100.0])
-_box = st.tuples(_coordinate, _coordinate, _side, _side).map(
-    lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]
-)
-_score = st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9, 1.0])
-
-
-@st.composite
-def _image(draw):
-    gt_bboxes = draw(st.lists(_box, max_size=5))
-    bboxes = draw(st.lists(st.one_of(_box, *map(st.just, gt_bboxes)), max_size=7))
-    return dict(
-        bboxes=bboxes,
-        scores=[draw(_score) for _ in bboxes],
-        gt_bboxes=gt_bboxes,
-        gt_ignored=[draw(st.booleans()) for _ in gt_bboxes],
-    )
-
-
-def _arrays(image):
-    return ImageFaces(
-        np.array(image['bboxes'], float).reshape(-1, 4),
-        np.array(image['scores'], float),
-        np.array(image['gt_bboxes'], float).reshape(-1, 4),
-        np.array(image['gt_ignored'], bool),
-    )
+from tests.test_evaluation.random_faces import face_images, to_arrays
 
 
 def _face(*box, detections=()):
@@ -53,13 +25,13 @@ def _example(box, *scores, ignored=False):
     return dict(bboxes=boxes, scores=scores, gt_bboxes=[_THERE], gt_ignored=[ignored])
 
 
-@given(st.lists(_image(), max_size=4), st.sampled_from([0.3, 0.5, 0.75]))
+@given(st.lists(face_images(), max_size=4), st.sampled_from([0.3, 0.5, 0.75]))
 @example([], 0.5)
 @example([_example([0, 0, 20, 10], 0.9)], 0.5)  # an IoU of exactly one half
 @example([_example(_THERE, 0.9, 0.8, ignored=True), _example(_THERE, 0.5)], 0.5)
 @settings(max_examples=150, deadline=None)
 def test_agrees_with_the_plain_loops(images, iou_thr):
-    results = evaluate_face_ap(map(_arrays, images), iou_thr)
+    results = evaluate_face_ap(map(to_arrays, images), iou_thr)
     assert list(results) == list(HEIGHT_BANDS)
     for name, (low, high) in HEIGHT_BANDS.items():
         ap, num_faces = height_ap(images, iou_thr, low, high)

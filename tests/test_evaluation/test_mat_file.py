@@ -4,7 +4,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 from mmdet_srn.evaluation.mat_file import load_mat
 from tests.test_evaluation.mat_writer import write_v5, write_v73
@@ -31,6 +31,20 @@ def test_plain_values(tmp_path, write):
     assert (first, second) == ('a', 'b')
     assert ones.tolist() == [[1], [1]]
     assert empty.shape == (0, 4)
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_structs(tmp_path, compressed):
+    table = np.empty((2, 1), [('name', object), ('a_longer_one', object)])
+    table[0, 0] = ('x', np.array([[1, 2]], 'u1'))
+    table[1, 0] = ('', np.zeros((0, 0)))
+    content = dict(table=table, single=dict(inner=dict(value='deep')))
+    savemat(tmp_path / 'x.mat', content, do_compression=compressed)
+    read = load_mat(tmp_path / 'x.mat', content)
+    first, second = read['table']
+    assert (first['name'], first['a_longer_one'].tolist()) == ('x', [[1, 2]])
+    assert (second['name'], second['a_longer_one'].shape) == ('', (0, 0))
+    assert read['single'] == [{'inner': [{'value': 'deep'}]}]
 
 
 @pytest.mark.parametrize('write', [write_v5, write_v73])

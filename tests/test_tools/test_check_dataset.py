@@ -8,6 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 from tests.test_datasets.test_formats import exports
@@ -319,3 +320,58 @@ def test_sheet_and_fixed_annotation(tool, tmp_path, capsys):
         'a/one.jpg': 3,
         'b/none.jpg': 0,
     }
+
+
+def test_how_a_list_is_read_may_be_said(tool, tmp_path, capsys):
+    exports.write_images(tmp_path)
+    rows = '\n'.join(
+        f'{" ".join(map(str, box))} {REST}' for box in exports.FACES['a/one.jpg']
+    )
+    (tmp_path / 'gt.txt').write_text(f'a/one.jpg\n3\n{rows}\n')
+    options = ['--ann-file', 'gt.txt', '--images', '.', '--workers', '1']
+    fixed = tmp_path / 'fixed.txt'
+    assert tool.main([str(tmp_path), *options]) == 6
+    assert '--corners' in capsys.readouterr().out
+    assert tool.main([str(tmp_path), *options, '--corners', '--fix', str(fixed)]) == 0
+    assert 'convert_annotations' in capsys.readouterr().out
+    assert read_wider_face_txt(fixed)[0].faces[0, :4].tolist() == [10, 20, 30, 40]
+
+
+def test_boxes_of_turned_images_may_be_said(tool, tmp_path, capsys):
+    exports.retinaface(tmp_path)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.new('RGB', (320, 200)).save(tmp_path / 'a/two.jpg', exif=exif)
+    options = ['--ann-file', 'faces.txt', '--images', '.', '--workers', '1']
+    assert tool.main([str(tmp_path), *options]) == 3
+    assert '--boxes-are' in capsys.readouterr().out
+    assert tool.main([str(tmp_path), *options, '--boxes-are', 'unturned']) == 0
+
+
+def test_an_annotation_is_read_once(tool, tmp_path, monkeypatch, capsys):
+    exports.csv(tmp_path)
+    reads = []
+    form = tool.formats.FORMATS['csv']
+    counted = form._replace(read=lambda path: reads.append(path) or form.read(path))
+    monkeypatch.setitem(tool.formats.FORMATS, 'csv', counted)
+    options = ['--ann-file', 'faces.csv', '--images', '.', '--workers', '1']
+    fixed = tmp_path / 'fixed.json'
+    assert tool.main([str(tmp_path), *options, '--fix', str(fixed)]) == 0
+    assert len(reads) == 1
+    assert 'fixed.json: 3 images, 4 faces' in capsys.readouterr().out
+
+
+def test_labels_are_counted(tool, tmp_path, capsys):
+    source = exports.coco(tmp_path)
+    content = json.loads(source.read_text())
+    content['categories'].append(dict(id=8, name='mask'))
+    content['annotations'][0]['category_id'] = 8
+    source.write_text(json.dumps(content))
+    options = ['--ann-file', 'faces.json', '--images', '.', '--workers', '1']
+    out = tmp_path / 'found.json'
+    assert tool.main([str(tmp_path), *options, '--json', str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "'mask' 1" in printed
+    assert "classes = ('face', 'mask')" in printed  # the categories' order
+    labels = json.loads(out.read_text())['splits']['custom']['labels']
+    assert labels == dict(mask=1, face=3)

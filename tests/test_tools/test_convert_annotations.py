@@ -56,13 +56,14 @@ def test_counts_and_errors_are_printed(tmp_path, capsys):
         convert(source, tmp_path / 'out.xml')
 
 
-def test_several_classes_are_several_categories(tmp_path):
+def test_several_classes_are_several_categories(tmp_path, capsys):
     source = exports.csv(tmp_path)
     source.write_text(
         source.read_text().replace('two.jpg,320,200,face', 'two.jpg,320,200,mask')
     )
     assert convert(source, tmp_path / 'out.json') == 1
     assert convert(source, tmp_path / 'out.json', '--classes', 'mask', 'face') == 0
+    assert "classes = ('mask', 'face')" in capsys.readouterr().out
     text = (tmp_path / 'out.json').read_text()
     assert text.count('"category_id": 1,') == 1
     assert text.count('"category_id": 2,') == 3
@@ -87,3 +88,24 @@ def test_split_by_name(tmp_path):
     assert not train & val
     assert 8 <= len(val) <= 28  # .3 of 60, by a hash
     assert split(names[::2]) == [train & set(names[::2]), val & set(names[::2])]
+
+
+def test_folders_of_the_parts_decide(tmp_path, capsys):
+    """Roboflow's: copies of a photograph stay in one part."""
+    for part in ('train', 'valid', 'test'):
+        exports.yolo(tmp_path / 'in' / part)
+    out, val, test = (tmp_path / f'{name}.txt' for name in ('out', 'val', 'test'))
+
+    def read(path):
+        return {record.path.split('/')[0] for record in read_wider_face_txt(path)}
+
+    assert convert(tmp_path / 'in', out, '--val', val) == 0
+    shown = capsys.readouterr().out
+    assert 'split by the names of folders' in shown
+    assert 'left out: 3 images in test, see --test' in shown
+    assert (read(out), read(val)) == ({'train'}, {'valid'})
+    assert convert(tmp_path / 'in', out, '--val', val, '--test', test) == 0
+    assert 'left out' not in capsys.readouterr().out
+    assert read(test) == {'test'}
+    with pytest.raises(SystemExit):
+        convert(tmp_path / 'in', out, '--test', test)

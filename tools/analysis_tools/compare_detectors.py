@@ -54,7 +54,7 @@ from mmdet_srn.benchmark.published import (
 )
 from mmdet_srn.datasets import WIDERFaceTxtDataset
 from mmdet_srn.detector.images import limit_size, read_image, rescale_boxes
-from mmdet_srn.evaluation import FaceAP, ImageFaces, evaluate_face_ap
+from mmdet_srn.evaluation import FaceAP, ImageFaces, evaluate_face_ap, read_instances
 from mmdet_srn.trust import add_trust_option
 
 APS = ('AP', '<16', '16-32', '32-96', '>=96')  # the columns, as in HEIGHT_BANDS
@@ -140,16 +140,14 @@ def evaluate(
     found: dict[str, list[ImageFaces]] = {name: [] for name in detectors}
     for i in tqdm(range(len(dataset)), Path(dataset.ann_file).stem, disable=None):
         info = dataset.get_data_info(i)
-        faces = info['instances']
-        gt_bboxes = np.array([face['bbox'] for face in faces], float).reshape(-1, 4)
-        gt_ignored = np.array([face['ignore_flag'] for face in faces], bool)
+        faces = read_instances(info['instances'])
         image = read_image(info['img_path'])
         seen = limit_size(image, max_size)
         limits = np.array([*image.shape[1::-1]] * 2)
         for name, detect in detectors.items():
             bboxes, scores = detect(seen)
             bboxes = rescale_boxes(bboxes, seen.shape, image.shape).clip(0, limits)
-            found[name].append(ImageFaces(bboxes, scores, gt_bboxes, gt_ignored))
+            found[name].append(ImageFaces(bboxes, scores, *faces))
     return {
         name: list(evaluate_face_ap(images).values()) for name, images in found.items()
     }

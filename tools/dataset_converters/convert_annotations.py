@@ -5,11 +5,13 @@
 
 IN is one of: WIDER FACE's text, Datumaro's or CVAT's dialect of it, RetinaFace's
 label.txt, lines of a path and corners, a CSV with a header, COCO's JSON; or a folder
-with YOLO's, Pascal VOC's or LabelMe's files. Its format is recognised. Paths in OUT
-are below --images: the folder of IN, or IN itself, unless it is named.
+with YOLO's, Pascal VOC's or LabelMe's files, or with Roboflow's parts of any of these.
+Its format is recognised. Paths in OUT are below --images: the folder of IN, or IN
+itself, unless it is named.
 
-With --val the images are split. The name of an image alone decides where it goes, so it
-stays there when images are added or removed.
+With --val the images are split: by folders named train, valid (or val) and test, if
+there are the first two, else by name. The name of an image alone decides then, so it
+stays where it is when images are added or removed.
 """
 
 import argparse
@@ -25,6 +27,9 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not instal
 from mmdet_srn.datasets import formats
 from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
 
+#: Folders of the parts of an export, Roboflow's or YOLO's.
+PARTS = {'train': 'train', 'valid': 'val', 'val': 'val', 'test': 'test'}
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -35,38 +40,56 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('annotation', metavar='IN', type=Path)
     add('out', metavar='OUT', type=Path, help='.txt or .json')
     add('--val', metavar='FILE', type=Path, help='for the images held out, as OUT')
+    add('--test', metavar='FILE', type=Path, help='for those of folders named test')
     add(
         '--share',
         type=float,
         default=0.1,
-        help='of the images to hold out (default: %(default)s)',
+        help='of the images to hold out, if no folders decide (default: %(default)s)',
     )
     add('--images', metavar='FOLDER', type=Path, help="the images' folder")
-    add(
-        '--classes',
-        nargs='+',
-        default=[],
-        metavar='NAME',
-        help='labels to keep (default: the only one). Each is a category of COCO; in '
-        "WIDER FACE's text all are faces",
-    )
-    add(
-        '--corners',
-        action='store_true',
-        default=None,
-        help='the numbers of a list are x1 y1 x2 y2 where its format says x y w h',
-    )
-    add(
-        '--boxes-are',
-        choices=('upright', 'unturned'),
-        help='boxes of images that an EXIF tag turns: as displayed, or as stored '
-        '(default: as the annotated sizes tell)',
+    formats.add_reading_options(
+        parser,
+        [],
+        'labels to keep (default: the only one). Each is a category of COCO; in WIDER '
+        "FACE's text all are faces",
     )
     args = parser.parse_args(argv)
-    for path in (args.out, args.val):
+    for path in (args.out, args.val, args.test):
         if path and path.suffix not in ('.txt', '.json'):
             parser.error(f'{path} must end in .txt or .json')
+    if args.test and not args.val:
+        parser.error('--test needs --val')
     return args
+
+
+def split(
+    images: Sequence[formats.LabelledImage], share: float
+) -> dict[str, list[formats.LabelledImage]]:
+    """Split images into 'train', 'val' and 'test', and '' for those of no part.
+
+    Args:
+        images: Of any folders. If there are folders of the parts, these decide: they
+            are often made so that copies of a photograph stay together.
+        share: Of the images for 'val' otherwise, by the SHA-1 of their names.
+    """
+    parts = [part_of_folder(image.path) for image in images]
+    if {'train', 'val'} <= set(parts):
+        print('split by the names of folders')
+    else:
+        parts = [
+            'val' if is_held_out(image.path, share) else 'train' for image in images
+        ]
+    found = {'train': [], 'val': [], 'test': [], '': []}
+    for image, part in zip(images, parts, strict=True):
+        found[part].append(image)
+    return found
+
+
+def part_of_folder(path: str) -> str:
+    """Tell by the names of an image's folders which part it is of; '' if none does."""
+    names = [PARTS[name] for name in path.split('/')[:-1] if name in PARTS]
+    return names[0] if names else ''
 
 
 def is_held_out(name: str, share: float) -> bool:
@@ -85,31 +108,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept, left_out = formats.clean(images, folder, args.classes, args.boxes_are)
         labels = {face.label for image in kept for face in image.faces}
         classes = args.classes or sorted(labels)
-        parts = {args.out: kept}
+        parts, files = {'train': kept}, {'train': args.out}
         if args.val:
-            parts = {args.out: [], args.val: []}
-            for image in kept:
-                held_out = is_held_out(image.path, args.share)
-                parts[args.val if held_out else args.out].append(image)
-        for path, part in parts.items():
-            formats.write_annotation(path, part, classes)
+            parts = split(kept, args.share)
+            files |= {'val': args.val} | ({'test': args.test} if args.test else {})
+        written = {
+            path: formats.write_annotation(path, parts.pop(part), classes)
+            for part, path in files.items()
+        }
     except (OSError, AnnotationError) as error:
         print(f'convert_annotations: {error}', file=sys.stderr)
         return 1
     print(f'{source} is {formats.FORMATS[name].title}')
-    print(f'read: {count(images)}')
-    for path, part in parts.items():
-        print(f'{path}: {count(part)}')
+    faces = sum(len(image.faces) for image in images)
+    print(f'read: {len(images)} images, {faces} faces')
+    for path, content in written.items():
+        print(f'{path}: {content}')
     for reason, found in left_out.items():
         if found:
             what = formats.REASONS[reason]
             print(f'left out: {len(found)} {what}, such as {found[0]}')
+    for part, rest in parts.items():
+        if rest:
+            where = f'in {part}, see --test' if part else 'in none of the parts'
+            print(f'left out: {len(rest)} images {where}, such as {rest[0].path}')
+    if args.out.suffix == '.json':
+        print(f'in the config: classes = {tuple(classes)}')
     return 0
-
-
-def count(images: Sequence[formats.LabelledImage]) -> str:
-    """Say how many images and faces there are."""
-    return f'{len(images)} images, {sum(len(image.faces) for image in images)} faces'
 
 
 if __name__ == '__main__':

@@ -69,12 +69,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='check this annotation as a custom data set: a file, or a folder of YOLO, '
         'Pascal VOC or LabelMe; below ROOT, or absolute',
     )
-    add(
-        '--classes',
-        nargs='+',
-        metavar='NAME',
-        default=['face'],
-        help='labels of faces, where a format has any (default: face)',
+    formats.add_reading_options(
+        parser, ['face'], 'labels of faces, where a format has any (default: face)'
     )
     add(
         '--images',
@@ -149,7 +145,8 @@ def check_dataset(args: argparse.Namespace) -> int:
     if not splits:
         print('nothing of the official layout is there, such as WIDER_train/images')
         return checks.LAYOUT
-    reports = [checks.read_split(split, args.classes) for split in splits]
+    reading = formats.Reading(args.classes, args.corners, args.boxes_are)
+    reports = [checks.read_split(split, reading) for split in splits]
     paths = [
         report.image_path(record)
         for report in reports
@@ -177,8 +174,7 @@ def check_dataset(args: argparse.Namespace) -> int:
     if args.sheet:
         draw_examples(reports, args.sheet)
     if args.fix and not reports[0].findings['layout']:
-        whole = {path for path, fact in facts.items() if not fact.error}
-        write_fixed(args.fix, reports[0].split, args.classes, whole)
+        write_fixed(args.fix, checks.without_faults(reports[0], facts), args.classes)
     return status
 
 
@@ -223,20 +219,12 @@ def draw_box(path: str, box: Sequence[float], side: int = 160) -> np.ndarray | N
 
 
 def write_fixed(
-    path: Path, split: checks.Split, classes: Sequence[str], whole: set[str]
+    path: Path, images: Sequence[formats.LabelledImage], classes: Sequence[str]
 ) -> None:
-    """Write an annotation without missing and broken images and unusable faces."""
-    _, images = formats.read_annotation(split.annotation)
+    """Write an annotation of what is left."""
     labels = {face.label for image in images for face in image.faces}
-    classes = [name for name in classes if name in labels]
-    kept, _ = formats.clean(images, split.images, classes)
-    classes = classes or sorted(labels)
-    kept = [
-        each for each in kept if str((split.images / each.path).absolute()) in whole
-    ]
-    formats.write_annotation(path, kept, classes)
-    faces = sum(len(image.faces) for image in kept)
-    print(f'wrote {path}: {len(kept)} images, {faces} faces')
+    classes = [name for name in classes if name in labels] or sorted(labels)
+    print(f'wrote {path}: {formats.write_annotation(path, images, classes)}')
 
 
 def print_table(reports: Sequence[checks.SplitReport]) -> None:
@@ -254,6 +242,13 @@ def print_table(reports: Sequence[checks.SplitReport]) -> None:
             rows.append([kind.title, *(f'{count:,}' for count in counts)])
     names = ['', *(report.split.name for report in reports)]
     print(tabulate(rows, names, 'outline', disable_numparse=True))
+    for report in reports:
+        if report.labels:
+            counts = ', '.join(f'{name!r} {n}' for name, n in report.labels.items())
+            print(f'labels: {counts}')
+        if report.format == 'coco':
+            used = tuple(name for name, n in report.labels.items() if n)
+            print(f'in the config, to train on all of them: classes = {used}')
 
 
 def print_findings(reports: Sequence[checks.SplitReport], count: int) -> None:
@@ -281,6 +276,7 @@ def summarize(root: Path, reports: Sequence[checks.SplitReport], status: int) ->
                 compared_with_official=report.split.num_images is not None,
                 numbers=report.numbers,
                 ranges=report.ranges,
+                labels=report.labels,
                 findings=report.findings,
             )
             for report in reports

@@ -2,6 +2,7 @@
 
 from .cleaning import REASONS, clean, look_like_corners
 from .labelled_image import Face, LabelledImage
+from .options import Reading, add_reading_options
 from .reading import CONVERTER, FORMATS, hint, read_annotation, recognise
 from .writing import write_annotation
 
@@ -11,6 +12,8 @@ __all__ = [
     'REASONS',
     'Face',
     'LabelledImage',
+    'Reading',
+    'add_reading_options',
     'clean',
     'hint',
     'look_like_corners',

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..exif import displayed, stored_size, turn_boxes
+from ..exif import displayed, stored_size, turn_boxes, turn_points
 from ..wider_face_txt_reader import AnnotationError
-from .labelled_image import LabelledImage, find_image
+from .labelled_image import Face, LabelledImage, find_image
 
 #: Why images or faces are left out.
 REASONS = {
@@ -55,8 +55,8 @@ def clean(
 
     Raises:
         AnnotationError: If no image is there, if classes have to be chosen, if boxes
-            of turned images could be either, or if boxes look like corners that were
-            read as sizes.
+            of turned images could be either, or if boxes look like parts of the image
+            or like corners that were read as sizes.
     """
     classes = classes or [_only_class(images)]
     left_out: dict[str, list[str]] = {reason: [] for reason in REASONS}
@@ -72,25 +72,10 @@ def clean(
         _boxes_in_pixels(found, turn)
         for found, turn in zip(located, unturned, strict=True)
     ]
-    in_pixels = [
-        own
-        for own, f in zip(boxes, located, strict=True)
-        if len(own) and not f.image.normalised
-    ]
-    if in_pixels and max(np.abs(own).max() for own in in_pixels) <= 1:
-        raise AnnotationError(
-            f'no number of a box is above 1, as in that of {located[0].path}: they '
-            'look like parts of the image, pixels are expected'
-        )
-    sizes = np.repeat([found.size for found in located], list(map(len, boxes)), axis=0)
-    if look_like_corners(np.concatenate(boxes), sizes):
-        raise AnnotationError(
-            f'boxes such as that of {located[0].path} leave their image, and none '
-            'would if the numbers were x1 y1 x2 y2, not x y w h: give '
-            'convert_annotations.py --corners'
-        )
+    _refuse_normalised(located, boxes)
+    _refuse_corners(located, boxes)
     kept = []
-    for found, own in zip(located, boxes, strict=True):
+    for found, own, turn in zip(located, boxes, unturned, strict=True):
         faces = []
         for face, box in zip(found.image.faces, own, strict=True):
             if face.label not in classes:
@@ -100,7 +85,9 @@ def clean(
             elif (box[:2] >= found.size).any() or (box[2:] <= 0).any():
                 left_out['outside'].append(face.place)
             else:
-                faces.append(face._replace(box=tuple(box.tolist())))
+                points = _keypoints_in_pixels(face, found, turn)
+                face = face._replace(box=tuple(box.tolist()), keypoints=points)
+                faces.append(face)
         kept.append(LabelledImage(found.path, faces, found.size))
     return kept, left_out
 
@@ -156,6 +143,29 @@ def _refuse_other_sizes(located: Sequence[_Located]) -> None:
         )
 
 
+def _refuse_normalised(
+    located: Sequence[_Located], boxes: Sequence[np.ndarray]
+) -> None:
+    """Raise an error where no number is a pixel's, though the format has pixels."""
+    pairs = zip(located, boxes, strict=True)
+    in_pixels = [own for found, own in pairs if len(own) and not found.image.normalised]
+    if in_pixels and max(np.abs(own).max() for own in in_pixels) <= 1:
+        raise AnnotationError(
+            f'no number of a box is above 1, as in that of {located[0].path}: they '
+            'look like parts of the image, pixels are expected'
+        )
+
+
+def _refuse_corners(located: Sequence[_Located], boxes: Sequence[np.ndarray]) -> None:
+    """Raise an error where boxes look like corners that were read as sizes."""
+    sizes = np.repeat([found.size for found in located], list(map(len, boxes)), axis=0)
+    if look_like_corners(np.concatenate(boxes), sizes):
+        raise AnnotationError(
+            f'boxes such as that of {located[0].path} leave their image, and none '
+            'would if the numbers were x1 y1 x2 y2, not x y w h: give --corners'
+        )
+
+
 def _find_unturned(
     located: Sequence[_Located], boxes_are: BoxesAre | None
 ) -> list[bool]:
@@ -171,9 +181,9 @@ def _find_unturned(
         turned.append(bool(turn))
     if unclear:
         raise AnnotationError(
-            f'an EXIF tag turns {len(unclear)} images, such as {unclear[0]}: say '
-            'convert_annotations.py whether their boxes are of the image as displayed '
-            '(--boxes-are upright) or as stored (--boxes-are unturned)'
+            f'an EXIF tag turns {len(unclear)} images, such as {unclear[0]}: are their '
+            'boxes of the image as displayed (give --boxes-are upright) or as stored '
+            '(--boxes-are unturned)?'
         )
     return turned
 
@@ -184,6 +194,21 @@ def _boxes_in_pixels(found: _Located, turn: bool) -> np.ndarray:
     if found.image.normalised:
         boxes *= np.tile(found.stored if turn else found.size, 2)
     return turn_boxes(boxes, found.stored, found.orientation) if turn else boxes
+
+
+def _keypoints_in_pixels(face: Face, found: _Located, turn: bool) -> tuple[float, ...]:
+    """Keypoints in the image as displayed; those that are not known stay 0, 0."""
+    if not face.keypoints:
+        return ()
+    points = np.array(face.keypoints, float).reshape(-1, 3)
+    known = points[:, 2] > 0
+    if found.image.normalised:
+        points[known, :2] *= found.stored if turn else found.size
+    if turn:
+        points[known, :2] = turn_points(
+            points[known, :2], found.stored, found.orientation
+        )
+    return tuple(points.ravel().tolist())
 
 
 def look_like_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:

@@ -1,5 +1,6 @@
-"""What every format is read to."""
+"""What every format is read to, and what all readers share."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +19,15 @@ class Face(NamedTuple):
         place: File and line, or the like, for messages.
         label: Its class.
         ignored: Whether it counts neither as a face nor as background.
+        keypoints: x, y and COCO's visibility (0 none, 1 hidden, 2 seen) of each of its
+            landmarks; empty where there are none.
     """
 
     box: tuple[float, float, float, float]
     place: str
     label: str = 'face'
     ignored: bool = False
+    keypoints: tuple[float, ...] = ()
 
 
 class LabelledImage(NamedTuple):
@@ -51,6 +55,23 @@ def find_image(stem: Path) -> Path | None:
     return None
 
 
+def read_lines(path: Path) -> list[str]:
+    """Read a text file's lines, stripped, without empty ones at the end."""
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f'{path}: not UTF-8: {error}') from error
+    return [line.strip() for line in text.rstrip().split('\n')]
+
+
+def are_numbers(words: list[str]) -> bool:
+    """Tell whether there are words, and all of them are numbers."""
+    try:
+        return bool([float(word) for word in words])
+    except ValueError:
+        return False
+
+
 def to_numbers(words: list[str], place: str) -> list[float]:
     """Read finite numbers.
 
@@ -64,6 +85,15 @@ def to_numbers(words: list[str], place: str) -> list[float]:
     if not np.isfinite(numbers).all():
         raise AnnotationError(f'{place}: {" ".join(words)[:60]} is not finite')
     return numbers
+
+
+def to_keypoints(points: Iterable[tuple[float, float, float]]) -> tuple[float, ...]:
+    """Make ``keypoints`` of x, y, visibility; x = y = -1 is a point that is not known.
+
+    All of them unknown are none.
+    """
+    known = [(0, 0, 0) if (x, y) == (-1, -1) else (x, y, v) for x, y, v in points]
+    return sum(known, ()) if any(v for _, _, v in known) else ()
 
 
 def around(points: list[float]) -> tuple[float, float, float, float]:

@@ -3,69 +3,67 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from ..wider_face_txt_reader import AnnotationError
+from .class_names import class_name, read_class_names
 from .labelled_image import (
     IMAGE_SUFFIXES,
     Face,
     LabelledImage,
+    are_numbers,
     around,
     find_image,
+    read_lines,
+    to_keypoints,
     to_numbers,
 )
-from .text_lists import read_lines
 
 
 def read_yolo(root: Path) -> list[LabelledImage]:
     """Read YOLO's rows ``class x y w h`` or ``class x y x y x y ...``, normalised.
 
-    ``labels/a/b.txt`` belongs to ``images/a/b.jpg``, and a text beside an image to
-    that. An image without a text has no face. Names of the classes are in a
-    ``data.yaml``; without one, class 0 is ``face``.
+    ``labels/a/b.txt`` belongs to ``images/a/b.jpg``, and a text beside an image, or in
+    a folder ``labels`` there, to that. An image without a text has no face. A text
+    with rows but no image is listed after the others, as an image of its own name. For
+    the names of classes see :func:`read_class_names`.
     """
-    names = _yolo_names(root)
-    images = []
-    for path in sorted(root.rglob('*')):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        text = path.with_suffix('.txt')
-        if 'images' in path.relative_to(root).parts[:-1]:
-            parts = list(path.relative_to(root).parts)
-            at = len(parts) - 2 - parts[-2::-1].index('images')
-            text = root.joinpath(*parts[:at], 'labels', *parts[at + 1 :])
-            text = text.with_suffix('.txt')
-        faces = list(_yolo_faces(text, names)) if text.is_file() else []
-        name = path.relative_to(root).as_posix()
-        images.append(LabelledImage(name, faces, normalised=True))
-    return images
+    names = read_class_names(root)
+    texts = {path.relative_to(root) for path in _files(root, '.txt')}
+    owners: dict[Path, Path | None] = {}  # image below root -> its text
+    for path in _files(root, *IMAGE_SUFFIXES):
+        below = path.relative_to(root)
+        places = _places_of_text(below)
+        owners[below] = next((place for place in places if place in texts), None)
+    for text in sorted(texts - set(owners.values())):
+        if _has_rows(root / text):
+            owners[text.with_suffix('')] = text
+    return [
+        LabelledImage(
+            image.as_posix(),
+            list(_yolo_faces(root / text, names)) if text else [],
+            normalised=True,
+        )
+        for image, text in owners.items()
+    ]
 
 
-def _yolo_names(root: Path) -> dict[int, str]:
-    import yaml  # mmengine's
+def _places_of_text(image: Path) -> Iterator[Path]:
+    *folders, name = image.with_suffix('.txt').parts
+    if 'images' in folders:
+        at = len(folders) - 1 - folders[::-1].index('images')
+        yield Path(*folders[:at], 'labels', *folders[at + 1 :], name)
+    yield Path(*folders, name)
+    yield Path(*folders, 'labels', name)
 
-    # Roboflow's is beside the folders of train and valid.
-    files = [*sorted(root.glob('*.y*ml')), *root.parent.glob('data.y*ml')]
-    for path in files:
-        try:
-            content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise AnnotationError(f'{path}: {error}') from error
-        names = content.get('names') if isinstance(content, dict) else None
-        if isinstance(names, list):
-            return dict(enumerate(map(str, names)))
-        if isinstance(names, dict):
-            try:
-                return {int(number): str(name) for number, name in names.items()}
-            except (ValueError, TypeError) as error:
-                raise AnnotationError(f'{path}: names: {error}') from error
-    for path in (root / 'classes.txt', *sorted(root.glob('*.names'))):
-        if path.is_file():
-            return dict(enumerate(name for name in read_lines(path) if name))
-    return {0: 'face'}
+
+def _has_rows(text: Path) -> bool:
+    """Tell a text with faces from lists of files, names of classes and the like."""
+    words = next((line.split() for line in read_lines(text) if line), [])
+    return len(words) > 4 and are_numbers(words)
 
 
 def _yolo_faces(text: Path, names: dict[int, str]) -> Iterator[Face]:
@@ -75,12 +73,13 @@ def _yolo_faces(text: Path, names: dict[int, str]) -> Iterator[Face]:
         if not words:
             continue
         number, *values = to_numbers(words, place)
-        if number not in names:
-            raise AnnotationError(
-                f'{place}: class {number:g} is not among the names {names}'
-            )
+        label, keypoints = class_name(number, names, place), ()
         if _has_landmarks(values):
-            values = values[:4]
+            values, points = values[:4], values[4:]
+            step = len(points) // 5
+            seen = points[2::3] if step == 3 else [2.0] * 5
+            triples = zip(points[::step], points[1::step], seen, strict=True)
+            keypoints = to_keypoints(triples)
         if max(map(abs, values), default=0) > 2:
             raise AnnotationError(
                 f'{place}: YOLO has numbers from 0 to 1, these look like pixels: {line}'
@@ -93,7 +92,7 @@ def _yolo_faces(text: Path, names: dict[int, str]) -> Iterator[Face]:
                 f'{place}: expected a class with x y w h or with the points of a '
                 f'polygon, found {len(words)} columns'
             )
-        yield Face(around(values), place, names[int(number)])
+        yield Face(around(values), place, label, keypoints=keypoints)
 
 
 def _has_landmarks(values: list[float]) -> bool:
@@ -113,8 +112,11 @@ def _has_landmarks(values: list[float]) -> bool:
 def read_voc(root: Path) -> list[LabelledImage]:
     """Read Pascal VOC's XML, one file an image; ``difficult`` objects are ignored.
 
-    The image is the one with the XML's own name beside it, else ``filename``, there or
-    in ``JPEGImages``. Numbers are taken as they are, also of tools that count from 1.
+    The image has the XML's own name, else ``filename``, and lies beside it or in a
+    folder ``JPEGImages``, ``images`` or what ``folder`` says, in place of the XML's
+    folder. Numbers are taken as they are: VOC's own count pixels from 1, but
+    what people export counts from 0 (CVAT writes x and x + w; LabelImg does, too, and
+    makes a 1 of a 0).
     """
     return [_voc_image(path, root) for path in _files(root, '.xml')]
 
@@ -144,18 +146,19 @@ def _voc_image(path: Path, root: Path) -> LabelledImage:
         x1, y1, x2, y2 = to_numbers(words, place)
         ignored = entry.findtext('difficult', '0').strip() == '1'
         faces.append(Face((x1, y1, x2, y2), place, text(entry, 'name'), ignored))
-    size = tree.find('size')
-    pair = None
-    if size is not None:
-        width, height = to_numbers(
-            [text(size, 'width'), text(size, 'height')], str(path)
-        )
-        pair = (int(width), int(height)) if width and height else None
-    return LabelledImage(_beside(path, tree.findtext('filename'), root), faces, pair)
+    words = [tree.findtext(f'size/{key}', '').strip() for key in ('width', 'height')]
+    width, height = to_numbers([word or '0' for word in words], str(path))
+    size = (int(width), int(height)) if width and height else None  # or not known
+    name = tree.findtext('filename', '')
+    folder = tree.findtext('folder', '').strip().replace('\\', '/').rpartition('/')[2]
+    return LabelledImage(_find_image(path, name, root, folder), faces, size)
 
 
 def read_labelme(root: Path) -> list[LabelledImage]:
-    """Read LabelMe's JSON, one file an image: the box around each shape's points."""
+    """Read LabelMe's JSON, one file an image: the box around each shape's points.
+
+    The image is found as Pascal VOC's is, by ``imagePath`` and the folder in it.
+    """
     files = _files(root, '.json')
     if root.is_dir():  # beside what other tools left
         files = [path for path in files if b'"shapes"' in path.read_bytes()]
@@ -183,29 +186,46 @@ def _labelme_image(path: Path, root: Path) -> LabelledImage:
         raise AnnotationError(
             f"{path}: not LabelMe's JSON ({type(error).__name__}: {error})"
         ) from error
-    return LabelledImage(_beside(path, name, root), faces, size)
+    return LabelledImage(_find_image(path, name, root), faces, size)
 
 
-def _files(root: Path, suffix: str) -> list[Path]:
+def _files(root: Path, *suffixes: str) -> list[Path]:
     if root.is_file():
         return [root]
     return [
         path
         for path in sorted(root.rglob('*'))
         # ._name is macOS's, beside each file of an archive
-        if path.suffix.lower() == suffix and not path.name.startswith('._')
+        if path.suffix.lower() in suffixes and not path.name.startswith('._')
     ]
 
 
-def _beside(path: Path, name: str | None, root: Path) -> str:
-    """Find an annotation file's image, below ``root``."""
+def _find_image(path: Path, name: str, root: Path, folder: str = '') -> str:
+    """Find an annotation file's image below ``root``: of its own name or ``name``."""
     below = root.parent if root.is_file() else root
-    if image := find_image(path.with_suffix('')):
-        return image.relative_to(below).as_posix()
-    name = (name or '').strip().replace('\\', '/') or path.stem
-    base = name.rpartition('/')[2]
-    for place in (name, f'../JPEGImages/{base}', f'../images/{base}', base):
-        found = Path(os.path.normpath(path.parent / place))
-        if found.is_file() and found.is_relative_to(below):
+    name = name.strip().replace('\\', '/') or path.stem
+    above, _, base = name.rpartition('/')
+    folders = (folder or above.rpartition('/')[2], 'JPEGImages', 'images')
+    places = list(_image_folders(path, below, folders))
+    as_said = Path(os.path.normpath(path.parent / name))
+    candidates = (
+        *(find_image(path.with_suffix('')), as_said),
+        *(find_image(place / path.stem) for place in places),
+        *(place / base for place in places),
+    )
+    for found in candidates:
+        if found and found.is_file() and found.is_relative_to(below):
             return found.relative_to(below).as_posix()
     return path.with_name(base).relative_to(below).as_posix()
+
+
+def _image_folders(path: Path, below: Path, names: Sequence[str]) -> Iterator[Path]:
+    """List a file's folder and others, below it and in place of one of its own."""
+    names = [name for name in names if name not in ('', '.', '..')]
+    yield path.parent
+    yield from (path.parent / name for name in names)
+    for above in path.parents:
+        if above == below:
+            return
+        rest = path.parent.relative_to(above)
+        yield from (above.parent / name / rest for name in names)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..wider_face_txt_reader import AnnotationError
-from .labelled_image import LabelledImage
+from .labelled_image import LabelledImage, are_numbers, read_lines
 from .per_image_files import read_labelme, read_voc, read_yolo
 from .tables import read_coco, read_csv
 from .text_lists import (
     read_datumaro,
-    read_lines,
     read_one_line_each,
     read_retinaface,
     read_wider_face,
@@ -50,14 +49,16 @@ FORMATS = {
 
 
 def read_annotation(
-    source: Path, corners: bool | None = None
+    source: Path, corners: bool = False, name: str = ''
 ) -> tuple[str, list[LabelledImage]]:
     """Recognise an annotation's format and read it.
 
     Args:
-        source: The file, or the folder of a format with one file an image.
-        corners: Whether a list's four numbers are x1 y1 x2 y2, not x y w h. Defaults
-            to what the format says.
+        source: The file, or the folder of a format with one file an image, or of
+            Roboflow's export with a file ``_annotations`` for each part.
+        corners: Whether a list's four numbers are x1 y1 x2 y2 also where its format
+            says x y w h.
+        name: Its format, if that is known: a key of :data:`FORMATS`.
 
     Returns:
         A key of :data:`FORMATS`, and the images.
@@ -67,11 +68,23 @@ def read_annotation(
             file and line.
         OSError: If a file cannot be read.
     """
-    name = recognise(source)
+    name = name or recognise(source)
     form = FORMATS[name]
-    if form.corners is None:
-        return name, form.read(source)
-    return name, form.read(source, form.corners if corners is None else corners)
+    options = () if form.corners is None else (corners or form.corners,)
+    images = []
+    for part in _parts(source) or [source]:
+        folder = part.parent.relative_to(source) if part != source else Path()
+        images += [
+            image._replace(path=(folder / image.path).as_posix())
+            for image in form.read(part, *options)
+        ]
+    return name, images
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Find Roboflow's files, one for each of train, valid and test."""
+    files = sorted(folder.rglob('_annotations.*')) if folder.is_dir() else []
+    return [path for path in files if path.is_file()]
 
 
 def hint(path: str | Path) -> str:
@@ -104,12 +117,11 @@ def recognise(source: Path) -> str:
 
 
 def _recognise_folder(folder: Path) -> str:
+    if parts := {recognise(part) for part in _parts(folder)}:
+        if len(parts) > 1:
+            raise AnnotationError(f'{folder} holds several formats: {sorted(parts)}')
+        return parts.pop()
     files = [path for path in sorted(folder.rglob('*')) if path.is_file()]
-    whole = [
-        path for path in files if path.name.startswith('_annotations.')
-    ]  # Roboflow's, one for each split
-    if whole:
-        raise AnnotationError(f'{folder} holds {whole[0]}: convert each such file')
     suffixes = [path.suffix.lower() for path in files]
     if '.xml' in suffixes:
         return 'voc'
@@ -147,29 +159,31 @@ def _recognise_text(path: Path) -> str:
     if lines[0].startswith('#'):
         return 'retinaface'
     rows = [line.split() for line in lines]
-    if all(_are_numbers(row) for row in rows):
+    if all(are_numbers(row) for row in rows):
         raise AnnotationError(
             f'{path} names no image'
             + ": YOLO's rows belong in one text for each image, named like it"
             * all(len(row) == 5 for row in rows)
         )
-    if all(len(row) > 4 and _are_numbers(row[1:]) for row in rows):
+    # One with a broken row is for the strict readers to complain about.
+    named = [row for row in rows if len(row) > 1 and not are_numbers(row[:1])]
+    spaces = [len(row) > 4 and are_numbers(row[1:]) for row in named]
+    commas = [all(map(_is_five, row[1:])) for row in named]
+    if max(sum(spaces), sum(commas)) > len(named) / 2:
         return 'lines'
     if len(lines[0].split(',')) > 4:
         return 'csv'
-    faces = [row for row in rows if len(row) >= 4 and _are_numbers(row[:4])]
+    faces = [row for row in rows if len(row) >= 4 and are_numbers(row[:4])]
     if not faces:
         raise AnnotationError(f'{path} has no row of a face, perhaps it lists files')
     official = [len(row) == 10 and _are_integers(row) for row in faces]
-    # One with a broken row is for the strict reader to complain about.
     return 'wider_face' if sum(official) > len(faces) / 2 else 'datumaro'
 
 
-def _are_numbers(words: list[str]) -> bool:
-    try:
-        return bool([float(word) for word in words])
-    except ValueError:
-        return False
+def _is_five(word: str) -> bool:
+    """Whether it is keras-yolo3's x1,y1,x2,y2,class."""
+    five = word.split(',')
+    return len(five) == 5 and are_numbers(five)
 
 
 def _are_integers(words: list[str]) -> bool:

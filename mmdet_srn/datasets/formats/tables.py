@@ -97,6 +97,11 @@ def read_coco(path: Path) -> list[LabelledImage]:
             raise AnnotationError(f'{place}: image {entry["image_id"]} is not listed')
         x, y, w, h = to_numbers(list(map(str, entry['bbox'])), place)
         label = labels.get(entry['category_id'], f'category {entry["category_id"]}')
-        face = Face((x, y, x + w, y + h), place, label, bool(entry.get('iscrowd')))
+        points = entry.get('keypoints') or []
+        if not isinstance(points, list) or len(points) % 3:
+            raise AnnotationError(f'{place}: keypoints is {str(points)[:60]}')
+        keypoints = tuple(to_numbers(list(map(str, points)), place))
+        ignored = bool(entry.get('iscrowd'))
+        face = Face((x, y, x + w, y + h), place, label, ignored, keypoints)
         images[entry['image_id']].faces.append(face)
     return list(images.values())

@@ -4,20 +4,11 @@ Datumaro's (and so CVAT's) "WIDER Face", RetinaFace's label.txt, and one line an
 WIDER FACE's own text has the strict reader in ``wider_face_txt_reader``.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..wider_face_txt_reader import AnnotationError, parse_wider_face_txt
-from .labelled_image import Face, LabelledImage, to_numbers
-
-
-def read_lines(path: Path) -> list[str]:
-    """Read a text file's lines, stripped, without empty ones at the end."""
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f'{path}: not UTF-8: {error}') from error
-    return [line.strip() for line in text.rstrip().split('\n')]
+from .class_names import class_name, read_class_names
+from .labelled_image import Face, LabelledImage, read_lines, to_keypoints, to_numbers
 
 
 def read_wider_face(path: Path, corners: bool) -> list[LabelledImage]:
@@ -70,7 +61,10 @@ def _datumaro_face(line: str, place: str, corners: bool) -> Face:
 
 
 def read_retinaface(path: Path, corners: bool) -> list[LabelledImage]:
-    """Read RetinaFace's label.txt: ``# path``, then rows of x y w h and landmarks."""
+    """Read RetinaFace's label.txt: ``# path``, then rows of x y w h and landmarks.
+
+    Each of five landmarks is x, y and 0 (seen), 1 (hidden) or -1 (none).
+    """
     images: list[LabelledImage] = []
     for n, line in enumerate(read_lines(path), 1):
         if line.startswith('#'):
@@ -82,31 +76,42 @@ def read_retinaface(path: Path, corners: bool) -> list[LabelledImage]:
                     f'{place}: expected x y w h, with 15 or 16 numbers of landmarks or '
                     f'none, found {len(words)} columns'
                 )
-            face = _face(to_numbers(words, place)[:4], place, corners)
-            images[-1].faces.append(face)
+            numbers = to_numbers(words, place)
+            x, y, hidden = (numbers[first:19:3] for first in (4, 5, 6))
+            points = zip(x, y, (2 - value for value in hidden), strict=True)
+            face = _face(numbers[:4], place, corners)
+            images[-1].faces.append(face._replace(keypoints=to_keypoints(points)))
     return images
 
 
 def read_one_line_each(path: Path, corners: bool) -> list[LabelledImage]:
-    """Read ``path x1 y1 x2 y2 x1 y1 ...``, one line an image."""
+    """Read ``path x1 y1 x2 y2 x1 y1 ...``, one line an image.
+
+    Or, as keras-yolo3 has it, ``path x1,y1,x2,y2,class x1,y1,...``.
+    """
+    names = read_class_names(path.parent)
     images = []
     for n, line in enumerate(read_lines(path), 1):
         place, words = f'{path}:{n}', line.split()
         if not words:
             continue
-        if len(words) % 4 != 1:
+        name, *rest = words
+        if any(',' in word for word in rest):
+            rows, columns = [word.split(',') for word in rest], 5
+        else:
+            rows, columns = [rest[i : i + 4] for i in range(0, len(rest), 4)], 4
+        if any(len(row) != columns for row in rows):
             raise AnnotationError(
-                f'{place}: expected a path and four numbers a face, found '
-                f'{len(words)} columns'
+                f'{place}: expected a path and {columns} numbers a face, found '
+                f'{line[:60]!r}'
             )
-        numbers = to_numbers(words[1:], place)
-        faces = [_face(four, place, corners) for four in _fours(numbers)]
-        images.append(LabelledImage(_slashes(words[0]), faces))
+        image = LabelledImage(_slashes(name), [])
+        for row in rows:
+            numbers = to_numbers(row, place)
+            label = class_name(numbers[4], names, place) if columns == 5 else 'face'
+            image.faces.append(_face(numbers[:4], place, corners, label))
+        images.append(image)
     return images
-
-
-def _fours(numbers: list[float]) -> Iterator[list[float]]:
-    return (numbers[i : i + 4] for i in range(0, len(numbers), 4))
 
 
 def _slashes(path: str) -> str:

@@ -10,20 +10,28 @@ from .labelled_image import LabelledImage
 
 def write_annotation(
     path: Path, images: Sequence[LabelledImage], classes: Sequence[str]
-) -> None:
+) -> str:
     """Write COCO's JSON if the file's suffix is .json, else WIDER FACE's text.
 
     Args:
         path: The file; its folder is made.
         images: As ``clean`` returns them.
         classes: The categories of COCO's JSON.
+
+    Returns:
+        What is in it, in words, and whether landmarks are not: the text has none.
     """
+    faces = [face for image in images for face in image.faces]
+    written = f'{len(images)} images, {len(faces)} faces'
     if path.suffix == '.json':
         text = to_coco(images, classes)
     else:
         text = to_wider_face(images)
+        if landmarks := sum(bool(face.keypoints) for face in faces):
+            written += f', the landmarks of {landmarks} left out (.json keeps them)'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding='utf-8')
+    return written
 
 
 def to_wider_face(images: Sequence[LabelledImage]) -> str:
@@ -41,7 +49,7 @@ def to_wider_face(images: Sequence[LabelledImage]) -> str:
 
 
 def to_coco(images: Sequence[LabelledImage], classes: Sequence[str]) -> str:
-    """Write COCO's JSON: one category a class, ``iscrowd`` for ignored."""
+    """Write COCO's JSON: one category a class, ``iscrowd`` for ignored, landmarks."""
     annotations = []
     for number, image in enumerate(images, 1):
         for face in image.faces:
@@ -57,6 +65,10 @@ def to_coco(images: Sequence[LabelledImage], classes: Sequence[str]) -> str:
                     iscrowd=int(face.ignored),
                 )
             )
+            if face.keypoints:
+                points = [round(value, 3) for value in face.keypoints]
+                seen = sum(value > 0 for value in points[2::3])
+                annotations[-1].update(keypoints=points, num_keypoints=seen)
     content = dict(
         images=[
             dict(id=n, file_name=image.path, width=image.size[0], height=image.size[1])

@@ -1,5 +1,6 @@
 """SRN's square crop, decided before anything is painted."""
 
+import logging
 from typing import Any
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 from mmengine import fileio
+from mmengine.logging import print_log
 
 from .random_square_crop import RandomSquareCrop, add_homography, centres_inside
 
@@ -56,11 +58,16 @@ class LoadSquareCrop(RandomSquareCrop):
         color_type: As in mmcv's ``LoadImageFromFile``, like the next two.
         imdecode_backend: Library that decodes.
         backend_args: Arguments of the file backend.
+        skip_broken: Whether a training goes on without files that cannot be read. A
+            warning names each and counts them; each worker process has a count of its
+            own. The data set takes another image, and raises an error after a thousand
+            in a row; in ``test_mode`` it does so at once. What OpenCV decodes in part
+            is not noticed: check_dataset.py finds it. Defaults to False, an error.
         **crop: Arguments of :class:`RandomSquareCrop` but ``clip_boxes``, which is
             left to PlaceInSquare.
 
     Raises:
-        ValueError: If the file cannot be decoded.
+        ValueError: If the file cannot be decoded (also OSError or cv2.error).
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class LoadSquareCrop(RandomSquareCrop):
         color_type: str = 'color',
         imdecode_backend: str = 'cv2',
         backend_args: dict[str, Any] | None = None,
+        skip_broken: bool = False,
         **crop: Any,
     ) -> None:
         super().__init__(clip_boxes=False, **crop)
@@ -90,6 +98,8 @@ class LoadSquareCrop(RandomSquareCrop):
         self.color_type = color_type
         self.imdecode_backend = imdecode_backend
         self.backend_args = backend_args
+        self.skip_broken = skip_broken
+        self._broken: set[str] = set()
 
     def _random_canvas(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Draw the canvas's height and width, the photograph's left and top on it.
@@ -124,14 +134,38 @@ class LoadSquareCrop(RandomSquareCrop):
         step = self._step(side)
         return left // step * step, top // step * step, side // step * step
 
-    @autocast_box_type()
-    def transform(self, results: dict) -> dict | None:
-        """Draw the square and load what is in it; for None see ``allow_empty``."""
-        content = fileio.get(results['img_path'], backend_args=self.backend_args)
+    def _read(self, path: str) -> np.ndarray:
+        content = fileio.get(path, backend_args=self.backend_args)
         backend = self.imdecode_backend
         image = mmcv.imfrombytes(content, self.color_type, backend=backend)
         if image is None:
             raise ValueError(f'{backend} cannot decode the file')
+        return image
+
+    def _report(self, path: str, error: Exception) -> None:
+        """Warn of a broken file, once."""
+        if path not in self._broken:
+            self._broken.add(path)
+            print_log(
+                f'left out a broken image, number {len(self._broken)} of this process: '
+                f'{path} ({type(error).__name__}: {error})',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    @autocast_box_type()
+    def transform(self, results: dict) -> dict | None:
+        """Draw the square and load what is in it.
+
+        For None see ``allow_empty`` and ``skip_broken``.
+        """
+        try:
+            image = self._read(results['img_path'])
+        except (OSError, ValueError, cv2.error) as error:
+            if not self.skip_broken:
+                raise
+            self._report(results['img_path'], error)
+            return None
         height, width = image.shape[:2]
         square = self._crop_annotation(results, height, width)
         if square is None:

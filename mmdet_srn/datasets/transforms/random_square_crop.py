@@ -127,7 +127,8 @@ class RandomSquareCrop(BaseTransform):
         return square
 
     def __repr__(self) -> str:
-        values = ', '.join(f'{name}={value!r}' for name, value in vars(self).items())
+        options = {n: value for n, value in vars(self).items() if not n.startswith('_')}
+        values = ', '.join(f'{name}={value!r}' for name, value in options.items())
         return f'{type(self).__name__}({values})'
 
 

@@ -78,6 +78,16 @@ def lines(folder: Path) -> Path:
     return _write(folder / 'faces.txt', '\n'.join(rows))
 
 
+def keras(folder: Path) -> Path:
+    """keras-yolo3's and Roboflow's "YOLO Keras"."""
+    write_images(folder)
+    rows = [
+        ' '.join([name, *(','.join(map(str, [*box, 0])) for box in boxes)])
+        for name, boxes in FACES.items()
+    ]
+    return _write(folder / 'faces.txt', '\n'.join(rows))
+
+
 def csv(folder: Path) -> Path:
     write_images(folder)
     rows = ['filename,width,height,class,xmin,ymin,xmax,ymax']
@@ -183,6 +193,7 @@ EXPORTS = {
     datumaro_label: ('datumaro', False),
     retinaface: ('retinaface', False),
     lines: ('lines', False),
+    keras: ('lines', False),
     csv: ('csv', False),
     csv_sizes: ('csv', False),
     coco: ('coco', True),

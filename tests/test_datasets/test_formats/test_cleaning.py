@@ -75,6 +75,22 @@ def test_normalised_boxes_of_a_turned_image(tmp_path):
     assert turned.faces[0].box == pytest.approx((HEIGHT - 90, 30, HEIGHT - 20, 80))
 
 
+def test_landmarks_turn_with_their_box(tmp_path):
+    turned_image(tmp_path / 'a.jpg', 6)
+    points = (30, 20, 2, 0, 0, 0)  # a corner of the box, an unknown one
+    (face,) = image_of('a.jpg', BOX).faces
+    image = LabelledImage('a.jpg', [face._replace(keypoints=points)])
+    (turned,), _ = clean([image], tmp_path, boxes_are='unturned')
+    assert turned.faces[0].keypoints == (HEIGHT - 20, 30, 2, 0, 0, 0)
+    scaled = tuple(np.array(BOX) / np.tile([HEIGHT, WIDTH], 2))
+    points = (30 / HEIGHT, 20 / WIDTH, 2, 0, 0, 0)
+    image = LabelledImage(
+        'a.jpg', [face._replace(box=scaled, keypoints=points)], normalised=True
+    )
+    (upright,), _ = clean([image], tmp_path, boxes_are='upright')
+    assert upright.faces[0].keypoints == pytest.approx((30, 20, 2, 0, 0, 0))
+
+
 def test_what_is_left_out_is_said(folder):
     (folder / 'broken.jpg').write_bytes(b'\xff\xd8\xff')
     images = [

@@ -1,11 +1,19 @@
 """Each format is recognised and read to the same faces; mistakes are named."""
 
 import json
+import re
 
 import pytest
+from mmdet.datasets import CocoDataset
 
 from mmdet_srn.datasets import WIDERFaceTxtDataset
-from mmdet_srn.datasets.formats import clean, hint, read_annotation, recognise
+from mmdet_srn.datasets.formats import (
+    clean,
+    hint,
+    read_annotation,
+    recognise,
+    write_annotation,
+)
 from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
 
 from .exports import (
@@ -14,12 +22,16 @@ from .exports import (
     HEIGHT,
     IGNORED,
     WIDTH,
+    coco,
+    csv,
     datumaro,
+    keras,
     labelme,
     lines,
     retinaface,
     voc,
     wider_face,
+    write_images,
     yolo,
 )
 
@@ -55,6 +67,9 @@ def test_same_faces(export, tmp_path):
         ('a/1.jpg\n1\n1.0 2.0 nan 4.0\n', 'faces.txt:3: .* finite'),
         ('# a/1.jpg\n1 2 3\n', 'faces.txt:2'),
         ('a/1 1 2 3 4\na/2 1 2 3 4 5\n', 'faces.txt:2'),
+        ('a/1.jpg 1,2,3,4,0\na/2.jpg 1,2,3,4,7\n', 'faces.txt:2.*class 7'),
+        ('a.jpg 1,2,3,4,0\nb.jpg 1,2,3,4,0 1,2,3\nc.jpg 1,2,3,4,0\n', 'faces.txt:2'),
+        ('a.jpg 1 2 3 4\nb.jpg 1 2 3 x\nc.jpg 1 2 3 4\n', 'faces.txt:2.*x'),
     ],
 )
 def test_malformed_text_is_named(text, word, tmp_path):
@@ -132,22 +147,108 @@ def test_labelme_circle(tmp_path):
     assert image.faces[0].box == (45, 55, 55, 65)
 
 
-def test_image_folder_of_voc(tmp_path):
-    voc(tmp_path / 'x')
-    (tmp_path / 'JPEGImages').mkdir()
-    (tmp_path / 'x/a').rename(tmp_path / 'Annotations')
-    (tmp_path / 'Annotations/one.jpg').rename(tmp_path / 'JPEGImages/one.jpg')
-    paths = [image.path for image in read_annotation(tmp_path)[1]]
-    assert paths[:2] == ['JPEGImages/one.jpg', 'Annotations/two.jpg']
+@pytest.mark.parametrize('export', [voc, labelme])
+@pytest.mark.parametrize(
+    ('annotations', 'images'),
+    [
+        ('Annotations', 'JPEGImages'),
+        ('x/annotations/train', 'x/images/train'),
+        ('labels', 'photos'),  # as the file says
+        ('all', 'all/photos'),
+    ],
+)
+def test_images_in_another_folder(annotations, images, export, tmp_path):
+    export(tmp_path / 'made')
+    for kind, place in (
+        ('.xml', annotations),
+        ('.json', annotations),
+        ('.jpg', images),
+    ):
+        for path in sorted((tmp_path / 'made').rglob(f'*{kind}')):
+            (tmp_path / 'data' / place).mkdir(parents=True, exist_ok=True)
+            path = path.rename(tmp_path / 'data' / place / path.name)
+            if kind == '.xml':
+                text = '<annotation><folder>C:\\mine\\photos</folder>'
+                path.write_text(path.read_text().replace('<annotation>', text))
+            if kind == '.json':
+                content = json.loads(path.read_text())
+                content['imagePath'] = f'C:\\mine\\photos\\{content["imagePath"]}'
+                path.write_text(json.dumps(content))
+    _, read = read_annotation(tmp_path / 'data')
+    assert sorted(image.path for image in read) == sorted(
+        f'{images}/{name}.jpg' for name in ('one', 'two', 'none')
+    )
 
 
-def test_folder_of_a_roboflow_split(tmp_path):
-    (tmp_path / '_annotations.coco.json').write_text('{}')
-    with pytest.raises(AnnotationError, match=r'_annotations\.coco\.json'):
-        recognise(tmp_path)
+def test_annotations_alone_with_images_named(tmp_path):
+    """Either folder may be anywhere."""
+    for export in (yolo, voc):
+        export(tmp_path / export.__name__)
+    write_images(tmp_path / 'photos')
+    for path in (tmp_path / 'voc').rglob('*.jpg'):
+        path.unlink()
+    for source in (tmp_path / 'yolo/labels', tmp_path / 'voc'):
+        kept, left_out = clean(read_annotation(source)[1], tmp_path / 'photos')
+        assert not left_out['missing']
+        found = {image.path: len(image.faces) for image in kept}
+        assert found == {n: len(b) for n, b in FACES.items() if b or n in found}
+
+
+@pytest.mark.parametrize(
+    'size', ['<size/>', '<size><width></width><height/></size>', '']
+)
+def test_voc_without_a_size(size, tmp_path):
+    voc(tmp_path)
+    path = tmp_path / 'a/two.xml'
+    path.write_text(re.sub('<size>.*</size>', size, path.read_text()))
+    (image,) = read_annotation(path)[1]
+    assert image.size is None
+    assert image.faces[0].box == FACES['a/two.jpg'][0]
+
+
+def test_yolo_texts_without_an_image_are_counted(tmp_path):
+    yolo(tmp_path)
+    (tmp_path / 'images/a/two.jpg').unlink()
+    (tmp_path / 'labels/classes.txt').write_text('face\n')
+    (tmp_path / 'train.txt').write_text('images/a/one.jpg\n')
+    kept, left_out = clean(read_annotation(tmp_path)[1], tmp_path)
+    assert left_out['missing'] == ['labels/a/two']
+    assert len(kept) == 2
+
+
+def test_yolo_labels_in_a_folder_beside_the_images(tmp_path):
+    yolo(tmp_path)
+    (tmp_path / 'images/a/one.jpg').rename(tmp_path / 'one.jpg')
+    (tmp_path / 'labels/a/one.txt').rename(tmp_path / 'labels/one.txt')
+    images = {image.path: image.faces for image in read_annotation(tmp_path)[1]}
+    assert len(images['one.jpg']) == 3
+
+
+@pytest.mark.parametrize('export', [coco, csv, keras])
+def test_folder_of_a_roboflow_export(export, tmp_path):
+    for part in ('train', 'valid'):
+        path = export(tmp_path / part)
+        kind = '.coco' * (export is coco)
+        path.rename(path.with_name(f'_annotations{kind}{path.suffix}'))
+    name, images = read_annotation(tmp_path)
+    assert name == EXPORTS[export][0]
+    kept, left_out = clean(images, tmp_path)
+    assert not any(left_out.values())
+    boxes = {image.path: [face.box for face in image.faces] for image in kept}
+    assert boxes == {
+        f'{p}/{n}': b for p in ('train', 'valid') for n, b in FACES.items()
+    }
+
+
+def test_folders_that_are_not_understood(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(AnnotationError, match='no annotation'):
         recognise(tmp_path / 'empty')
+    for export, part, name in ((coco, 'a', '.coco.json'), (csv, 'b', '.csv')):
+        path = export(tmp_path / part)
+        path.rename(path.with_name(f'_annotations{name}'))
+    with pytest.raises(AnnotationError, match='several formats'):
+        recognise(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -172,23 +273,68 @@ def test_no_hint_where_there_is_none_to_give(tmp_path):
     assert hint('s3://bucket/faces.txt') == ''
 
 
-def test_landmarks_of_yolo_are_left_out(tmp_path):
+def test_landmarks_of_yolo(tmp_path):
     yolo(tmp_path)
     text = tmp_path / 'labels/a/two.txt'
     points = '.45 .45 .55 .45 .5 .5 .46 .56 .54 .56'
     unknown = ' '.join(['-1'] * 10)
+    seen = '.45 .45 2 .55 .45 1 .5 .5 2 .46 .56 2 0 0 0'
     polygon = '.1 .5 .2 .3 .4 .1 .6 .1 .8 .3 .9 .5 .5 .9'
-    text.write_text(f'0 .5 .5 .2 .2 {points}\n0 .5 .5 .2 .2 {unknown}\n0 {polygon}\n')
+    rows = [f'0 .5 .5 .2 .2 {rest}' for rest in (points, unknown, seen)]
+    text.write_text('\n'.join([*rows, f'0 {polygon}']))
     images = {image.path: image for image in read_annotation(tmp_path)[1]}
-    boxes = [face.box for face in images['images/a/two.jpg'].faces]
-    assert boxes == [
-        pytest.approx((0.4, 0.4, 0.6, 0.6)),
-        pytest.approx((0.4, 0.4, 0.6, 0.6)),
-        pytest.approx((0.1, 0.1, 0.9, 0.9)),
+    faces = images['images/a/two.jpg'].faces
+    boxes = [face.box for face in faces]
+    assert boxes[:3] == [pytest.approx((0.4, 0.4, 0.6, 0.6))] * 3
+    assert boxes[3] == pytest.approx((0.1, 0.1, 0.9, 0.9))
+    assert faces[0].keypoints[:6] == (0.45, 0.45, 2, 0.55, 0.45, 2)
+    assert faces[2].keypoints == tuple(map(float, seen.split()))
+    assert faces[1].keypoints == faces[3].keypoints == ()
+
+
+def test_landmarks_of_retinaface_are_kept_in_coco(tmp_path):
+    source = retinaface(tmp_path)
+    lines = source.read_text().split('\n')
+    points = '14 25 0.0 30 25 1.0 22 30 0.0 16 40 0.0 -1.0 -1.0 -1.0'
+    lines[1] = f'10 20 30 40 {points} 0.82'
+    source.write_text('\n'.join(lines))
+    kept, _ = clean(read_annotation(source)[1], tmp_path)
+    out = tmp_path / 'out.json'
+    assert 'landmarks' not in write_annotation(out, kept, ['face'])
+    first, *others = json.loads(out.read_text())['annotations']
+    assert first['keypoints'] == [
+        *(14, 25, 2, 30, 25, 1, 22, 30, 2, 16, 40, 2, 0, 0, 0),
     ]
+    assert first['num_keypoints'] == 4
+    assert not any('keypoints' in face for face in others)
+    # They survive another conversion, mmdet's data set ignores them, the text says so.
+    again, _ = clean(read_annotation(out)[1], tmp_path)
+    first, second = (
+        [(face.box, face.keypoints) for image in images for face in image.faces]
+        for images in (kept, again)
+    )
+    assert first == second
+    dataset = CocoDataset(
+        ann_file=str(out),
+        data_prefix=dict(img=str(tmp_path)),
+        metainfo=dict(classes=('face',)),
+        test_mode=True,
+    )
+    assert dataset.get_data_info(0)['instances'][0]['bbox'] == [10, 20, 40, 60]
+    text = write_annotation(tmp_path / 'out.txt', kept, ['face'])
+    assert 'landmarks of 1 left out' in text
 
 
-@pytest.mark.parametrize('place', ['data.yaml', '../data.yaml', 'classes.txt'])
+def test_malformed_keypoints_are_named(tmp_path):
+    source = coco(tmp_path)
+    source.write_text(source.read_text().replace('"area"', '"keypoints": [1], "area"'))
+    with pytest.raises(AnnotationError, match='annotation 0: keypoints'):
+        read_annotation(source)
+
+
+@pytest.mark.parametrize(
+    'place', ['data.yaml', '../data.yaml', 'classes.txt', 'labels/classes.txt']
+)
 def test_where_yolo_names_its_classes(place, tmp_path):
     folder = yolo(tmp_path / 'train')
     (folder / 'data.yaml').unlink()

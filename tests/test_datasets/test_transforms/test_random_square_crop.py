@@ -193,6 +193,7 @@ def test_registered():
         'max_tries=3, allow_empty=True)'
     )
     assert repr(LoadDataAnchorCrop(64)).endswith(
-        'backend_args=None, prob=0.5, anchor_scales=(16, 32, 64, 128, 256, 512))'
+        'backend_args=None, skip_broken=False, prob=0.5, '
+        'anchor_scales=(16, 32, 64, 128, 256, 512))'
     )
     assert repr(PlaceInSquare()).startswith("PlaceInSquare(interpolation='bilinear', ")

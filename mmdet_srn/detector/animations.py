@@ -1,0 +1,63 @@
+"""Animated GIF, WebP and PNG files, read picture by picture."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from os import PathLike
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+from .images import ImageError, open_file
+
+_STARTS = (b'GIF8', b'\x89PNG', b'RIFF')
+
+
+def open_animation(source: str | PathLike[str] | bytes) -> Image.Image | None:
+    """Open an animation, a file or its content; return None for anything else.
+
+    What Pillow cannot open is no animation: who reads it as an image says what is
+    wrong with it.
+
+    Raises:
+        OSError: If there is no such file or it may not be read.
+        ImageError: If it is no regular file.
+    """
+    with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
+        content = file.read(12)
+        if not content.startswith(_STARTS):
+            return None
+        content += file.read()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about many pixels, and broken EXIF data
+        try:
+            image = Image.open(io.BytesIO(content), formats=('GIF', 'PNG', 'WEBP'))
+            animated = getattr(image, 'is_animated', False)
+        except Exception:  # Pillow raises all sorts of errors
+            return None
+    return image if animated else None
+
+
+def animation_frames(animation: Image.Image) -> Iterator[tuple[np.ndarray, float]]:
+    """Read the pictures of an animation as they are shown, none ahead.
+
+    Yields:
+        uint8 (H, W, 3), BGR, and for how many seconds it is shown, 0 if unknown.
+
+    Raises:
+        ImageError: If it is damaged.
+    """
+    pictures = ImageSequence.Iterator(animation)
+    while True:
+        try:
+            picture = next(pictures, None)
+            if picture is None:
+                return
+            rgb = np.asarray(picture.convert('RGB'))
+            seconds = picture.info.get('duration', 0) / 1000
+        except Exception as error:  # as above
+            raise ImageError(f'{type(error).__name__}: {error}') from error
+        bgr = np.ascontiguousarray(rgb[..., ::-1])
+        del picture, rgb
+        yield bgr, seconds
+        del bgr

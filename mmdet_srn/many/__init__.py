@@ -1,0 +1,1 @@
+"""Detection in millions of pictures, shared out to processes by Ray Data."""
