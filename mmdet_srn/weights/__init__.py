@@ -5,8 +5,8 @@ from pathlib import Path
 
 NAME = 'srn_efflite0_faces'
 SHA256 = {
-    '.pth': '8cc98a9257089e84f3f7799e9419d9bb02ebc5832bcf65ee5824dc52705550f6',
-    '.onnx': 'f419447b20ff34ffd8931264bc5876b6d6cf4f7d3a075e2850bdd3296d245e87',
+    '.pth': '250ef0dc74647ab05d768ac3187172471377834d784767180ae35715bdd6608c',
+    '.onnx': 'd92cd843bcaa749c4446872953467e189118712b0f65900f0626ed49b6462ae7',
 }
 _PACKAGE = Path(__file__).resolve().parents[1]
 
