@@ -60,7 +60,10 @@ def test_a_video(model, tmp_path):
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.decode().splitlines()
     assert header.startswith('image,frame,')
-    assert rows == [f'stdin,{i},640,480,0.0,0.0,1.0,1.0,1.0' for i in range(60)]
+    frames = [(i, i / 10) for i in range(60)]
+    assert rows == [
+        f'stdin,{i},640,480,0.0,0.0,1.0,1.0,1.0,{time},' for i, time in frames
+    ]
 
 
 def test_what_is_neither(model):
