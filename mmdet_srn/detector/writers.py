@@ -43,15 +43,12 @@ class OutputNames:
     Args:
         folder: The folder.
         taken: Files that must not be written to, such as the inputs.
-
-    Attributes:
-        claimed: The paths that were given out since :func:`take_claims` was called.
     """
 
     def __init__(self, folder: Path, taken: Iterable[str | Path] = ()) -> None:
         self.folder = folder
         self._taken = {os.path.realpath(path) for path in taken}
-        self.claimed: list[Path] = []
+        self._claimed: list[Path] = []
 
     def claim(self, name: PurePath, ending: str) -> Path:
         """Return ``folder/<name><ending>``, or ``<name>_2<ending>``, and so on.
@@ -60,17 +57,27 @@ class OutputNames:
             name: Relative path without suffix; parts ``..`` are dropped.
             ending: What follows, such as '_faces.jpg'.
         """
+        return self.claim_all(name, [ending])[0]
+
+    def claim_all(self, name: PurePath, endings: Sequence[str]) -> list[Path]:
+        """Return the same for several endings, with one number for all."""
         parts = [part for part in name.parts if part not in ('..', name.anchor)]
-        stem, number = self.folder.joinpath(*parts), 1
-        while True:
-            suffix = '' if number == 1 else f'_{number}'
-            path = stem.with_name(f'{stem.name}{suffix}{ending}')
+        stem = self.folder.joinpath(*parts)
+        for number in itertools.count(1):
+            start = stem.name if number == 1 else f'{stem.name}_{number}'
+            paths = [stem.with_name(f'{start}{ending}') for ending in endings]
             # Unlike Path.resolve, realpath accepts a link that leads to itself.
-            if (place := os.path.realpath(path)) not in self._taken:
-                self._taken.add(place)
-                self.claimed.append(path)
-                return path
-            number += 1
+            places = {os.path.realpath(path) for path in paths}
+            if places.isdisjoint(self._taken):
+                break
+        self._taken |= places
+        self._claimed += paths
+        return paths
+
+    def take_claimed(self) -> list[Path]:
+        """Return the paths that were given out since the last call."""
+        claimed, self._claimed = self._claimed, []
+        return claimed
 
 
 @contextmanager
@@ -126,6 +133,10 @@ class LineFile:
         while content:  # a pipe may take a part
             content = content[self._file.write(content) :]
 
+    def end_input(self) -> list[Path]:
+        """Return no files: this one is for all inputs."""
+        return []
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -161,8 +172,9 @@ class JsonLines(LineFile):
 class CocoJson(JsonLines):
     """``faces_coco.json``: images and annotations, with scores, as COCO has them.
 
-    Boxes are x, y, w, h. An image of a video has its number as ``frame``. Until the end
-    what was found is in ``.faces_coco.jsonl``.
+    Boxes are x, y, w, h. An image of a video has its ``frame`` and ``time``, a face of
+    a track its ``track_id``, as in TAO. Until the end what was found is in
+    ``.faces_coco.jsonl``.
     """
 
     stem = '.faces_coco'
@@ -187,15 +199,17 @@ class CocoJson(JsonLines):
     def _images(self) -> Iterator[dict[str, Any]]:
         for number, record in self._records():
             image = dict(id=number, file_name=record['image'])
-            image |= {name: record[name] for name in ('width', 'height')}
-            yield image | ({'frame': record['frame']} if 'frame' in record else {})
+            names = ('width', 'height', 'frame', 'time')
+            yield image | {name: record[name] for name in names if name in record}
 
     def _annotations(self) -> Iterator[dict[str, Any]]:
         numbers = itertools.count(1)
         for number, record in self._records():
-            for box, score in zip(record['bboxes'], record['scores'], strict=True):
+            bboxes, scores = record['bboxes'], record['scores']
+            ids = record.get('ids', [None] * len(bboxes))
+            for box, score, track in zip(bboxes, scores, ids, strict=True):
                 x1, y1, x2, y2 = box
-                yield dict(
+                face = dict(
                     id=next(numbers),
                     image_id=number,
                     category_id=1,
@@ -204,6 +218,7 @@ class CocoJson(JsonLines):
                     iscrowd=0,
                     score=score,
                 )
+                yield face if track is None else face | dict(track_id=track)
 
 
 class Csv(LineFile):
@@ -254,6 +269,10 @@ class WIDERText:
             write_results(scratch, [('event/name', title, rows)])
             os.replace(Path(scratch, 'event', 'name.txt'), path)
 
+    def end_input(self) -> list[Path]:
+        """Return the files of the current input."""
+        return self._names.take_claimed()
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -261,7 +280,8 @@ class WIDERText:
         """Return the file, and the line that names the image in it."""
         source = frame.source
         if frame.index is None:
-            place = PurePath(os.path.abspath(source.location))
+            is_file = source.kind == 'image'
+            place = PurePath(os.path.abspath(source.location) if is_file else 'stdin')
             event = place.parent.name or 'images'
             if event.endswith('.frames'):
                 event += '_'  # that is for videos
@@ -310,6 +330,11 @@ class DrawnFiles:
             path = self._names.claim(name, f'{self.ending}.mkv')
             self._video = open_video(path, frame)
         self._video.write(picture, frame.time)
+
+    def end_input(self) -> list[Path]:
+        """Finish the current video; return the files of the current input."""
+        self.close()
+        return self._names.take_claimed()
 
     def close(self) -> None:
         """Finish the current video."""
@@ -392,18 +417,23 @@ class CropFiles:
 
     def write(self, frame: Frame, faces: FaceDetections) -> None:
         """Write the faces of an image."""
-        if frame.index is not None and frame.source is not self._source:
-            self._source = frame.source
-            self._folder = self._names.claim(frame.source.name, '.frames')
+        endings = [f'_{i}.jpg' for i in range(len(faces))]
+        if frame.index is None:
+            paths = self._names.claim_all(frame.source.name, endings)
+        else:
+            if frame.source is not self._source:
+                self._source = frame.source
+                self._folder = self._names.claim(frame.source.name, '.frames')
+            paths = [self._folder / f'{frame.index:06}{ending}' for ending in endings]
         sides = (faces.bboxes[:, 2:] - faces.bboxes[:, :2]).min(axis=1)
-        for i, crop in enumerate(faces.crops(frame.image, self._margin)):
-            if sides[i] < self._min_size or not crop.size:
-                continue
-            if frame.index is None:
-                path = self._names.claim(frame.source.name, f'_{i}.jpg')
-            else:
-                path = self._folder / f'{frame.index:06}_{i}.jpg'
-            _write_jpeg(path, crop)
+        crops = faces.crops(frame.image, self._margin)
+        for path, crop, side in zip(paths, crops, sides, strict=True):
+            if side >= self._min_size and crop.size:
+                _write_jpeg(path, crop)
+
+    def end_input(self) -> list[Path]:
+        """Return the files of the current input."""
+        return self._names.take_claimed()
 
     def close(self) -> None:
         """Do nothing."""
@@ -470,17 +500,6 @@ def _known(faces: FaceDetections) -> list[int | None]:
     """Return the id of each face, None where it has none."""
     ids = [-1] * len(faces) if faces.ids is None else faces.ids.tolist()
     return [None if number < 0 else number for number in ids]
-
-
-def take_claims(writer: 'Writer') -> list[Path]:
-    """Return the files that a writer has made since the last call, one for each input.
-
-    Not those to which it appends.
-    """
-    if isinstance(writer, LineFile):
-        return []
-    claimed, writer._names.claimed = writer._names.claimed, []
-    return claimed
 
 
 #: Made with the folder to write to, which must exist, and files that must not be

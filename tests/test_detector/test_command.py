@@ -169,7 +169,8 @@ def test_one_in_n_frames(run, folder, monkeypatch, detector):
 
 def test_tracks(run, folder):
     pytest.importorskip('trackers')
-    assert run('clip.avi', 'photos/a.png', '--track', '--format', 'json,csv') == 0
+    formats = ('--format', 'json,csv,coco')
+    assert run('clip.avi', 'photos/a.png', '--track', *formats) == 0
     found = records()
     assert 'ids' not in found[5] and all('ids' in record for record in found[:5])
     assert set(found[0]['ids']) == {None}
@@ -180,6 +181,10 @@ def test_tracks(run, folder):
     assert {row['id'] for row in rows if row['frame'] == '1'} - {''} == set(
         map(str, ids[0])
     )
+    annotations = json.loads(Path('detections/faces_coco.json').read_text())
+    assert [face.get('track_id') for face in annotations['annotations']] == [
+        number for record in found for number in record.get('ids', [None] * 40)
+    ][: len(rows)]
 
 
 def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector, make_image):
@@ -250,6 +255,9 @@ def test_webcam(run, folder, make_image):
     ]
     assert len(read_video(Path('detections/webcam_2_faces.mkv'))) == 3
     assert len(files('detections/wider/webcam_2.frames')) == 3
+    before = files('detections')
+    assert run('photos', '--format', 'json,wider') == run('2') == 1
+    assert files('detections') == before and len(records()) == 3
 
 
 def test_progress_is_shown_on_a_terminal(run, folder, monkeypatch):
@@ -332,10 +340,6 @@ def test_image_that_the_config_cannot_take(run, folder, tiny_narrow, make_image,
             'no config x.py',
         ),
         (['photos', '--multi-scale'], 'has no tta_model'),
-        (
-            ['photos', '--hide', 'box', '--hide-margin', '-1'],
-            'margin must be 0 or more',
-        ),
         (['photos', '--score-thr', '2'], 'score_thr must be from 0 to 1, not 2.0'),
         (['photos', '--min-size', '-3'], 'min_size must be 0 or more, not -3.0'),
         (['photos', '--threads', '0'], 'threads must be 1 or more, not 0'),
@@ -355,7 +359,10 @@ def test_errors(run, folder, capsys, arguments, message):
         ([], 'the following arguments are required: INPUT'),
         (['photos', '--format', 'json,xml'], "'xml' is none of json, csv, wider"),
         (['photos', '--hide', 'paint'], "invalid choice: 'paint'"),
-        (['photos', '--hide', 'box', '--no-draw'], '--no-draw none'),
+        (['photos', '--hide', 'box', '--no-draw'], '--no-draw and'),
+        (['photos', '--hide', 'box', '--hide-margin', '-1'], 'margins 0 or more'),
+        (['photos', '--hide', 'box', '--out', '-'], '--out - none'),
+        (['photos', '--save-crops', 'crops', '--out', '-'], '--save-crops does'),
         (['photos', '--hide-gap', '-1'], '--hide-gap must be 0 or more'),
         (['photos', '--every', '0'], '--every and --crop-min-size must be'),
         (['photos', '--batch-size', '0'], '--batch-size must be 1 or more'),
@@ -495,6 +502,7 @@ def test_coco(run, folder, detector):
         bboxes = np.stack([x, y, x + width, y + height], axis=1)
         np.testing.assert_allclose(bboxes, wanted.bboxes, rtol=1e-5)
         assert [each['area'] for each in found] == pytest.approx(width * height)
+    assert images[5]['time'] == 0.1 and 'track_id' not in found[0]
 
 
 # ------------------------------------------------------------------------------ go on

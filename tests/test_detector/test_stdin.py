@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,10 @@ def run(model: Path, content: bytes, *arguments: str) -> subprocess.CompletedPro
 
 def test_a_picture(model, make_image):
     content = cv2.imencode('.png', make_image())[1].tobytes()
+    done = run(model, content, '-', '--out', 'out', '--format', 'wider')
+    assert done.returncode == 0, done.stderr
+    assert (model.parent / 'out/wider/images/stdin.txt').is_file()
+    shutil.rmtree(model.parent / 'out')
     done = run(model, content, '-', '--out', '-')
     assert done.returncode == 0, done.stderr
     (record,) = map(json.loads, done.stdout.splitlines())

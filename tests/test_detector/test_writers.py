@@ -344,6 +344,7 @@ def test_crops(tmp_path, make_image):
         (image('deep/photo.png', photo), found),
         (image('x/photo.png', photo), found),
     ]
+    shown += [(image('y/photo.png', photo), faces_at(photo, *boxes, *boxes))]
     shown += [(image('none.png', photo), outside)]
     shown += [(Frame(VIDEO, photo, i), found) for i in (0, 7)]
     write(partial(CropFiles, margin=0.5, min_size=9), tmp_path / 'crops', shown)
@@ -351,6 +352,8 @@ def test_crops(tmp_path, make_image):
         *('clip.frames/000000_0.jpg', 'clip.frames/000000_2.jpg'),
         *('clip.frames/000007_0.jpg', 'clip.frames/000007_2.jpg'),
         *('photo_0.jpg', 'photo_2.jpg', 'photo_2_0.jpg', 'photo_2_2.jpg'),
+        # Of its number 3, too, it is told whose it is.
+        *(f'photo_3_{i}.jpg' for i in (0, 2, 3, 5)),
     ]
     written = cv2.imread(str(tmp_path / 'crops/photo_0.jpg')).astype(int)
     assert np.abs(written - cut[0]).mean() < 6
