@@ -20,18 +20,11 @@ from .folder_lock import lock_folder
 from .hiding import Hiding
 from .journal import Journal, find_journal
 from .model_files import find_model, hash_model
+from .pictures import CropFiles, DrawnFiles, HiddenFiles
 from .run import Run
 from .sources import Skipped, Source, count_frames, find_sources, frames
 from .tracking import FaceTracker
-from .writers import (
-    FORMATS,
-    CropFiles,
-    DrawnFiles,
-    HiddenFiles,
-    LineFile,
-    Writer,
-    take_stdout,
-)
+from .writers import FORMATS, LineFile, Writer, take_stdout
 
 #: Arguments on which no result depends.
 _WITHOUT_EFFECT = (

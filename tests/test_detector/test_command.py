@@ -26,7 +26,13 @@ from mmdet_srn.detector.mmdet_backend import MMDetBackend
 from mmdet_srn.detector.sources import Frame
 from mmdet_srn.evaluation import read_results
 from tests.test_detector.tiny_model import load
-from tests.test_detector.videos import read_video, write_video
+from tests.test_detector.videos import (
+    read_sound,
+    read_times,
+    read_video,
+    write_timed_video,
+    write_video,
+)
 
 
 @pytest.fixture
@@ -137,6 +143,17 @@ def test_hidden_and_cut_out(run, folder):
     assert sum(name.startswith('b_') for name in crops) == large > 0
     # What was written is no input of the next run.
     assert run('.', '--overwrite') == 0 and len(records()) == 9
+
+
+def test_a_hidden_video_keeps_times_and_sound(run, folder):
+    pytest.importorskip('av')
+    path = write_timed_video(folder / 'x.mp4', [0, 0.04, 0.5, 0.54])
+    assert run('x.mp4', '--hide', 'mosaic', '--every', '2') == 0
+    assert [record['time'] for record in records()] == read_times(path)
+    hidden = Path('detections/x_hidden.mkv')
+    assert read_times(hidden) == read_times(path)
+    kept = [content for _, content in read_sound(hidden)]
+    assert kept and kept == [content for _, content in read_sound(path)][-len(kept) :]
 
 
 def test_one_in_n_frames(run, folder, monkeypatch, detector):
@@ -527,12 +544,20 @@ def namesakes(folder) -> None:
     shutil.copy('photos/d.png', 'last.png')
 
 
-@pytest.mark.parametrize('windows', [1, 5, 8])
+@pytest.mark.parametrize(
+    ('windows', 'more'),
+    [
+        (1, ()),
+        (8, ()),
+        # What waits for later frames is lost.
+        (10, ('--every', '2', '--hide', 'box', '--save-crops', 'crops')),
+    ],
+)
 def test_a_run_that_was_stopped_goes_on(
-    run, namesakes, monkeypatch, capfd, tmp_path, windows
+    run, namesakes, monkeypatch, capfd, tmp_path, windows, more
 ):
     """With the same results as one that was not; stopped in images and in a video."""
-    assert run(*ALL, '--out', 'whole') == 0
+    assert run(*ALL, *more, '--out', 'whole') == 0
     call, calls = command.Run.__call__, []
 
     def stopped(self, window):
@@ -544,17 +569,19 @@ def test_a_run_that_was_stopped_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(command.Run, '__call__', stopped)
-        assert run(*ALL) == 130
+        assert run(*ALL, *more) == 130
     capfd.readouterr()
-    assert run(*ALL) == 0
+    assert run(*ALL, *more) == 0
     captured = capfd.readouterr()
     skipped = min(windows - 1, 6)  # the last one may not have been whole
     if skipped:
         assert f'{skipped} inputs skipped' in captured.err
     assert f'{12 - skipped} images' in captured.out
-    assert files('detections') == files('whole') and 'a_2_faces.jpg' in files('whole')
+    assert files('detections') == files('whole')
+    assert {'a_2_faces.jpg', 'crops/a_2_0.jpg'} & set(files('whole'))
     assert results('detections') == results('whole')
-    assert len(read_video(Path('detections/clip_faces.mkv'))) == 5
+    (video,) = Path('detections').glob('clip_*.mkv')
+    assert len(read_video(video)) == 5
 
 
 def test_what_is_finished_is_skipped(run, namesakes, capfd):
