@@ -79,9 +79,9 @@ class Run:
             self.bar.update()
 
     def end_input(self) -> None:
-        """Note that the current input is done with."""
+        """Note that the current input is done with, if it can be read again."""
         source, self._current = self._current, None
-        if self.journal is None or source is None:
+        if self.journal is None or source is None or source.is_live:
             return
         files = [file for writer in self.writers for file in writer.end_input()]
         lengths = {

@@ -273,6 +273,7 @@ def test_webcam(run, folder, make_image):
     assert len(read_video(Path('detections/webcam_2_faces.mkv'))) == 3
     assert len(files('detections/wider/webcam_2.frames')) == 3
     before = files('detections')
+    assert '"input"' not in Path('detections/.finished.jsonl').read_text()
     assert run('photos', '--format', 'json,wider') == run('2') == 1
     assert files('detections') == before and len(records()) == 3
 
