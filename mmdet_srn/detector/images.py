@@ -19,7 +19,7 @@ ChannelOrder = Literal['bgr', 'rgb']
 # JPEG, PNG and TIFF, whose EXIF orientation OpenCV applies. For WebP and AVIF that
 # depends on its version, so it is applied here.
 _TURNED_BY_OPENCV = (b'\xff\xd8', b'\x89PNG', b'II', b'MM')
-_HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'mif1', b'msf1')
+HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'mif1', b'msf1')
 # Too many pixels; Pillow: no image, or too many pixels; pillow-heif is missing.
 _UNDECODABLE = (cv2.error, OSError, Image.DecompressionBombError, ImportError)
 
@@ -142,7 +142,7 @@ def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
 def _is_heif(content: bytes) -> bool:
     """Whether a file is HEIC; AVIF, which OpenCV reads, is not."""
     box = content[: min(int.from_bytes(content[:4], 'big'), 256)]
-    is_heif = box[4:8] == b'ftyp' and box[8:12] in _HEIF_BRANDS
+    is_heif = box[4:8] == b'ftyp' and box[8:12] in HEIF_BRANDS
     return is_heif and b'avif' not in box
 
 

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from .images import HEIF_BRANDS
+
 #: Most bytes of a picture, our choice; a video may have any number.
 MAX_PICTURE = 2**30
 
@@ -13,7 +15,6 @@ _STARTS = (
     *(b'\xff\xd8\xff', b'\x89PNG\r\n', b'GIF8', b'BM', b'II*\0', b'MM\0*'),
     *(b'P1', b'P2', b'P3', b'P4', b'P5', b'P6', b'\0\0\0\x0cjP  '),
 )
-_HEIF_BRANDS = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'mif1', b'msf1')
 
 
 def is_picture(start: bytes) -> bool:
@@ -21,7 +22,7 @@ def is_picture(start: bytes) -> bool:
     return (
         start.startswith(_STARTS)
         or (start[:4] == b'RIFF' and start[8:12] == b'WEBP')
-        or (start[4:8] == b'ftyp' and start[8:12] in _HEIF_BRANDS)
+        or (start[4:8] == b'ftyp' and start[8:12] in (b'avif', b'avis', *HEIF_BRANDS))
     )
 
 

@@ -37,12 +37,11 @@ def open_video(path: Path, frame: Frame) -> 'PlainVideo | TimedVideo':
     try:
         import av  # noqa: F401
     except ImportError:
-        if frame.source.kind == 'video':
-            warn(
-                f'{path} is written without sound and at a constant rate, as PyAV is '
-                'missing: pip install "mmdet_srn[video]"',
-                stacklevel=2,
-            )
+        warn(
+            f'{path} is written at a constant rate and without sound, as PyAV is '
+            'missing: pip install "mmdet_srn[video]"',
+            stacklevel=2,
+        )
         return PlainVideo(path, frame, size)
     return TimedVideo(path, frame, size)
 

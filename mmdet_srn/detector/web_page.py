@@ -17,8 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from .face_detector import FaceDetections, FaceDetector
 from .images import ImageError
+from .pictures import DrawnFiles
 from .sources import Frame, Source
-from .writers import Csv, DrawnFiles, JsonLines
+from .writers import Csv, JsonLines
 
 #: Largest number of pixels of a decoded picture, our choice: 300 MB.
 MAX_PIXELS = 100_000_000

@@ -1,4 +1,4 @@
-"""What the command writes: results and drawings, image by image.
+"""What the command writes: results, image by image; for pictures see :mod:`.pictures`.
 
 Whatever happens, what is finished stays on the disk, whole.
 """
@@ -14,25 +14,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Protocol
 
-import cv2
 import numpy as np
 
 from ..evaluation.wider_face_results import write_results
 from .face_detector import FaceDetections
-from .gaps import GapFiller
-from .hiding import Hiding
-from .images import limit_size
 from .sources import Frame, Source
-from .video_writer import PlainVideo, TimedVideo, open_video
 
 CSV_HEADER = (
     *('image', 'frame', 'width', 'height'),
     *('x1', 'y1', 'x2', 'y2', 'score', 'time', 'id'),
 )
-GREEN, BLACK = (0, 255, 0), (0, 0, 0)  # BGR
-MAX_JPEG_SIDE = 65500  # libjpeg's limit
+
+
+class Writer(Protocol):
+    """Gets what was found on one image after the other."""
+
+    def write(self, frame: Frame, faces: FaceDetections) -> None:
+        """Write what was found on an image."""
+
+    def end_input(self) -> list[Path]:
+        """Finish the current input; return the files that were made for it alone."""
+
+    def close(self) -> None:
+        """Finish all."""
 
 
 class OutputNames:
@@ -43,15 +49,12 @@ class OutputNames:
     Args:
         folder: The folder.
         taken: Files that must not be written to, such as the inputs.
-
-    Attributes:
-        claimed: The paths that were given out since :func:`take_claims` was called.
     """
 
     def __init__(self, folder: Path, taken: Iterable[str | Path] = ()) -> None:
         self.folder = folder
         self._taken = {os.path.realpath(path) for path in taken}
-        self.claimed: list[Path] = []
+        self._claimed: list[Path] = []
 
     def claim(self, name: PurePath, ending: str) -> Path:
         """Return ``folder/<name><ending>``, or ``<name>_2<ending>``, and so on.
@@ -60,17 +63,27 @@ class OutputNames:
             name: Relative path without suffix; parts ``..`` are dropped.
             ending: What follows, such as '_faces.jpg'.
         """
+        return self.claim_all(name, [ending])[0]
+
+    def claim_all(self, name: PurePath, endings: Sequence[str]) -> list[Path]:
+        """Return the same for several endings, with one number for all."""
         parts = [part for part in name.parts if part not in ('..', name.anchor)]
-        stem, number = self.folder.joinpath(*parts), 1
-        while True:
-            suffix = '' if number == 1 else f'_{number}'
-            path = stem.with_name(f'{stem.name}{suffix}{ending}')
+        stem = self.folder.joinpath(*parts)
+        for number in itertools.count(1):
+            start = stem.name if number == 1 else f'{stem.name}_{number}'
+            paths = [stem.with_name(f'{start}{ending}') for ending in endings]
             # Unlike Path.resolve, realpath accepts a link that leads to itself.
-            if (place := os.path.realpath(path)) not in self._taken:
-                self._taken.add(place)
-                self.claimed.append(path)
-                return path
-            number += 1
+            places = {os.path.realpath(path) for path in paths}
+            if places.isdisjoint(self._taken):
+                break
+        self._taken |= places
+        self._claimed += paths
+        return paths
+
+    def take_claimed(self) -> list[Path]:
+        """Return the paths that were given out since the last call."""
+        claimed, self._claimed = self._claimed, []
+        return claimed
 
 
 @contextmanager
@@ -126,6 +139,10 @@ class LineFile:
         while content:  # a pipe may take a part
             content = content[self._file.write(content) :]
 
+    def end_input(self) -> list[Path]:
+        """Return no files: this one is for all inputs."""
+        return []
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -154,15 +171,16 @@ class JsonLines(LineFile):
             scores=_short(faces.scores),
         )
         if faces.ids is not None:
-            record['ids'] = _known(faces)
+            record['ids'] = list_ids(faces)
         self._append(f'{json.dumps(record)}\n')
 
 
 class CocoJson(JsonLines):
     """``faces_coco.json``: images and annotations, with scores, as COCO has them.
 
-    Boxes are x, y, w, h. An image of a video has its number as ``frame``. Until the end
-    what was found is in ``.faces_coco.jsonl``.
+    Boxes are x, y, w, h. An image of a video has its ``frame`` and ``time``, a face of
+    a track its ``track_id``, as in TAO. Until the end what was found is in
+    ``.faces_coco.jsonl``.
     """
 
     stem = '.faces_coco'
@@ -187,15 +205,17 @@ class CocoJson(JsonLines):
     def _images(self) -> Iterator[dict[str, Any]]:
         for number, record in self._records():
             image = dict(id=number, file_name=record['image'])
-            image |= {name: record[name] for name in ('width', 'height')}
-            yield image | ({'frame': record['frame']} if 'frame' in record else {})
+            names = ('width', 'height', 'frame', 'time')
+            yield image | {name: record[name] for name in names if name in record}
 
     def _annotations(self) -> Iterator[dict[str, Any]]:
         numbers = itertools.count(1)
         for number, record in self._records():
-            for box, score in zip(record['bboxes'], record['scores'], strict=True):
+            bboxes, scores = record['bboxes'], record['scores']
+            ids = record.get('ids', [None] * len(bboxes))
+            for box, score, track in zip(bboxes, scores, ids, strict=True):
                 x1, y1, x2, y2 = box
-                yield dict(
+                face = dict(
                     id=next(numbers),
                     image_id=number,
                     category_id=1,
@@ -204,6 +224,7 @@ class CocoJson(JsonLines):
                     iscrowd=0,
                     score=score,
                 )
+                yield face if track is None else face | dict(track_id=track)
 
 
 class Csv(LineFile):
@@ -222,13 +243,43 @@ class Csv(LineFile):
         start = (str(frame.source), index, faces.width, faces.height)
         text = io.StringIO(newline='')
         rows = csv.writer(text, lineterminator='\n')
-        scores, ids, time = _short(faces.scores), _known(faces), _seconds(frame)
+        scores, ids, time = _short(faces.scores), list_ids(faces), _seconds(frame)
         for box, score, number in zip(faces.bboxes, scores, ids, strict=True):
             rows.writerow([*start, *_short(box), score, time, number])  # None: empty
         self._append(text.getvalue())
 
 
-class WIDERText:
+class FileWriter:
+    """Makes files for each input.
+
+    Args:
+        folder: Where to write; must exist.
+        inputs: Files that must not be written to.
+    """
+
+    def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
+        self.path = folder
+        self._names = OutputNames(folder, inputs)
+        # One name per video, not per frame: memory does not grow with its length.
+        self._video: Source | None = None
+        self._folder = folder
+
+    def _claim_folder(self, video: Source, name: PurePath) -> Path:
+        """Return the folder for the frames of a video."""
+        if video is not self._video:
+            self._video, self._folder = video, self._names.claim(name, '.frames')
+        return self._folder
+
+    def end_input(self) -> list[Path]:
+        """Finish the current input; return its files."""
+        self.close()
+        return self._names.take_claimed()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class WIDERText(FileWriter):
     """``wider/<event>/<name>.txt``: WIDER FACE's official result files.
 
     Event and name are those of the image's folder and of the image; for a video
@@ -237,11 +288,7 @@ class WIDERText:
     """
 
     def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
-        self.path = folder / 'wider'
-        self._names = OutputNames(self.path, inputs)
-        # One name per video, not per frame: memory does not grow with its length.
-        self._video: Source | None = None
-        self._folder = self.path
+        super().__init__(folder / 'wider', inputs)
 
     def write(self, frame: Frame, faces: FaceDetections) -> None:
         """Write the file of an image."""
@@ -254,201 +301,21 @@ class WIDERText:
             write_results(scratch, [('event/name', title, rows)])
             os.replace(Path(scratch, 'event', 'name.txt'), path)
 
-    def close(self) -> None:
-        """Do nothing."""
-
     def _place(self, frame: Frame) -> tuple[Path, str]:
         """Return the file, and the line that names the image in it."""
         source = frame.source
         if frame.index is None:
-            place = PurePath(os.path.abspath(source.location))
+            is_file = source.kind == 'image'
+            place = PurePath(os.path.abspath(source.location) if is_file else 'stdin')
             event = place.parent.name or 'images'
             if event.endswith('.frames'):
                 event += '_'  # that is for videos
             path = self._names.claim(PurePath(event, place.stem), '.txt')
             title = f'{event}/{place.name}'
             return path, title.encode('utf-8', 'replace').decode()
-        if source is not self._video:
-            self._video = source
-            self._folder = self._names.claim(PurePath(source.name.name), '.frames')
-        path = self._folder / f'{frame.index:06}.txt'
-        return path, f'{self._folder.name}/{path.stem}'
-
-
-class DrawnFiles:
-    """``<name>_faces.jpg`` of an image, ``<name>_faces.mkv`` of a video or webcam.
-
-    An image appears when it is whole; a video can be played even if the process is
-    killed, see :func:`.open_video`. Neither carries metadata of its source.
-    """
-
-    ending = '_faces'
-
-    def __init__(self, folder: Path, inputs: Sequence[str] = ()) -> None:
-        self.path = folder
-        self._names = OutputNames(folder, inputs)
-        self._video: PlainVideo | TimedVideo | None = None
-        self._source: Source | None = None
-
-    def write(self, frame: Frame, faces: FaceDetections) -> None:
-        """Write an image, or a frame of the current video.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
-        self._write(frame, draw_faces(frame.image, faces))
-
-    def _write(self, frame: Frame, picture: np.ndarray) -> None:
-        if frame.source is not self._source:
-            self._close_video()
-            self._source = frame.source
-        name = frame.source.name
-        if frame.index is None:
-            _write_jpeg(self._names.claim(name, f'{self.ending}.jpg'), picture)
-            return
-        if self._video is None:
-            path = self._names.claim(name, f'{self.ending}.mkv')
-            self._video = open_video(path, frame)
-        self._video.write(picture, frame.time)
-
-    def close(self) -> None:
-        """Finish the current video."""
-        self._close_video()
-
-    def _close_video(self) -> None:
-        video, self._video = self._video, None
-        if video is not None:
-            video.close()
-
-
-class HiddenFiles(DrawnFiles):
-    """``<name>_hidden.jpg`` and ``<name>_hidden.mkv``, where no face can be seen.
-
-    In a video faces are hidden in frames as well in which they were not found: between
-    detections, before the first and after the last. Its frames are written so much
-    later.
-
-    Args:
-        folder: Where to write.
-        inputs: Files that must not be written to.
-        hiding: How to hide a face.
-        gap: For how many frames a face that is not found stays hidden.
-    """
-
-    ending = '_hidden'
-
-    def __init__(
-        self, folder: Path, inputs: Sequence[str] = (), *, hiding: Hiding, gap: int = 10
-    ) -> None:
-        super().__init__(folder, inputs)
-        self._hiding = hiding
-        self._gaps = GapFiller(gap, hold=True)
-
-    def write(self, frame: Frame, faces: FaceDetections) -> None:
-        """Take an image, or a frame of the current video; write those that are ready.
-
-        Raises:
-            OSError: If one cannot be written.
-        """
-        self._hide(self._gaps.push(frame, faces))
-
-    def close(self) -> None:
-        """Write the frames that are left and finish the current video."""
-        try:
-            self._hide(self._gaps.flush())
-        finally:
-            super().close()
-
-    def _hide(self, ready: Iterable[tuple[Frame, FaceDetections]]) -> None:
-        for frame, faces in ready:
-            self._write(frame, self._hiding(frame.image, faces.bboxes))
-
-
-class CropFiles:
-    """Faces: ``<name>_<i>.jpg`` of an image, ``<name>.frames/<frame>_<i>.jpg``.
-
-    ``i`` is the face's number in its image, from 0, the best first.
-
-    Args:
-        folder: Where to write.
-        inputs: Files that must not be written to.
-        margin: What to add on each side, as a part of the box's longer side.
-        min_size: Leave out faces whose box has a shorter side, in pixels.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        inputs: Sequence[str] = (),
-        *,
-        margin: float = 0.2,
-        min_size: float = 1,
-    ) -> None:
-        self.path = folder
-        self._margin, self._min_size = margin, min_size
-        self._names = OutputNames(folder, inputs)
-        self._source: Source | None = None  # of a video; one name for all its frames
-        self._folder = folder
-
-    def write(self, frame: Frame, faces: FaceDetections) -> None:
-        """Write the faces of an image."""
-        if frame.index is not None and frame.source is not self._source:
-            self._source = frame.source
-            self._folder = self._names.claim(frame.source.name, '.frames')
-        sides = (faces.bboxes[:, 2:] - faces.bboxes[:, :2]).min(axis=1)
-        for i, crop in enumerate(faces.crops(frame.image, self._margin)):
-            if sides[i] < self._min_size or not crop.size:
-                continue
-            if frame.index is None:
-                path = self._names.claim(frame.source.name, f'_{i}.jpg')
-            else:
-                path = self._folder / f'{frame.index:06}_{i}.jpg'
-            _write_jpeg(path, crop)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Write an image, which appears when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f'.{path.name}.part')
-    content = cv2.imencode('.jpg', limit_size(image, MAX_JPEG_SIDE))[1]
-    scratch.write_bytes(content.tobytes())
-    os.replace(scratch, path)
-
-
-def draw_faces(image: np.ndarray, faces: FaceDetections) -> np.ndarray:
-    """Draw boxes, and ids and scores above those that are wide enough for them.
-
-    mmdet's visualizer draws with matplotlib, too slow for videos.
-
-    Args:
-        image: uint8 (H, W, 3), BGR.
-        faces: What was found on it.
-
-    Returns:
-        A copy with green boxes; lines get thicker with the image's size.
-    """
-    drawn = image.copy()
-    thickness = max(round(max(image.shape[:2]) / 500), 1)
-    size = 0.4 + 0.1 * thickness
-    limits = np.array([faces.width, faces.height] * 2)
-    corners = np.rint(np.clip(faces.bboxes, -limits, 2 * limits)).astype(int)
-    rows = zip(corners.tolist(), faces.scores, _known(faces), strict=True)
-    for (x1, y1, x2, y2), score, number in rows:
-        cv2.rectangle(drawn, (x1, y1), (x2, y2), GREEN, thickness)
-        text = f'{score:.2f}' if number is None else f'{number}: {score:.2f}'
-        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-        if width > 1.5 * (x2 - x1):
-            continue
-        y = y1 - thickness if y1 > 1.5 * height else y2 + height + thickness
-        for colour, width in ((BLACK, 2 * thickness + 1), (GREEN, thickness)):
-            cv2.putText(
-                *(drawn, text, (x1, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, width),
-                lineType=cv2.LINE_AA,
-            )
-    return drawn
+        folder = self._claim_folder(source, PurePath(source.name.name))
+        path = folder / f'{frame.index:06}.txt'
+        return path, f'{folder.name}/{path.stem}'
 
 
 def _separate(texts: Iterable[str]) -> Iterator[str]:
@@ -466,28 +333,14 @@ def _seconds(frame: Frame) -> float | None:
     return None if frame.time is None else round(frame.time, 6)
 
 
-def _known(faces: FaceDetections) -> list[int | None]:
+def list_ids(faces: FaceDetections) -> list[int | None]:
     """Return the id of each face, None where it has none."""
     ids = [-1] * len(faces) if faces.ids is None else faces.ids.tolist()
     return [None if number < 0 else number for number in ids]
 
 
-def take_claims(writer: 'Writer') -> list[Path]:
-    """Return the files that a writer has made since the last call, one for each input.
-
-    Not those to which it appends.
-    """
-    if isinstance(writer, LineFile):
-        return []
-    claimed, writer._names.claimed = writer._names.claimed, []
-    return claimed
-
-
-#: Made with the folder to write to, which must exist, and files that must not be
-#: written to. ``write`` gets what was found on one image after the other.
-Writer: TypeAlias = LineFile | WIDERText | DrawnFiles | CropFiles
 #: By the names that ``--format`` takes.
-FORMATS: dict[str, type[Writer]] = {
+FORMATS: dict[str, type[LineFile] | type[WIDERText]] = {
     'json': JsonLines,
     'csv': Csv,
     'wider': WIDERText,

@@ -26,7 +26,13 @@ from mmdet_srn.detector.mmdet_backend import MMDetBackend
 from mmdet_srn.detector.sources import Frame
 from mmdet_srn.evaluation import read_results
 from tests.test_detector.tiny_model import load
-from tests.test_detector.videos import read_video, write_video
+from tests.test_detector.videos import (
+    read_sound,
+    read_times,
+    read_video,
+    write_timed_video,
+    write_video,
+)
 
 
 @pytest.fixture
@@ -136,7 +142,18 @@ def test_hidden_and_cut_out(run, folder):
     crops = files('detections/crops')
     assert sum(name.startswith('b_') for name in crops) == large > 0
     # What was written is no input of the next run.
-    assert run('.') == 0 and len(records()) == 9
+    assert run('.', '--overwrite') == 0 and len(records()) == 9
+
+
+def test_a_hidden_video_keeps_times_and_sound(run, folder):
+    pytest.importorskip('av')
+    path = write_timed_video(folder / 'x.mp4', [0, 0.04, 0.5, 0.54])
+    assert run('x.mp4', '--hide', 'mosaic', '--every', '2') == 0
+    assert [record['time'] for record in records()] == read_times(path)
+    hidden = Path('detections/x_hidden.mkv')
+    assert read_times(hidden) == read_times(path)
+    kept = [content for _, content in read_sound(hidden)]
+    assert kept and kept == [content for _, content in read_sound(path)][-len(kept) :]
 
 
 def test_one_in_n_frames(run, folder, monkeypatch, detector):
@@ -169,7 +186,8 @@ def test_one_in_n_frames(run, folder, monkeypatch, detector):
 
 def test_tracks(run, folder):
     pytest.importorskip('trackers')
-    assert run('clip.avi', 'photos/a.png', '--track', '--format', 'json,csv') == 0
+    formats = ('--format', 'json,csv,coco')
+    assert run('clip.avi', 'photos/a.png', '--track', *formats) == 0
     found = records()
     assert 'ids' not in found[5] and all('ids' in record for record in found[:5])
     assert set(found[0]['ids']) == {None}
@@ -180,6 +198,10 @@ def test_tracks(run, folder):
     assert {row['id'] for row in rows if row['frame'] == '1'} - {''} == set(
         map(str, ids[0])
     )
+    annotations = json.loads(Path('detections/faces_coco.json').read_text())
+    assert [face.get('track_id') for face in annotations['annotations']] == [
+        number for record in found for number in record.get('ids', [None] * 40)
+    ][: len(rows)]
 
 
 def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector, make_image):
@@ -250,6 +272,10 @@ def test_webcam(run, folder, make_image):
     ]
     assert len(read_video(Path('detections/webcam_2_faces.mkv'))) == 3
     assert len(files('detections/wider/webcam_2.frames')) == 3
+    before = files('detections')
+    assert '"input"' not in Path('detections/.finished.jsonl').read_text()
+    assert run('photos', '--format', 'json,wider') == run('2') == 1
+    assert files('detections') == before and len(records()) == 3
 
 
 def test_progress_is_shown_on_a_terminal(run, folder, monkeypatch):
@@ -332,10 +358,6 @@ def test_image_that_the_config_cannot_take(run, folder, tiny_narrow, make_image,
             'no config x.py',
         ),
         (['photos', '--multi-scale'], 'has no tta_model'),
-        (
-            ['photos', '--hide', 'box', '--hide-margin', '-1'],
-            'margin must be 0 or more',
-        ),
         (['photos', '--score-thr', '2'], 'score_thr must be from 0 to 1, not 2.0'),
         (['photos', '--min-size', '-3'], 'min_size must be 0 or more, not -3.0'),
         (['photos', '--threads', '0'], 'threads must be 1 or more, not 0'),
@@ -355,7 +377,10 @@ def test_errors(run, folder, capsys, arguments, message):
         ([], 'the following arguments are required: INPUT'),
         (['photos', '--format', 'json,xml'], "'xml' is none of json, csv, wider"),
         (['photos', '--hide', 'paint'], "invalid choice: 'paint'"),
-        (['photos', '--hide', 'box', '--no-draw'], '--no-draw none'),
+        (['photos', '--hide', 'box', '--no-draw'], '--no-draw and'),
+        (['photos', '--hide', 'box', '--hide-margin', '-1'], 'margins 0 or more'),
+        (['photos', '--hide', 'box', '--out', '-'], '--out - none'),
+        (['photos', '--save-crops', 'crops', '--out', '-'], '--save-crops does'),
         (['photos', '--hide-gap', '-1'], '--hide-gap must be 0 or more'),
         (['photos', '--every', '0'], '--every and --crop-min-size must be'),
         (['photos', '--batch-size', '0'], '--batch-size must be 1 or more'),
@@ -495,6 +520,7 @@ def test_coco(run, folder, detector):
         bboxes = np.stack([x, y, x + width, y + height], axis=1)
         np.testing.assert_allclose(bboxes, wanted.bboxes, rtol=1e-5)
         assert [each['area'] for each in found] == pytest.approx(width * height)
+    assert images[5]['time'] == 0.1 and 'track_id' not in found[0]
 
 
 # ------------------------------------------------------------------------------ go on
@@ -519,12 +545,20 @@ def namesakes(folder) -> None:
     shutil.copy('photos/d.png', 'last.png')
 
 
-@pytest.mark.parametrize('windows', [1, 5, 8])
+@pytest.mark.parametrize(
+    ('windows', 'more'),
+    [
+        (1, ()),
+        (8, ()),
+        # What waits for later frames is lost.
+        (10, ('--every', '2', '--hide', 'box', '--save-crops', 'crops')),
+    ],
+)
 def test_a_run_that_was_stopped_goes_on(
-    run, namesakes, monkeypatch, capfd, tmp_path, windows
+    run, namesakes, monkeypatch, capfd, tmp_path, windows, more
 ):
     """With the same results as one that was not; stopped in images and in a video."""
-    assert run(*ALL, '--out', 'whole') == 0
+    assert run(*ALL, *more, '--out', 'whole') == 0
     call, calls = command.Run.__call__, []
 
     def stopped(self, window):
@@ -536,17 +570,19 @@ def test_a_run_that_was_stopped_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(command.Run, '__call__', stopped)
-        assert run(*ALL) == 130
+        assert run(*ALL, *more) == 130
     capfd.readouterr()
-    assert run(*ALL) == 0
+    assert run(*ALL, *more) == 0
     captured = capfd.readouterr()
     skipped = min(windows - 1, 6)  # the last one may not have been whole
     if skipped:
         assert f'{skipped} inputs skipped' in captured.err
     assert f'{12 - skipped} images' in captured.out
-    assert files('detections') == files('whole') and 'a_2_faces.jpg' in files('whole')
+    assert files('detections') == files('whole')
+    assert {'a_2_faces.jpg', 'crops/a_2_0.jpg'} & set(files('whole'))
     assert results('detections') == results('whole')
-    assert len(read_video(Path('detections/clip_faces.mkv'))) == 5
+    (video,) = Path('detections').glob('clip_*.mkv')
+    assert len(read_video(video)) == 5
 
 
 def test_what_is_finished_is_skipped(run, namesakes, capfd):
@@ -579,14 +615,14 @@ def test_results_of_different_runs_are_not_mixed(
     torch.save(state | dict(meta={}), 'other.pth')
     shutil.copy(tiny[0], 'other.py')
     more = (*more, '--config', 'other.py') if 'other.pth' in more else more
-    assert run('photos') == 0
+    assert run('photos/a.png') == 0
     before = results('detections')
-    assert run('photos', *more) == 1
+    assert run('photos/a.png', *more) == 1
     error = capsys.readouterr().err
     assert message in error and '--overwrite' in error
     assert results('detections') == before
-    assert run('photos', *more, '--overwrite') in (0, 3)  # there is no webcam 7
-    assert len(files('detections')) > 4
+    assert run('photos/a.png', *more, '--overwrite') in (0, 3)  # there is no webcam 7
+    assert 'a_faces.jpg' in files('detections')
 
 
 def test_changed_inputs_and_results_are_noticed(run, folder, capsys):

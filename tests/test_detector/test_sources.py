@@ -319,8 +319,8 @@ def test_animations_are_videos(tmp_path, suffix):
     pages = [Image.new('RGB', (48, 32), (level, 0, 0)) for level in (40, 120, 200)]
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=250)
     images, problems = read(find_sources([str(tmp_path)], tmp_path / 'out'))
-    assert [(frame.index, frame.fps) for frame in images] == [
-        (i, 4.0) for i in range(3)
+    assert [(frame.index, frame.fps, frame.time) for frame in images] == [
+        (i, 4.0, i / 4) for i in range(3)
     ]
     for frame, level in zip(images, (40, 120, 200), strict=True):
         assert frame.image.shape == (32, 48, 3)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,10 @@ def run(model: Path, content: bytes, *arguments: str) -> subprocess.CompletedPro
 
 def test_a_picture(model, make_image):
     content = cv2.imencode('.png', make_image())[1].tobytes()
+    done = run(model, content, '-', '--out', 'out', '--format', 'wider')
+    assert done.returncode == 0, done.stderr
+    assert (model.parent / 'out/wider/images/stdin.txt').is_file()
+    shutil.rmtree(model.parent / 'out')
     done = run(model, content, '-', '--out', '-')
     assert done.returncode == 0, done.stderr
     (record,) = map(json.loads, done.stdout.splitlines())
@@ -60,7 +65,10 @@ def test_a_video(model, tmp_path):
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.decode().splitlines()
     assert header.startswith('image,frame,')
-    assert rows == [f'stdin,{i},640,480,0.0,0.0,1.0,1.0,1.0' for i in range(60)]
+    frames = [(i, i / 10) for i in range(60)]
+    assert rows == [
+        f'stdin,{i},640,480,0.0,0.0,1.0,1.0,1.0,{time},' for i, time in frames
+    ]
 
 
 def test_what_is_neither(model):

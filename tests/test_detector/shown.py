@@ -1,0 +1,41 @@
+"""Frames with faces, for writers."""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.sources import Frame, Source
+
+PIXELS = np.zeros((64, 96, 3), np.uint8)
+VIDEO = Source('video', 'clips/clip.avi', PurePath('clip'))
+WEBCAM = Source('webcam', '0', PurePath('webcam_0'))
+
+
+def image(location: str, pixels: np.ndarray = PIXELS) -> Frame:
+    name = PurePath(location).with_suffix('')
+    return Frame(Source('image', location, PurePath(name.name)), pixels)
+
+
+def faces(number: int, seed: int = 0) -> FaceDetections:
+    rng = np.random.default_rng(seed)
+    bboxes = rng.uniform(-5, 100, (number, 4)).astype(np.float32)
+    bboxes[:, 2:] += bboxes[:, :2] + 5  # x2 > x1, y2 > y1
+    scores = np.sort(rng.uniform(size=number).astype(np.float32))[::-1]
+    return FaceDetections(bboxes, scores, 96, 64)
+
+
+def faces_at(pixels: np.ndarray, *boxes: tuple[float, ...]) -> FaceDetections:
+    scores = np.linspace(0.9, 0.5, len(boxes), dtype=np.float32)
+    bboxes = np.float32(boxes).reshape(-1, 4)
+    return FaceDetections(bboxes, scores, pixels.shape[1], pixels.shape[0])
+
+
+def write(kind, folder: Path, shown: Iterable[tuple[Frame, FaceDetections]]) -> Path:
+    """Write with a new writer; where."""
+    writer = kind(folder)
+    for frame, found in shown:
+        writer.write(frame, found)
+    writer.close()
+    return writer.path
