@@ -64,6 +64,7 @@ class FaceCocoDataset(NamedErrors, CocoDataset):
         verdicts = [judge_face(face, image, self.cat_ids) for face in faces]
         self._verdicts.update(verdicts)
         used = [face for face, why in zip(faces, verdicts, strict=True) if not why]
+        image['file_name'] = image['file_name'].replace('\\', '/')  # Windows'
         return super().parse_data_info(dict(raw_data_info, raw_ann_info=used))
 
     def filter_data(self) -> list[dict]:
