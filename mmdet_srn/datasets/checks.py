@@ -288,7 +288,7 @@ def _read_other(report: SplitReport, name: str) -> None:
     ):
         findings[kind] += left_out[reason]
     findings['convert'].append(
-        f'{split.annotation} is {FORMATS[name].title}: see {CONVERTER}'
+        f'{split.annotation} is {FORMATS[name].title}: convert it with {CONVERTER}'
     )
     for image in report.converted:
         table = np.zeros((len(image.faces), len(FACE_FIELDS)))

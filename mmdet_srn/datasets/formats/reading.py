@@ -166,11 +166,10 @@ def _recognise_text(path: Path) -> str:
         return 'retinaface'
     rows = [line.split() for line in lines]
     if all(are_numbers(row) for row in rows):
-        raise AnnotationError(
-            f'{path} names no image'
-            + ": YOLO's rows belong in one text for each image, named like it"
-            * all(len(row) == 5 for row in rows)
-        )
+        message = f'{path} names no image'
+        if all(len(row) == 5 for row in rows):
+            message += ": YOLO's rows belong in one text for each image, named like it"
+        raise AnnotationError(message)
     # One with a broken row is for the strict readers to complain about.
     named = [row for row in rows if len(row) > 1 and not are_numbers(row[:1])]
     spaces = [len(row) > 4 and are_numbers(row[1:]) for row in named]
