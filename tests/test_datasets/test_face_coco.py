@@ -60,6 +60,13 @@ def test_backslashes_of_windows(tmp_path, content):
     assert path == str(tmp_path / 's/a.jpg')
 
 
+def test_corners_taken_for_sizes(tmp_path, content, log):
+    for face in content['annotations']:
+        face['bbox'] = [20, 10, 50, 40]
+    _build(tmp_path, content)
+    assert any('--corners' in message for message in _messages(log))
+
+
 def test_sound(tmp_path, content, log):
     dataset = _build(tmp_path, content)
     assert len(dataset) == 2
