@@ -31,11 +31,16 @@ from mmengine.logging import HistoryBuffer
 
 from mmdet_srn.checkpoint_file import load_checkpoint
 from mmdet_srn.datasets.coco_json_reader import parse_coco_json
-from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from mmdet_srn.datasets.formats import clean, read_annotation, write_annotation
+from mmdet_srn.datasets.wider_face_txt_reader import (
+    AnnotationError,
+    read_wider_face_txt,
+)
 from mmdet_srn.detector.images import read_image
 from mmdet_srn.evaluation.mat_file import load_mat
 from mmdet_srn.evaluation.prediction_file import read_json_lines
 from mmdet_srn.evaluation.wider_face_results import read_results
+from tests.test_datasets.test_formats import exports
 from tests.test_detector.constant_onnx import SETTINGS, write_onnx
 
 MARK = 'the_file_ran_code'
@@ -91,6 +96,43 @@ def _coco() -> list[bytes]:
         categories=[dict(id=1, name='face')],
     )
     return [json.dumps(content).encode()]
+
+
+def _exports(*kinds: Callable[[Path], Path]) -> list[bytes]:
+    """Annotations as tools export them; of a folder, the file of its first image."""
+    found = []
+    for export in kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            path = export(Path(folder))
+            if path.is_dir():
+                path = next(
+                    each for each in path.rglob('one.*') if each.suffix != '.jpg'
+                )
+            found.append(path.read_bytes())
+    return found
+
+
+def _lists() -> list[bytes]:
+    e = exports
+    return _exports(e.datumaro, e.datumaro_label, e.retinaface, e.lines, e.keras)
+
+
+def _convert(path: Path) -> None:
+    """Convert a list, or a file beside its image."""
+    exports.write_images(path.parent)
+    exports.write_images(path.parent, [f'{path.stem}.jpg'])
+    source = path
+    if path.suffix == '.txt' and path.stem == 'one':  # YOLO's are read by folder
+        source = path.parent / 'yolo'
+        exports.write_images(source, ['one.jpg'])
+        path.replace(source / path.name)
+    name, images = read_annotation(source)
+    try:
+        kept, _ = clean(images, path.parent if source == path else source, ['face'])
+    except AnnotationError as error:  # which names the image
+        raise AnnotationError(f'{path}: {error}') from error
+    for suffix in ('.txt', '.json'):
+        write_annotation(path.with_name(f'converted{suffix}'), kept, ['face'])
 
 
 def _results() -> list[bytes]:
@@ -170,6 +212,15 @@ READERS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], object
         _coco,
         lambda path: parse_coco_json(path.read_bytes(), str(path)),
     ),
+    'lists': ('faces.txt', _lists, _convert),
+    'csv': ('faces.csv', lambda: _exports(exports.csv, exports.csv_sizes), _convert),
+    'yolo': (
+        'one.txt',
+        lambda: _exports(exports.yolo, exports.yolo_polygons),
+        _convert,
+    ),
+    'voc': ('one.xml', lambda: _exports(exports.voc), _convert),
+    'json': ('one.json', lambda: _exports(exports.labelme, exports.coco), _convert),
     'results': ('result.txt', _results, _read_result),
     'json lines': ('faces.jsonl', _json_lines, read_json_lines),
     'mat': ('truth.mat', _mats, lambda path: load_mat(path, ['event_list'])),

@@ -37,6 +37,7 @@ from .formats import (
     LabelledImage,
     Reading,
     clean,
+    hint,
     look_like_corners,
     read_annotation,
     recognise,
@@ -216,7 +217,9 @@ def read_split(split: Split, reading: Reading | None = None) -> SplitReport:
         if not report.records:
             findings['layout'].append(f'{split.annotation} lists no images')
     except AnnotationError as error:
-        findings['layout'].append(str(error))
+        # A text that no format fits went to WIDER FACE's reader.
+        more = hint(split.annotation) if name == 'wider_face' else ''
+        findings['layout'].append(f'{error}{more}')
     except OSError as error:
         findings['layout'].append(f'{split.annotation}: {error.strerror}')
     if not split.images.is_dir():
@@ -285,7 +288,7 @@ def _read_other(report: SplitReport, name: str) -> None:
     ):
         findings[kind] += left_out[reason]
     findings['convert'].append(
-        f'{split.annotation} is {FORMATS[name].title}: see {CONVERTER}'
+        f'{split.annotation} is {FORMATS[name].title}: convert it with {CONVERTER}'
     )
     for image in report.converted:
         table = np.zeros((len(image.faces), len(FACE_FIELDS)))
@@ -303,7 +306,7 @@ def _convert(
     _, images = read_annotation(split.annotation, reading.corners, name)
     report.labels = Counter(face.label for image in images for face in image.faces)
     classes = [label for label in reading.classes if label in report.labels]
-    return clean(images, split.images, classes, reading.boxes_are)
+    return clean(images, split.images, classes, reading.boxes_are, reading.corners)
 
 
 def without_faults(
@@ -423,7 +426,14 @@ def check_splits(
 ) -> None:
     """Add the findings on images and boxes to the reports of :func:`read_split`."""
     first: dict[str, str] = {}  # digest of a file -> the first image that has it
+    listed = {r.image_path(record) for r in reports for record in r.records}
     for report in reports:
+        folder = report.split.images.absolute()  # others may list what is in it
+        report.findings['unlisted'] = [
+            name
+            for name in report.findings['unlisted']
+            if str(folder / name) not in listed
+        ]
         if not report.records:
             continue
         found = [facts.get(report.image_path(record)) for record in report.records]
@@ -520,9 +530,13 @@ def _check_boxes(report: SplitReport, sizes: np.ndarray) -> None:
         ]
     report.numbers['boxes'] = len(rows)
     if records[0].annotated and not (good & ~masks['invalid']).any():
-        report.findings['no_faces'].append(
+        message = (
             f'{report.split.annotation}: none of {len(rows)} boxes is a face to find'
         )
+        if report.labels and not set(report.labels) & set(report.reading.classes):
+            names = ' '.join(map(repr, report.labels))
+            message += f'. Choose among its labels with --classes: {names}'
+        report.findings['no_faces'].append(message)
     if good.any():
         faces = np.bincount(images[good], minlength=len(records))
         report.findings['faceless'] = [

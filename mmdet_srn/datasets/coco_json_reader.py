@@ -30,7 +30,8 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
 
     Returns:
         The content: lists ``images``, ``annotations`` and ``categories``; all that
-        mmdet's CocoDataset reads is there and of the right type.
+        mmdet's CocoDataset reads is there and of the right type. Backslashes of
+        ``file_name`` are made slashes.
 
     Raises:
         AnnotationError: If something is missing or malformed, or an id is not unique;
@@ -74,6 +75,7 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
         path = read(image, f'image {number}', 'file_name', (str,))
         if not path or '\0' in path:
             fail(f'image {number}: file_name is {path!r}')
+        image['file_name'] = path.replace('\\', '/')
         for key in ('width', 'height'):
             size = read(image, path, key, (int, float))
             if not 0 < size < _LIMIT:

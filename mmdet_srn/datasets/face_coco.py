@@ -5,6 +5,7 @@ import os.path as osp
 from collections import Counter
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine import fileio
@@ -17,6 +18,7 @@ from .coco_json_reader import (
     parse_coco_json,
 )
 from .exif import displayed_size
+from .formats import CORNERS_WARNING, look_like_corners
 from .named_errors import NamedErrors
 
 
@@ -31,7 +33,7 @@ class FaceCocoDataset(NamedErrors, CocoDataset):
 
     The headers of all images are read, and a warning counts those of another size than
     the JSON says: boxes must be in pixels of the image as displayed, i.e. after a
-    rotation by EXIF.
+    rotation by EXIF. Another one tells of boxes that look like x1, y1, x2, y2.
 
     Args:
         *args: As :class:`mmdet.datasets.CocoDataset`.
@@ -54,6 +56,7 @@ class FaceCocoDataset(NamedErrors, CocoDataset):
         data_list = super().load_data_list()
         self._report_faces(content, data_list)
         self._check_order(content)
+        self._report_corners(data_list)
         if self.backend_args is None:
             self._report_sizes(data_list)
         return data_list
@@ -64,6 +67,7 @@ class FaceCocoDataset(NamedErrors, CocoDataset):
         verdicts = [judge_face(face, image, self.cat_ids) for face in faces]
         self._verdicts.update(verdicts)
         used = [face for face, why in zip(faces, verdicts, strict=True) if not why]
+        image['file_name'] = image['file_name'].replace('\\', '/')  # Windows'
         return super().parse_data_info(dict(raw_data_info, raw_ann_info=used))
 
     def filter_data(self) -> list[dict]:
@@ -99,6 +103,19 @@ class FaceCocoDataset(NamedErrors, CocoDataset):
             raise ValueError(f'{message}: no face to find')
         level = logging.WARNING if left_out else logging.INFO
         print_log(message, logger='current', level=level)
+
+    def _report_corners(self, data_list: list[dict]) -> None:
+        rows = [
+            (face['bbox'], (info['width'], info['height']))
+            for info in data_list
+            for face in info['instances']
+        ]
+        if rows and look_like_corners(*map(np.array, zip(*rows, strict=True))):
+            print_log(
+                f'{self.ann_file}: {CORNERS_WARNING}',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _check_order(self, content: dict[str, Any]) -> None:
         classes = tuple(self.metainfo['classes'])

@@ -31,7 +31,7 @@ class AnnotationError(ValueError):
 class ImageRecord(NamedTuple):
     """What the annotation says about an image."""
 
-    path: str  # as written, event/name.jpg
+    path: str  # event/name.jpg; backslashes, as of Windows, are made slashes
     faces: np.ndarray  # int32 (N, 10), columns as in FACE_FIELDS
     line: int  # of the path, from 1
     annotated: bool = True  # with a number of faces, which a file list lacks
@@ -90,6 +90,14 @@ def _is_int(word: str) -> bool:
     return len(word) < 100 and word.isascii() and word.removeprefix('-').isdigit()
 
 
+def are_numbers(words: Sequence[str]) -> bool:
+    """Tell whether there are words, and all of them are numbers."""
+    try:
+        return bool([float(word) for word in words])
+    except ValueError:
+        return False
+
+
 def _stem(path: str) -> str:
     """Remove the suffix, if there is one."""
     name = path.rpartition('/')[2]
@@ -143,9 +151,9 @@ class _Parser:
         return records
 
     def path(self, index: int) -> str:
-        path, stem = self.lines[index], _stem(self.lines[index])
-        words = path.split()
-        if words and all(map(_is_int, words)):
+        path = self.lines[index].replace('\\', '/')
+        stem = _stem(path)
+        if are_numbers(path.split()):
             self.fail(
                 index,
                 f'expected the path of an image, found {_shorten(path)} '

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from .image_names import match_end
 from .prediction_file import read_json_lines
 
 #: Place in the file; image; (n, 5) x, y, w, h, score or (n, 6) ellipse, score; width
@@ -50,10 +51,8 @@ def read_detections(path: Path, names: Collection[str]) -> Detections:
     rows, sizes, others = found = Detections({}, {}, set())
     for file in sorted(path.rglob('*.txt')) if path.is_dir() else [path]:
         for where, image, faces, size in _records(file):
-            image = re.sub(r'(?i)\.(jpe?g|png|bmp)$', '', image.replace('\\', '/'))
-            parts = image.split('/')
-            ends = ('/'.join(parts[start:]) for start in range(len(parts)))
-            name = next((end for end in ends if end in names), None)
+            image = re.sub(r'(?i)\.(jpe?g|png|bmp)$', '', image)
+            name = match_end(image, names)
             if name is None:
                 others.add(image)
                 continue

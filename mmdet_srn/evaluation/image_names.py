@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import PurePath
 
 
@@ -20,6 +20,18 @@ def name_images(paths: Sequence[str], official: bool = False) -> list[str]:
     shared = len(PurePath(os.path.commonpath(map(os.path.abspath, paths))).parts)
     start = min(shared, *(len(names) - 2 for names in parts))
     return ['/'.join(names[start:]) for names in parts]
+
+
+def match_end(path: str, names: Container[str]) -> str | None:
+    """Find the longest of the names that a path ends with, by whole folders.
+
+    Args:
+        path: Of any machine.
+        names: With forward slashes.
+    """
+    parts = path.replace('\\', '/').split('/')
+    ends = ('/'.join(parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end in names), None)
 
 
 def check_unique(names: Sequence[str]) -> None:

@@ -8,12 +8,12 @@ import json
 import os
 import pickle
 from collections.abc import Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from .image_names import check_unique, name_images
+from .image_names import check_unique, match_end, name_images
 from .wider_face_results import ReadReport, read_results
 
 
@@ -91,10 +91,12 @@ def read_json_lines(path: str | Path) -> list[dict]:
             record = json.loads(line)
             image = os.fspath(record['image'])
             shape = int(record.get('height', 0)), int(record.get('width', 0))
-            bboxes = np.array(record['bboxes'], float).reshape(-1, 4)
             scores = np.array(record['scores'], float).reshape(-1)
-            if len(bboxes) != len(scores):
-                raise ValueError(f'{len(bboxes)} bboxes and {len(scores)} scores')
+            bboxes = np.array(record['bboxes'], float)
+            if bboxes.shape != ((len(scores), 4) if len(scores) else (0,)):
+                raise ValueError(
+                    f'expected {len(scores)} bboxes of 4 numbers, one a score'
+                )
         except (
             ValueError,
             TypeError,
@@ -105,7 +107,7 @@ def read_json_lines(path: str | Path) -> list[dict]:
             raise ValueError(
                 f'{path}:{number}: no line of faces.jsonl: {error!r}'
             ) from error
-        found = dict(bboxes=bboxes, scores=scores)
+        found = dict(bboxes=bboxes.reshape(-1, 4), scores=scores)
         results.append(dict(img_path=image, ori_shape=shape, pred_instances=found))
     if not results:
         raise ValueError(f'{path} holds no images')
@@ -118,7 +120,7 @@ def pick_results(
     """Find the result of each image of an annotation.
 
     It is that of ``folder/name`` or else, as results may have been made elsewhere, the
-    one whose ``img_path`` ends with the name.
+    one whose ``img_path`` ends with the name, and with no longer one.
 
     Args:
         results: With an ``img_path`` each.
@@ -131,17 +133,13 @@ def pick_results(
     Raises:
         ValueError: If there are several for a name.
     """
-    by_file: dict[str, list[dict]] = {}
+    by_name: dict[str, list[dict]] = {name: [] for name in names}
     for result in results:
-        by_file.setdefault(PurePath(result['img_path']).name, []).append(result)
+        if (end := match_end(result['img_path'], by_name)) is not None:
+            by_name[end].append(result)
     picked: list[dict | None] = []
     for name in names:
-        parts = PurePosixPath(name).parts
-        fits = [
-            result
-            for result in by_file.get(parts[-1], [])
-            if PurePath(result['img_path']).parts[-len(parts) :] == parts
-        ]
+        fits = by_name[name]
         place = os.path.abspath(Path(folder, name))
         here = [each for each in fits if os.path.abspath(each['img_path']) == place]
         fits = here or fits

@@ -52,6 +52,21 @@ def _messages(log, level=logging.WARNING):
     return [r.getMessage() for r in log if r.levelno == level and 'x.json' in r.msg]
 
 
+def test_backslashes_of_windows(tmp_path, content):
+    (tmp_path / 's').mkdir()
+    (tmp_path / 'a.jpg').rename(tmp_path / 's/a.jpg')
+    content['images'][0]['file_name'] = 's\\a.jpg'
+    path = _build(tmp_path, content).get_data_info(0)['img_path']
+    assert path == str(tmp_path / 's/a.jpg')
+
+
+def test_corners_taken_for_sizes(tmp_path, content, log):
+    for face in content['annotations']:
+        face['bbox'] = [20, 10, 50, 40]
+    _build(tmp_path, content)
+    assert any('--corners' in message for message in _messages(log))
+
+
 def test_sound(tmp_path, content, log):
     dataset = _build(tmp_path, content)
     assert len(dataset) == 2

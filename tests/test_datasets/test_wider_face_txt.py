@@ -138,6 +138,27 @@ def test_which_images(root, arguments, names):
     assert [name.split('/')[1] for name in found] == names
 
 
+def test_corners_taken_for_sizes(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / 'a.jpg'), np.zeros((48, 64, 3), np.uint8))
+    rest = '0 0 0 0 0 0'
+    logger = MMLogger.get_instance('test_wider_face_txt')
+    logger.addHandler(caplog.handler)
+    try:
+        for row, warned in (('20 10 50 40', True), ('20 10 30 30', False)):
+            caplog.clear()
+            (tmp_path / 'a.txt').write_text(f'a.jpg\n1\n{row} {rest}\n')
+            DATASETS.build(
+                dict(
+                    type='WIDERFaceTxtDataset',
+                    ann_file=str(tmp_path / 'a.txt'),
+                    data_prefix=dict(img=str(tmp_path)),
+                )
+            )
+            assert ('--corners' in caplog.text) == warned
+    finally:
+        logger.removeHandler(caplog.handler)
+
+
 def test_log_line(root, caplog):
     # MMLogger does not propagate, so caplog must be attached to it.
     logger = MMLogger.get_instance('test_wider_face_txt')

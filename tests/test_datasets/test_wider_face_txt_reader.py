@@ -57,6 +57,11 @@ def test_file_list():
     assert [record.line for record in records] == [1, 2]
 
 
+def test_backslashes_of_windows():
+    records = parse_wider_face_txt(f'a\\b.jpg\n1\n{ROW}\na\\c.jpg\n0\n')
+    assert [record.path for record in records] == ['a/b.jpg', 'a/c.jpg']
+
+
 def test_ids():
     records = parse_wider_face_txt('x.jpg\na.b/c/d.e.jpg\n.hidden/y.jpg\n')
     assert [record.img_id for record in records] == ['x', 'a.b/c/d.e', '.hidden/y']
@@ -94,6 +99,7 @@ def test_empty(text):
         (f'a/b.jpg\n0\n{ZEROS}\n{ZEROS}\n', 4, 'expected the path of an image'),
         (f'a/b.jpg\n1\n{ROW}\n\nc/d.jpg\n1\n{ROW}\n', 4, "found ''"),
         (f'1\n{ROW}\n', 1, "found '1'"),
+        ('0 .5 .5 .1 .2\n0 .5 .5 .1 .2\n', 1, 'expected the path of an image'),
         (f'a/b.jpg\n1\n{ROW}\na/b.jpg\n1\n{ROW}\n', 4, 'line 1 has an image'),
         (f'a/b.jpg\n1\n{ROW}\na/b.png\n1\n{ROW}\n', 4, 'line 1 has an image'),
         ('a/b.jpg\nc/d.jpg\na/b.jpg\n', 3, 'line 1 has an image'),

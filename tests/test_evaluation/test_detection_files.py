@@ -100,6 +100,7 @@ def test_malformed(tmp_path, text, message):
         dict(width=float('inf')),
         dict(bboxes=[[0, 0, 1]]),
         dict(bboxes=[[0, 0, 1, None]]),
+        dict(bboxes=[[0, 0, 1]] * 4, scores=[1] * 3),
         dict(bboxes=[[0, 0, 1, -1]]),
         dict(bboxes=[[0, 0, 1, 10**400]]),
         dict(scores=[]),

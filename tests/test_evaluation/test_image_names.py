@@ -1,6 +1,6 @@
 import pytest
 
-from mmdet_srn.evaluation.image_names import check_unique, name_images
+from mmdet_srn.evaluation.image_names import check_unique, match_end, name_images
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,21 @@ def test_names(paths, names, tmp_path, monkeypatch):
 def test_official_names():
     paths = ['/d/1/e/a.jpg', '/d/2/e/a.jpg', '/d/2/e/b.jpg']
     assert name_images(paths, official=True) == ['e/a.jpg', 'e/a.jpg', 'e/b.jpg']
+
+
+@pytest.mark.parametrize(
+    ('path', 'name'),
+    [
+        ('/d/x/a.jpg', 'x/a.jpg'),
+        ('C:\\d\\x\\a.jpg', 'x/a.jpg'),
+        ('y/a.jpg', 'a.jpg'),
+        ('yx/a.jpg', 'a.jpg'),
+        ('a.jpg', 'a.jpg'),
+        ('/d/ba.jpg', None),
+    ],
+)
+def test_end(path, name):
+    assert match_end(path, ['a.jpg', 'x/a.jpg']) == name
 
 
 def test_unique():

@@ -46,6 +46,7 @@ def test_results_are_found_by_the_end_of_their_path():
     results = [dict(img_path=path) for path in paths]
     picked = pick_results(results, ['sub/x.jpg', 'z.jpg', 'y.jpg'], os.getcwd())
     assert picked == [results[1], None, results[2]]
+    assert pick_results(results[:2], ['x.jpg', 'sub/x.jpg']) == results[:2]
     with pytest.raises(ValueError, match='2 results may be of x.jpg'):
         pick_results(results, ['x.jpg'], '/new')
 

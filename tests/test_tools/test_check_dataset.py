@@ -164,6 +164,30 @@ def test_other_names(tool, root, capsys):
     assert _run(tool, root, *args[:3], root / 'WIDER_val/images') == 4
 
 
+def test_same_image_in_train_and_val(tool, root, capsys):
+    """Annotations of one folder; what the other one lists is listed."""
+    images = root / 'WIDER_train/images/0--A'
+    (images / 'copy.jpg').write_bytes((images / 'a.jpg').read_bytes())
+    (images / 'none.jpg').write_bytes(b'')
+    (root / 'train.txt').write_text(SPLITS['train'])
+    (root / 'val.txt').write_text(f'0--A\\copy.jpg\n1\n1 2 9 9 {REST}\n')
+    args = ('--ann-file', 'train.txt', 'val.txt', '--images', 'WIDER_train/images')
+    out = root / 'out.json'
+    assert _run(tool, root, *args, '--json', out) == 0
+    assert '0--A/copy.jpg is train.txt: 0--A/a.jpg' in capsys.readouterr().out
+    found = json.loads(out.read_text())['splits']
+    assert list(found) == ['train.txt', 'val.txt']
+    for split in found.values():
+        assert split['findings']['unlisted'] == ['0--A/none.jpg']
+
+
+def test_rows_of_yolo_in_one_text(tool, root, capsys):
+    (root / 'all.txt').write_text('0 .5 .5 .1 .2\n0 .3 .5 .1 .2\n')
+    args = ('--ann-file', 'all.txt', '--images', 'WIDER_train/images')
+    assert _run(tool, root, *args) == 3
+    assert 'one text for each image' in capsys.readouterr().out
+
+
 def test_coco_json(tool, root, capsys):
     image = dict(id=1, file_name='0--A/a.jpg', width=64, height=48)
     face = dict(id=1, image_id=1, category_id=1, bbox=[1, 2, 30.5, 40], area=1220)
@@ -172,7 +196,9 @@ def test_coco_json(tool, root, capsys):
     (root / 'mine.json').write_text(json.dumps(content))
     args = ('--ann-file', 'mine.json', '--images', 'WIDER_train/images')
     assert _run(tool, root, *args) == 6
-    assert "of another category (there are 'Face')" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "of another category (there are 'Face')" in printed
+    assert "with --classes: 'Face'" in printed
     assert _run(tool, root, *args, '--classes', 'Face') == 0
     assert _rows(capsys.readouterr().out)['boxes'] == ['1']
     del image['width']
@@ -198,7 +224,14 @@ def test_list(tool, root, capsys):
 
 
 @pytest.mark.parametrize(
-    'args', [['--workers', '0'], ['--ann-file', 'x'], ['--splits', 'all'], []]
+    'args',
+    [
+        ['--workers', '0'],
+        ['--ann-file', 'x'],
+        ['--ann-file', 'x', 'y', '--images', 'z', '--fix', 'f.txt'],
+        ['--splits', 'all'],
+        [],
+    ],
 )
 def test_wrong_usage(tool, root, args):
     with pytest.raises(SystemExit) as caught:

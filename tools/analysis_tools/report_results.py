@@ -109,7 +109,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'names of the classes, in the order of their labels; with --ann, the labels '
         'that are faces (default: the only one)'
     )
-    add('--classes', nargs='+', default=[], metavar='NAME', help=text)
+    formats.add_reading_options(parser, [], text)
     text = "the training's vis_data/scalars.json, for the losses"
     add('--log', type=Path, help=text)
     text = 'images on the sheet, and mistakes of each kind (default: %(default)s)'
@@ -164,9 +164,11 @@ def read_file(path: Path) -> list[dict]:
 
 def read_annotated(args: argparse.Namespace) -> list[dict]:
     """Join results and an annotation of its own."""
-    folder = args.images or args.ann.parent
-    _, images = formats.read_annotation(args.ann)
-    images, left_out = formats.clean(images, folder, args.classes)
+    folder = args.images or (args.ann if args.ann.is_dir() else args.ann.parent)
+    _, images = formats.read_annotation(args.ann, args.corners)
+    images, left_out = formats.clean(
+        images, folder, args.classes, args.boxes_are, args.corners
+    )
     paths = [str(folder / image.path) for image in images]
     if args.results.is_dir():
         picked, found = read_result_folder(args.results, paths)

@@ -105,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = args.images or (source if source.is_dir() else source.parent)
     try:
         name, images = formats.read_annotation(source, args.corners)
-        kept, left_out = formats.clean(images, folder, args.classes, args.boxes_are)
+        kept, left_out = formats.clean(
+            images, folder, args.classes, args.boxes_are, args.corners
+        )
         labels = {face.label for image in kept for face in image.faces}
         classes = args.classes or sorted(labels)
         parts, files = {'train': kept}, {'train': args.out}

@@ -66,8 +66,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--ann-file',
         metavar='FILE',
         type=Path,
+        nargs='+',
+        default=[],
         help='check this annotation as a custom data set: a file, or a folder of YOLO, '
-        'Pascal VOC or LabelMe; below ROOT, or absolute',
+        'Pascal VOC or LabelMe; below ROOT, or absolute. Several, such as those of '
+        'train and val, are searched for the same images',
     )
     formats.add_reading_options(
         parser, ['face'], 'labels of faces, where a format has any (default: face)'
@@ -76,7 +79,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--images',
         metavar='DIR',
         type=Path,
-        help="the folder of --ann-file's images; below ROOT, or absolute",
+        help='the folder of its images; below ROOT, or absolute',
     )
     # Only Linux tells the cores that this process may use.
     cores = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count() or 1))(0)
@@ -111,11 +114,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.workers < 1:
         parser.error('--workers must be at least 1')
-    if (args.ann_file is None) != (args.images is None):
+    if bool(args.ann_file) != (args.images is not None):
         parser.error('--ann-file and --images need each other')
-    if args.fix and args.ann_file is None:
-        parser.error('--fix needs --ann-file')
-    if args.ann_file is not None and args.splits:
+    if args.fix and len(args.ann_file) != 1:
+        parser.error('--fix needs one --ann-file')
+    if args.ann_file and args.splits:
         parser.error('--splits are of the official layout, --ann-file is not')
     return args
 
@@ -135,10 +138,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def check_dataset(args: argparse.Namespace) -> int:
     """Check, print and write; returns the exit status."""
-    custom = args.custom or args.ann_file is not None
-    if args.ann_file is not None:
-        annotation, images = args.root / args.ann_file, args.root / args.images
-        splits = [checks.Split('custom', annotation, images)]
+    custom = args.custom or bool(args.ann_file)
+    if args.ann_file:
+        images = args.root / args.images
+        alone = len(args.ann_file) == 1
+        splits = [
+            checks.Split('custom' if alone else str(file), args.root / file, images)
+            for file in args.ann_file
+        ]
     else:
         splits = checks.find_splits(args.root, custom, args.splits)
     print(f'data set  {args.root}')
@@ -242,13 +249,16 @@ def print_table(reports: Sequence[checks.SplitReport]) -> None:
             rows.append([kind.title, *(f'{count:,}' for count in counts)])
     names = ['', *(report.split.name for report in reports)]
     print(tabulate(rows, names, 'outline', disable_numparse=True))
+    used: list[str] = []  # in the order of COCO's categories
     for report in reports:
         if report.labels:
             counts = ', '.join(f'{name!r} {n}' for name, n in report.labels.items())
-            print(f'labels: {counts}')
+            print(f'labels of {report.split.name}: {counts}')
         if report.format == 'coco':
-            used = tuple(name for name, n in report.labels.items() if n)
-            print(f'in the config, to train on all of them: classes = {used}')
+            used += [name for name, n in report.labels.items() if n]
+    if used:
+        classes = tuple(dict.fromkeys(used))
+        print(f'in the config, to train on all of them: classes = {classes}')
 
 
 def print_findings(reports: Sequence[checks.SplitReport], count: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -38,6 +38,7 @@ def clean(
     folder: Path,
     classes: Sequence[str] = (),
     boxes_are: BoxesAre | None = None,
+    corners: bool = False,
 ) -> tuple[list[LabelledImage], dict[str, list[str]]]:
     """Give faces in pixels of images as displayed; leave out what cannot be used.
 
@@ -48,6 +49,8 @@ def clean(
         boxes_are: Whether boxes are of images as displayed ('upright') or as stored,
             before the rotation that an EXIF tag asks for. Defaults to what the
             annotated sizes tell.
+        corners: Whether the user says that boxes are corners; else those that look like
+            corners read as sizes are an error.
 
     Returns:
         The images with their displayed sizes, and what is left out by the keys of
@@ -73,7 +76,8 @@ def clean(
         for found, turn in zip(located, unturned, strict=True)
     ]
     _refuse_normalised(located, boxes)
-    _refuse_corners(located, boxes)
+    if not corners:
+        _refuse_corners(located, boxes)
     kept = []
     for found, own, turn in zip(located, boxes, unturned, strict=True):
         faces = []
@@ -121,7 +125,11 @@ def _locate(
 
 def _find(folder: Path, name: str) -> Path | None:
     # Datumaro writes that folder, whether it saves the images or not.
-    for path in (folder / name, folder / name.removeprefix('no_label/')):
+    names = [name, name.removeprefix('no_label/')]
+    if PureWindowsPath(name).root:  # of another machine, perhaps: its ends count
+        parts = name.split('/')
+        names = ['/'.join(parts[n:]) for n in range(1, len(parts))]
+    for path in (folder / each for each in names if each):
         found = path if path.is_file() else find_image(path)
         if found:
             return found
@@ -209,6 +217,13 @@ def _keypoints_in_pixels(face: Face, found: _Located, turn: bool) -> tuple[float
             points[known, :2], found.stored, found.orientation
         )
     return tuple(points.ravel().tolist())
+
+
+#: What a data set says where :func:`look_like_corners` holds.
+CORNERS_WARNING = (
+    'boxes leave their image, and none would if the numbers were x1 y1 x2 y2, not '
+    'x y w h: check_dataset.py shows them, convert_annotations.py --corners mends them'
+)
 
 
 def look_like_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:

@@ -64,14 +64,6 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.rstrip().split('\n')]
 
 
-def are_numbers(words: list[str]) -> bool:
-    """Tell whether there are words, and all of them are numbers."""
-    try:
-        return bool([float(word) for word in words])
-    except ValueError:
-        return False
-
-
 def to_numbers(words: list[str], place: str) -> list[float]:
     """Read finite numbers.
 

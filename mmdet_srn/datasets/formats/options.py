@@ -12,7 +12,8 @@ class Reading(NamedTuple):
 
     Attributes:
         classes: Labels of faces.
-        corners: Whether a list's numbers are x1 y1 x2 y2, not x y w h.
+        corners: Whether the numbers of a list or of COCO's bbox are x1 y1 x2 y2, not
+            x y w h.
         boxes_are: See :func:`clean`.
     """
 
@@ -37,7 +38,8 @@ def add_reading_options(
     parser.add_argument(
         '--corners',
         action='store_true',
-        help='the numbers of a list are x1 y1 x2 y2 where its format says x y w h',
+        help="the numbers of a list or of COCO's bbox are x1 y1 x2 y2 where the format "
+        'says x y w h',
     )
     parser.add_argument(
         '--boxes-are',

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ..wider_face_txt_reader import AnnotationError
+from ..wider_face_txt_reader import AnnotationError, are_numbers
 from .class_names import class_name, read_class_names
 from .labelled_image import (
     IMAGE_SUFFIXES,
     Face,
     LabelledImage,
-    are_numbers,
     around,
     find_image,
     read_lines,
@@ -39,7 +38,7 @@ def read_yolo(root: Path) -> list[LabelledImage]:
         places = _places_of_text(below)
         owners[below] = next((place for place in places if place in texts), None)
     for text in sorted(texts - set(owners.values())):
-        if _has_rows(root / text):
+        if has_rows(root / text):
             owners[text.with_suffix('')] = text
     return [
         LabelledImage(
@@ -60,7 +59,7 @@ def _places_of_text(image: Path) -> Iterator[Path]:
     yield Path(*folders, 'labels', name)
 
 
-def _has_rows(text: Path) -> bool:
+def has_rows(text: Path) -> bool:
     """Tell a text with faces from lists of files, names of classes and the like."""
     words = next((line.split() for line in read_lines(text) if line), [])
     return len(words) > 4 and are_numbers(words)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..wider_face_txt_reader import AnnotationError
-from .labelled_image import LabelledImage, are_numbers, read_lines
-from .per_image_files import read_labelme, read_voc, read_yolo
+from ..wider_face_txt_reader import AnnotationError, are_numbers
+from .labelled_image import LabelledImage, read_lines
+from .per_image_files import has_rows, read_labelme, read_voc, read_yolo
 from .tables import read_coco, read_csv
 from .text_lists import (
     read_datumaro,
@@ -24,8 +24,8 @@ class Format(NamedTuple):
 
     Attributes:
         title: For messages.
-        read: Its reader; takes the file or folder and, for a list, whether boxes are
-            corners.
+        read: Its reader; takes the file or folder and, unless ``corners`` is None,
+            whether boxes are corners.
         corners: Whether its boxes are corners by nature; None where they cannot be
             anything but what the format says.
     """
@@ -41,7 +41,7 @@ FORMATS = {
     'retinaface': Format("RetinaFace's label.txt", read_retinaface, False),
     'lines': Format('text with one line an image', read_one_line_each, True),
     'csv': Format('CSV', read_csv),
-    'coco': Format("COCO's JSON", read_coco),
+    'coco': Format("COCO's JSON", read_coco, False),
     'labelme': Format("LabelMe's JSON", read_labelme),
     'voc': Format("Pascal VOC's XML", read_voc),
     'yolo': Format("YOLO's text", read_yolo),
@@ -56,8 +56,8 @@ def read_annotation(
     Args:
         source: The file, or the folder of a format with one file an image, or of
             Roboflow's export with a file ``_annotations`` for each part.
-        corners: Whether a list's four numbers are x1 y1 x2 y2 also where its format
-            says x y w h.
+        corners: Whether four numbers are x1 y1 x2 y2 also where the format of a list
+            or of COCO's JSON says x y w h.
         name: Its format, if that is known: a key of :data:`FORMATS`.
 
     Returns:
@@ -127,9 +127,15 @@ def _recognise_folder(folder: Path) -> str:
         return 'voc'
     if any(_is_labelme(path) for path in files if path.suffix.lower() == '.json'):
         return 'labelme'
-    if '.txt' in suffixes:
+    if any(has_rows(path) for path in files if path.suffix.lower() == '.txt'):
         return 'yolo'
-    raise AnnotationError(f'{folder} holds no annotation: no .xml, .json or .txt')
+    message = f'{folder} holds no annotation with a file for each image'
+    tables = [p for p in files if p.suffix.lower() in ('.txt', '.json', '.csv')]
+    if tables:
+        message += (
+            f': name the file itself, such as {tables[0]}, and its images with --images'
+        )
+    raise AnnotationError(message)
 
 
 def _is_labelme(path: Path) -> bool:
@@ -160,11 +166,10 @@ def _recognise_text(path: Path) -> str:
         return 'retinaface'
     rows = [line.split() for line in lines]
     if all(are_numbers(row) for row in rows):
-        raise AnnotationError(
-            f'{path} names no image'
-            + ": YOLO's rows belong in one text for each image, named like it"
-            * all(len(row) == 5 for row in rows)
-        )
+        message = f'{path} names no image'
+        if all(len(row) == 5 for row in rows):
+            message += ": YOLO's rows belong in one text for each image, named like it"
+        raise AnnotationError(message)
     # One with a broken row is for the strict readers to complain about.
     named = [row for row in rows if len(row) > 1 and not are_numbers(row[:1])]
     spaces = [len(row) > 4 and are_numbers(row[1:]) for row in named]

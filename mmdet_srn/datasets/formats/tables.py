@@ -79,13 +79,13 @@ def _values(row: dict, columns: Sequence[str], place: str) -> list[float]:
     return to_numbers([row[column] or '' for column in columns], place)
 
 
-def read_coco(path: Path) -> list[LabelledImage]:
-    """Read COCO's JSON; crowds are ignored."""
+def read_coco(path: Path, corners: bool) -> list[LabelledImage]:
+    """Read COCO's JSON, or one whose bbox is x1 y1 x2 y2; crowds are ignored."""
     content = parse_coco_json(path.read_bytes(), str(path))
     labels = {entry['id']: entry['name'] for entry in content['categories']}
     images = {
         entry['id']: LabelledImage(
-            entry['file_name'].replace('\\', '/'),
+            entry['file_name'],
             [],
             (int(entry['width']), int(entry['height'])),
         )
@@ -95,13 +95,15 @@ def read_coco(path: Path) -> list[LabelledImage]:
         place = f'{path}, annotation {entry["id"]}'
         if entry['image_id'] not in images:
             raise AnnotationError(f'{place}: image {entry["image_id"]} is not listed')
-        x, y, w, h = to_numbers(list(map(str, entry['bbox'])), place)
+        x, y, x2, y2 = to_numbers(list(map(str, entry['bbox'])), place)
+        if not corners:
+            x2, y2 = x + x2, y + y2
         label = labels.get(entry['category_id'], f'category {entry["category_id"]}')
         points = entry.get('keypoints') or []
         if not isinstance(points, list) or len(points) % 3:
             raise AnnotationError(f'{place}: keypoints is {str(points)[:60]}')
         keypoints = tuple(to_numbers(list(map(str, points)), place))
         ignored = bool(entry.get('iscrowd'))
-        face = Face((x, y, x + w, y + h), place, label, ignored, keypoints)
+        face = Face((x, y, x2, y2), place, label, ignored, keypoints)
         images[entry['image_id']].faces.append(face)
     return list(images.values())

@@ -6,16 +6,15 @@ WIDER FACE's own text has the strict reader in ``wider_face_txt_reader``.
 
 from pathlib import Path
 
-from ..wider_face_txt_reader import AnnotationError, parse_wider_face_txt
+from ..wider_face_txt_reader import AnnotationError, read_wider_face_txt
 from .class_names import class_name, read_class_names
 from .labelled_image import Face, LabelledImage, read_lines, to_keypoints, to_numbers
 
 
 def read_wider_face(path: Path, corners: bool) -> list[LabelledImage]:
     """Read WIDER FACE's own text; with ``corners``, x1 y1 x2 y2 in place of x y w h."""
-    text = path.read_bytes().replace(b'\\', b'/')
     images = []
-    for record in parse_wider_face_txt(text, str(path)):
+    for record in read_wider_face_txt(path):
         faces = [
             _face(row[:4], f'{path}:{record.line + 2 + n}', corners, ignored=row[7] > 0)
             for n, row in enumerate(record.faces.tolist())

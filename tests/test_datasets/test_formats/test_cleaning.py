@@ -136,6 +136,18 @@ def test_another_folders_image_is_not_taken(folder):
     assert left_out['missing'] == ['s/x.jpg']
 
 
+@pytest.mark.parametrize('start', ['{folder}/', '/elsewhere/', 'D:/made on/'])
+def test_images_by_whole_paths(start, folder):
+    """As lists of YOLO and MTCNN have them, of this machine or another one."""
+    (folder / 's').mkdir()
+    (folder / 's/a.jpg').write_bytes((folder / 'a.jpg').read_bytes())
+    start = start.format(folder=folder)
+    images = [image_of(f'{start}{name}', BOX) for name in ('s/a.jpg', 'b', 'c.jpg')]
+    kept, left_out = clean(images, folder)
+    assert [image.path for image in kept] == ['s/a.jpg', 'b.jpg']
+    assert left_out['missing'] == [f'{start}c.jpg']
+
+
 def test_no_image_is_an_error(tmp_path):
     with pytest.raises(AnnotationError, match='--images'):
         clean([image_of('a.jpg', BOX)], tmp_path)
@@ -146,5 +158,7 @@ def test_corners_read_as_sizes_are_noticed(folder):
     wrong = [(a, b, a + c, b + d) for a, b, c, d in corners]
     with pytest.raises(AnnotationError, match='--corners'):
         clean([image_of('a.jpg', *wrong)], folder)
+    kept, _ = clean([image_of('a.jpg', *wrong)], folder, corners=True)  # as said
+    assert len(kept[0].faces) == 3
     kept, _ = clean([image_of('a.jpg', *corners)], folder)
     assert len(kept[0].faces) == 3

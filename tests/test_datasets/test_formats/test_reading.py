@@ -240,6 +240,25 @@ def test_folder_of_a_roboflow_export(export, tmp_path):
     }
 
 
+@pytest.mark.parametrize('export', [coco, csv, retinaface, wider_face])
+def test_folder_with_one_file_for_all(export, tmp_path):
+    path = export(tmp_path)
+    with pytest.raises(AnnotationError, match=f'name the file .*{path.name}.*--images'):
+        recognise(tmp_path)
+
+
+def test_coco_whose_boxes_are_corners(tmp_path):
+    source = coco(tmp_path)
+    content = json.loads(source.read_text())
+    for face in content['annotations']:
+        x, y, w, h = face['bbox']
+        face['bbox'] = [x, y, x + w, y + h]
+    source.write_text(json.dumps(content))
+    _, images = read_annotation(source, corners=True)
+    boxes = {image.path: [face.box for face in image.faces] for image in images}
+    assert boxes == FACES
+
+
 def test_folders_that_are_not_understood(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(AnnotationError, match='no annotation'):
