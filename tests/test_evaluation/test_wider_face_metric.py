@@ -4,6 +4,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets import CocoDataset
 from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
@@ -252,3 +253,31 @@ def test_released_box_format(tmp_path):
     assert (tmp_path / 'out/0--Parade/a.txt').read_text().splitlines() == expected
     with pytest.raises(ValueError, match='box_format'):
         _metric(box_format='rounded')
+
+
+def test_faces_of_mmdets_coco_dataset(tmp_path):
+    (tmp_path / 'faces.json').write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=1, file_name='a.jpg', width=320, height=240)],
+                categories=[dict(id=3, name='face')],
+                annotations=[
+                    dict(id=i, image_id=1, category_id=3, bbox=box, iscrowd=0, area=800)
+                    for i, box in enumerate(([5, 5, 20, 40], [100, 50, 40, 20]))
+                ],
+            )
+        )
+    )
+    dataset = CocoDataset(
+        ann_file=str(tmp_path / 'faces.json'),
+        data_prefix=dict(img=str(tmp_path)),
+        metainfo=dict(classes=('face',)),
+        test_mode=True,
+    )
+    faces = [
+        (*face['bbox'], face['ignore_flag'])
+        for face in dataset.get_data_info(0)['instances']
+    ]
+    found = _evaluate([_sample([(5, 5, 25, 45, 0.9), (0, 0, 9, 9, 0.8)], faces)])
+    assert found['widerface/faces'] == 2
+    assert found['widerface/AP'] == pytest.approx(0.5)
