@@ -14,11 +14,12 @@ from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
 from ..detector.folder_lock import lock_folder
+from ..detector.model_files import hash_model
 from ..detector.sources import Skipped
 from ..weights import weights_file
 from .inputs import TAR_SUFFIXES, find_paths
 from .job import Job, Store, begin_job, load_job
-from .worker import STAGES, PartDetector, file_hash, peak_memory
+from .worker import STAGES, PartDetector, peak_memory
 
 #: Parts for each process that Ray holds at a time; an object in its store for each.
 PARTS_PER_ROUND = 32
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     store = Store(args.out)
     wanted = Job(
         inputs=args.inputs,
-        model=file_hash(model),
+        model=hash_model(None, model),
         score_thr=args.score_thr,
         max_size=args.max_size or None,
         tars=args.inputs.endswith(TAR_SUFFIXES),

@@ -10,7 +10,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ..detector import FaceDetector
 from ..detector.images import read_image
+from ..detector.model_files import hash_model
 from .inputs import picture_content, tar_contents
 from .job import Job, Store, part_name, read_part
 
@@ -56,7 +56,7 @@ class PartDetector:
     """
 
     def __init__(self, job: Job, out: str, model: str) -> None:
-        if (found := file_hash(model)) != job.model:
+        if (found := hash_model(None, model)) != job.model:
             raise ValueError(
                 f'{model} on {socket.gethostname()} is another file (SHA-256 {found}) '
                 f'than the one that the run was begun with ({job.model})'
@@ -151,11 +151,6 @@ class PartDetector:
         start = time.perf_counter()
         yield
         self._seconds[stage] += time.perf_counter() - start
-
-
-def file_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def peak_memory() -> int:

@@ -12,13 +12,14 @@ pytest.importorskip('pyarrow')
 import fsspec  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+from mmdet_srn.detector.model_files import hash_model  # noqa: E402
 from mmdet_srn.many import inputs  # noqa: E402
 from mmdet_srn.many.job import Job, Store, begin_job, part_name  # noqa: E402
-from mmdet_srn.many.worker import SCHEMA, PartDetector, file_hash  # noqa: E402
+from mmdet_srn.many.worker import SCHEMA, PartDetector  # noqa: E402
 
 
 def begin(out, model, paths, tars=False, folder='/'):
-    wanted = Job('in', file_hash(model), 0.5, 400, tars, str(folder))
+    wanted = Job('in', hash_model(None, model), 0.5, 400, tars, str(folder))
     return begin_job(Store(str(out)), wanted, map(str, paths), 1, len(paths))
 
 
