@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from os import PathLike
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageSequence
@@ -24,18 +25,25 @@ def open_animation(source: str | PathLike[str] | bytes) -> Image.Image | None:
         ImageError: If it is no regular file.
     """
     with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
-        content = file.read(12)
-        if not content.startswith(_STARTS):
+        if not file.read(12).startswith(_STARTS):
             return None
-        content += file.read()
+        file.seek(0)
+        # Of a PNG only the header is read: most are pictures.
+        if _open(file) is None:
+            return None
+        file.seek(0)
+        return _open(io.BytesIO(file.read()))
+
+
+def _open(file: BinaryIO) -> Image.Image | None:
+    """Open an animation; return None for anything else."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about many pixels, and broken EXIF data
         try:
-            image = Image.open(io.BytesIO(content), formats=('GIF', 'PNG', 'WEBP'))
-            animated = getattr(image, 'is_animated', False)
+            image = Image.open(file, formats=('GIF', 'PNG', 'WEBP'))
+            return image if getattr(image, 'is_animated', False) else None
         except Exception:  # Pillow raises all sorts of errors
             return None
-    return image if animated else None
 
 
 def animation_frames(animation: Image.Image) -> Iterator[tuple[np.ndarray, float]]:
