@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT_FPS = 25.0  # of a webcam, or a video that does not say
 MILLISECOND = Fraction(1, 1000)  # in which Matroska counts
+# Seconds of sound kept before the picture. Decoders need some for what follows: of Opus
+# 80 ms (RFC 7845), of AAC a packet (128 ms at 8 kHz).
+PRE_ROLL = Fraction(1, 4)
 
 
 def open_video(path: Path, frame: Frame) -> 'PlainVideo | TimedVideo':
@@ -69,8 +72,8 @@ class PlainVideo:
 class TimedVideo:
     """A video with the times and the sound of its source, written by PyAV.
 
-    The sound is copied, as far as the picture goes. Nothing else is: no metadata, no
-    cover picture, no subtitles.
+    The packets of the sound are copied, from :data:`PRE_ROLL` before the picture to its
+    end. Nothing else is: no metadata, no cover picture, no subtitles.
     """
 
     def __init__(self, path: Path, frame: Frame, size: tuple[int, int]) -> None:
@@ -144,7 +147,7 @@ class TimedVideo:
                 # OpenCV's times begin with the picture.
                 picture = source.streams.best('video')
                 begin = (picture.start_time or 0) * picture.time_base
-                ends = dict.fromkeys(copies, -1)
+                ends = {s.index: round(-PRE_ROLL / s.time_base) for s in sounds}
                 for packet in source.demux(sounds) if copies else ():
                     if packet.dts is None or packet.pts is None:
                         continue  # the end

@@ -11,6 +11,7 @@ from mmdet_srn.detector.images import read_image
 from mmdet_srn.detector.sources import Frame, Source, find_sources, frames
 from mmdet_srn.detector.video_writer import open_video
 from tests.test_detector.videos import (
+    hear,
     read_sound,
     read_times,
     read_video,
@@ -36,7 +37,12 @@ def copy(source: Path, target: Path) -> list[Frame]:
 
 @pytest.mark.parametrize(
     ('name', 'sound', 'start'),
-    [('a.mkv', 'aac', 0), ('a.mp4', 'aac', 1.5), ('a.mov', 'pcm_s16be', 0)],
+    [
+        ('a.mkv', 'aac', 0),
+        ('a.mp4', 'aac', 1.5),
+        ('b.mkv', 'libopus', 0),
+        ('a.mov', 'pcm_s16be', 0),
+    ],
 )
 def test_times_and_sound_are_kept(tmp_path, name, sound, start):
     pytest.importorskip('av')
@@ -50,13 +56,26 @@ def test_times_and_sound_are_kept(tmp_path, name, sound, start):
     levels = [image.mean(axis=(0, 1)) for image in copied]
     wanted = [frame.image.mean(axis=(0, 1)) for frame in read]
     np.testing.assert_allclose(levels, wanted, atol=2)
-    wanted = [(t, content) for t, content in read_sound(path) if 0 <= t < 1.28]
+    wanted = [(t, content) for t, content in read_sound(path) if t < 1.28]
     copied = read_sound(tmp_path / 'copy.mkv')
     assert [content for _, content in copied] == [content for _, content in wanted]
     assert len(copied) > 15
     np.testing.assert_allclose(
         [t for t, _ in copied], [t for t, _ in wanted], atol=2e-3
     )
+    wanted, heard = hear(path), hear(tmp_path / 'copy.mkv')
+    assert len(heard) > 1.2 * 16000
+    np.testing.assert_array_equal(heard, wanted[: len(heard)])
+
+
+def test_sound_long_before_the_picture_is_left_out(tmp_path):
+    pytest.importorskip('av')
+    path = write_timed_video(tmp_path / 'a.mkv', [1, 1.04, 1.5], 'aac')
+    copy(path, tmp_path / 'copy.mkv')
+    copied = read_sound(tmp_path / 'copy.mkv')
+    wanted = [content for t, content in read_sound(path) if -0.25 < t < 0.54]
+    assert [content for _, content in copied] == wanted
+    assert -0.25 < copied[0][0] < -0.1
 
 
 def test_no_metadata_is_copied(tmp_path):

@@ -107,3 +107,17 @@ def read_sound(path: Path) -> list[tuple[float, bytes]]:
         packets = file.demux(file.streams.audio) if file.streams.audio else ()
         found = [(p.pts * p.time_base - start, bytes(p)) for p in packets if p.size]
     return [(round(float(time), 3), content) for time, content in found]
+
+
+def hear(path: Path) -> np.ndarray:
+    """The first channel's samples from the first frame on; needs PyAV."""
+    import av
+
+    with av.open(str(path)) as file:
+        picture, sound = file.streams.video[0], file.streams.audio[0]
+        start = picture.start_time * picture.time_base
+        blocks = list(file.decode(sound))
+    before = round((start - blocks[0].pts * sound.time_base) * blocks[0].sample_rate)
+    samples = np.concatenate([block.to_ndarray()[0] for block in blocks])
+    assert before >= 0
+    return samples[before:]
