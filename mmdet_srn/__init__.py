@@ -6,13 +6,16 @@ MMDET_SRN_LIGHT=1 in the environment, it imports nothing else: ``evaluation`` an
 ``FaceDetector()`` work without PyTorch; :func:`register` does the rest.
 
 OpenCV gets a limit of 2**28 pixels an image (800 MB; its own allows 3.2 GB), if cv2 is
-not yet imported; OPENCV_IO_MAX_IMAGE_PIXELS in the environment takes precedence.
+not yet imported; OPENCV_IO_MAX_IMAGE_PIXELS in the environment takes precedence. onnxruntime
+(1.29 and later), if not yet imported, does not report its use to Microsoft;
+ORT_DISABLE_TELEMETRY=0 lets it.
 """
 
 import os
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 from mmdet_srn._lazy import lazy_names
 from mmdet_srn._stack import check_stack, import_datasets, use_mmdet

@@ -17,10 +17,10 @@ pytest.importorskip('onnxscript')
 @pytest.fixture
 def exported(monkeypatch, tmp_path):
     """The command, with a file from before in place of a minute's export."""
+    source = small_srn.exported('detections')
 
     def main(*arguments):
-        def export_onnx(config, checkpoint, path, form, *options):
-            source = small_srn.exported(form)
+        def export_onnx(config, checkpoint, path, *options):
             path = tmp_path / path
             path.write_bytes(source.read_bytes())
             return dict(OnnxRunner(path).metadata, **metadata)

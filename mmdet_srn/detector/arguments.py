@@ -4,6 +4,10 @@
     python -m mmdet_srn rtsp://camera/stream --out - | jq .scores
     ffmpeg -i INPUT -f matroska - | python -m mmdet_srn -
 
+Other commands, with a -h of their own: python -m mmdet_srn detect_many, for millions of
+pictures, and export, to ONNX. This one is detect, which need not be said, unless a file
+is called like a command: detect export, or ./export.
+
 INPUT is an image, a folder (with all below it), a quoted pattern, a video, the number
 of a webcam, the address of a video or stream (rtsp://, rtsps://, http://, https://), or
 - for stdin; several may be given. Through stdin comes one picture (cat photo.jpg |) or

@@ -30,7 +30,7 @@ _OBJECT_STORE = 80 * 2**20
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog='detect_many',
+        prog='python -m mmdet_srn detect_many',
         description='Find the faces of many pictures. Started again with the same '
         'arguments, it goes on where it was stopped.',
     )
