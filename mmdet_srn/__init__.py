@@ -6,9 +6,9 @@ MMDET_SRN_LIGHT=1 in the environment, it imports nothing else: ``evaluation`` an
 ``FaceDetector()`` work without PyTorch; :func:`register` does the rest.
 
 OpenCV gets a limit of 2**28 pixels an image (800 MB; its own allows 3.2 GB), if cv2 is
-not yet imported; OPENCV_IO_MAX_IMAGE_PIXELS in the environment takes precedence. onnxruntime
-(1.29 and later), if not yet imported, does not report its use to Microsoft;
-ORT_DISABLE_TELEMETRY=0 lets it.
+not yet imported; OPENCV_IO_MAX_IMAGE_PIXELS in the environment takes precedence.
+Likewise onnxruntime (1.29 and later) reports its use to Microsoft only with
+ORT_DISABLE_TELEMETRY=0.
 """
 
 import os
