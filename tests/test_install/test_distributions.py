@@ -10,6 +10,7 @@ import pytest
 
 import mmdet_srn
 from tests.test_install.environment import (
+    SOURCES,
     clean_sources,
     distributions,
     editable,
@@ -46,6 +47,13 @@ def test_wheel_has_mims_files_for_both_mims():
         assert code == _relative(sources, 'mmdet_srn/**/*.py')
         weights = _relative(sources, 'mmdet_srn/weights/*.*')
         assert len(weights) == 4 and weights < set(names)  # .pth is in .gitignore
+
+
+def test_container_gets_what_a_wheel_is_built_from(repo_root):
+    text = (repo_root / 'tools/deployment/Dockerfile').read_text()
+    copied = re.findall(r'^COPY (?!--)(.+) \S+$', text, re.MULTILINE)
+    names = ' '.join(copied).split()
+    assert sorted(names) == sorted(set(SOURCES) - {'.gitignore', 'CHANGELOG.md'})
 
 
 def test_wheels_first_record_is_the_dist_info():
