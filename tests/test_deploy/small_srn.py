@@ -14,7 +14,8 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from mmdet_srn import export_command
+import mmdet_srn  # noqa: F401
+from mmdet_srn.__main__ import main
 from mmdet_srn.deploy.srn_graph import SRNGraph
 from tests.run_once import make_once
 
@@ -115,7 +116,7 @@ def exported(form: str) -> Path:
     """What ``python -m mmdet_srn export`` makes of it; once in a test run."""
 
     def export(path: Path) -> None:
-        arguments = [*map(str, files()), str(path), '--form', form]
-        assert export_command.main(arguments) == 0
+        arguments = ['export', *map(str, files()), str(path), '--form', form]
+        assert main(arguments) == 0
 
     return make_once(f'{form}.onnx', export)

@@ -68,6 +68,7 @@ def test_times_and_sound_are_kept(tmp_path, name, sound, start):
     np.testing.assert_array_equal(heard, wanted[: len(heard)])
 
 
+@pytest.mark.filterwarnings('ignore:.*either the sound is longer')
 def test_sound_long_before_the_picture_is_left_out(tmp_path):
     pytest.importorskip('av')
     path = write_timed_video(tmp_path / 'a.mkv', [1, 1.04, 1.5], 'aac')
