@@ -138,6 +138,34 @@ def stop_at_nan(rank: int) -> str:
     return 'no error'
 
 
+def other_checkpoints(rank: int, folder: Path) -> dict[str, str]:
+    """What a process says of checkpoints that another node may not have."""
+    hook = HOOKS.build(dict(type='CheckpointFitHook'))
+    own = folder / f'node_{rank}'
+    own.mkdir()
+    for name, content in (('same', 'same'), ('other', str(rank))):
+        (own / name).write_text(content)
+    if rank == 0:
+        (own / 'last_checkpoint').write_text(str(own / 'same'))
+    said = {}
+    for name in ('same', 'other', None, 'http://host/file'):
+        path = str(own / name) if name and '/' not in name else name
+        runner = SimpleNamespace(
+            model=torch.nn.Identity(),
+            work_dir=str(own),
+            _load_from=path,
+            _resume=path is None,
+            _has_loaded=False,
+            _train_loop=None,
+        )
+        try:
+            hook.before_run(runner)
+            said[name] = 'no error'
+        except ValueError as error:
+            said[name] = str(error)
+    return said
+
+
 def main() -> None:
     torch.set_num_threads(1)
     MMLogger.get_instance('ddp', log_level='ERROR')  # not how each layer began
@@ -145,7 +173,9 @@ def main() -> None:
     rank = torch.distributed.get_rank()
     found = {name: run(case, rank) for name, case in CASES.items()}
     found['nan'] = stop_at_nan(rank)
-    torch.save(found, Path(sys.argv[1]) / f'{rank}.pth')
+    folder = Path(sys.argv[1])
+    found['checkpoints'] = other_checkpoints(rank, folder)
+    torch.save(found, folder / f'{rank}.pth')
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
