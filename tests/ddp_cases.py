@@ -1,9 +1,5 @@
-"""What one process of test_distributed.py computes.
+"""What each process of test_distributed.py computes when its training has ended."""
 
-torchrun --nproc-per-node 2 -m tests.ddp_worker FOLDER
-"""
-
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,9 +8,11 @@ import torch
 from mmdet.registry import HOOKS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 import mmdet_srn  # noqa: F401
@@ -166,19 +164,14 @@ def other_checkpoints(rank: int, folder: Path) -> dict[str, str]:
     return said
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    MMLogger.get_instance('ddp', log_level='ERROR')  # not how each layer began
-    torch.distributed.init_process_group('gloo')
-    rank = torch.distributed.get_rank()
-    found = {name: run(case, rank) for name, case in CASES.items()}
-    found['nan'] = stop_at_nan(rank)
-    folder = Path(sys.argv[1])
-    found['checkpoints'] = other_checkpoints(rank, folder)
-    torch.save(found, folder / f'{rank}.pth')
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+@HOOKS.register_module()
+class CasesHook(Hook):
+    """Writes what its process computes into the work folder."""
 
-
-if __name__ == '__main__':
-    main()
+    def after_train(self, runner: Runner) -> None:
+        MMLogger.get_instance('ddp', log_level='ERROR')  # not how each layer began
+        rank, folder = runner.rank, Path(runner.work_dir)
+        found = {name: run(case, rank) for name, case in CASES.items()}
+        found['nan'] = stop_at_nan(rank)
+        found['checkpoints'] = other_checkpoints(rank, folder)
+        torch.save(found, folder / f'found_{rank}.pth')
