@@ -121,7 +121,11 @@ class Node:
             *(sys.executable, '-m', 'torch.distributed.run'),
             *('--nnodes', '2', '--nproc-per-node', '1', '--max-restarts', '1'),
             *('--rdzv-backend', 'c10d', '--rdzv-endpoint', f'127.0.0.1:{port}'),
-            *('--rdzv-conf', f'is_host={is_first:d},keep_alive_interval=1'),
+            # one that is silent for 5 seconds is dead
+            *(
+                '--rdzv-conf',
+                f'is_host={is_first:d},keep_alive_interval=1,keep_alive_max_attempt=5',
+            ),
             *('--local-addr', '127.0.0.1', ROOT / 'tools' / 'train.py', 'config.py'),
             *('--launcher', 'pytorch', '--auto-scale-lr', '--resume'),
         ]
