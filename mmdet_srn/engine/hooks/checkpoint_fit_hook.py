@@ -92,6 +92,6 @@ def _check_same(path: str | None) -> None:
         raise ValueError(
             'the processes would go on from different checkpoints:\n  '
             + '\n  '.join(different.values())
-            + '\nUse a folder that all nodes share, or copy one of these files to all '
-            'nodes; --resume also needs last_checkpoint from beside it'
+            + '\nUse a folder that all nodes share, or copy one of these files to the '
+            'same place on all nodes, for --resume also last_checkpoint beside it'
         )
