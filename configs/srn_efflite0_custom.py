@@ -56,6 +56,7 @@ if len(classes) > 1:  # that is of the first one: mmdet's has all by name
             ann_file=data_root + 'val.json',
             metric='bbox',
             classwise=True,
+            collect_device='gpu',  # as the other
         ),
     ]
     test_evaluator = val_evaluator

@@ -38,14 +38,35 @@ SMALL_MODEL = {
 
 @HOOKS.register_module()
 class KillHook(Hook):
-    """``kill -9`` of the own process after an iteration; all counted from 0."""
+    """``kill -9`` of the own process after an iteration; all counted from 0.
 
-    def __init__(self, epoch: int, iteration: int) -> None:
+    With ``parent`` also of the one that started it.
+    """
+
+    def __init__(self, epoch: int, iteration: int, parent: bool = False) -> None:
         self.moment = (epoch, iteration)
+        self.parent = parent
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
         if (runner.epoch, batch_idx) == self.moment:
+            if self.parent:
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module()
+class LossesHook(Hook):
+    """Writes the losses of this process, whichever, into the work folder."""
+
+    priority = 'VERY_HIGH'  # before another process notices that this one is killed
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        row = {name: value.item() for name, value in outputs.items()}
+        path = Path(runner.work_dir, f'losses_{runner.rank}.jsonl')
+        with path.open('a') as file:
+            file.write(json.dumps(dict(row, step=runner.iter + 1)) + '\n')
 
 
 def write_data_set(

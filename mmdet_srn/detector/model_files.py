@@ -1,9 +1,9 @@
 """The model that a command line names."""
 
 import argparse
-import hashlib
 from pathlib import Path
 
+from ..file_hash import hash_files
 from ..trust import add_trust_option
 from ..weights import configs_folder, weights_file
 
@@ -78,9 +78,4 @@ def hash_model(config: str | None, checkpoint: str | None) -> str:
 
     Of the config its own text counts, not the ones that it inherits.
     """
-    digest = hashlib.sha256()
-    for path in filter(None, (checkpoint or weights_file('.onnx'), config)):
-        with open(path, 'rb') as file:
-            while part := file.read(2**20):
-                digest.update(part)
-    return digest.hexdigest()
+    return hash_files(*filter(None, (checkpoint or weights_file('.onnx'), config)))

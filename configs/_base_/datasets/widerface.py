@@ -84,5 +84,9 @@ val_dataloader = dict(
 #   data_prefix=dict(img='WIDER_test/images')
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='WIDERFaceMetric', protocol='original')
+val_evaluator = dict(
+    type='WIDERFaceMetric',
+    protocol='original',
+    collect_device='gpu',  # or without one: not through a folder that nodes share
+)
 test_evaluator = val_evaluator

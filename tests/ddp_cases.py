@@ -1,9 +1,5 @@
-"""What one process of test_distributed.py computes.
+"""What each process of test_distributed.py computes when its training has ended."""
 
-torchrun --nproc-per-node 2 -m tests.ddp_worker FOLDER
-"""
-
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,9 +8,11 @@ import torch
 from mmdet.registry import HOOKS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 import mmdet_srn  # noqa: F401
@@ -138,17 +136,42 @@ def stop_at_nan(rank: int) -> str:
     return 'no error'
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    MMLogger.get_instance('ddp', log_level='ERROR')  # not how each layer began
-    torch.distributed.init_process_group('gloo')
-    rank = torch.distributed.get_rank()
-    found = {name: run(case, rank) for name, case in CASES.items()}
-    found['nan'] = stop_at_nan(rank)
-    torch.save(found, Path(sys.argv[1]) / f'{rank}.pth')
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+def other_checkpoints(rank: int, folder: Path) -> dict[str, str]:
+    """What a process says of checkpoints that another node may not have."""
+    hook = HOOKS.build(dict(type='CheckpointFitHook'))
+    own = folder / f'node_{rank}'
+    own.mkdir()
+    for name, content in (('same', 'same'), ('other', str(rank))):
+        (own / name).write_text(content)
+    if rank == 0:
+        (own / 'last_checkpoint').write_text(str(own / 'same'))
+    said = {}
+    for name in ('same', 'other', None, 'http://host/file'):
+        path = str(own / name) if name and '/' not in name else name
+        runner = SimpleNamespace(
+            model=torch.nn.Identity(),
+            work_dir=str(own),
+            _load_from=path,
+            _resume=path is None,
+            _has_loaded=False,
+            _train_loop=None,
+        )
+        try:
+            hook.before_run(runner)
+            said[name] = 'no error'
+        except ValueError as error:
+            said[name] = str(error)
+    return said
 
 
-if __name__ == '__main__':
-    main()
+@HOOKS.register_module()
+class CasesHook(Hook):
+    """Writes what its process computes into the work folder."""
+
+    def after_train(self, runner: Runner) -> None:
+        MMLogger.get_instance('ddp', log_level='ERROR')  # not how each layer began
+        rank, folder = runner.rank, Path(runner.work_dir)
+        found = {name: run(case, rank) for name, case in CASES.items()}
+        found['nan'] = stop_at_nan(rank)
+        found['checkpoints'] = other_checkpoints(rank, folder)
+        torch.save(found, folder / f'found_{rank}.pth')
