@@ -3,8 +3,4 @@
 # test changes: no training is needed.
 _base_ = 'base_faces.py'
 
-model = dict(
-    test_cfg=dict(
-        nms=dict(_delete_=True, type='soft_nms', iou_threshold=0.4, min_score=0.02)
-    )
-)
+model = dict(test_cfg=dict(nms=dict(_delete_=True, type='soft_nms', iou_threshold=0.4)))
