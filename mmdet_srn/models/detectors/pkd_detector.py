@@ -15,12 +15,12 @@ from ..sparse.deferred_map import to_dense
 
 @MODELS.register_module()
 class PKDDetector(KnowledgeDistillationSingleStageDetector):
-    """A student beside a teacher, whose neck's maps it is to give.
+    """A student whose neck learns to give a teacher's maps.
 
-    Only training needs it: checkpoints hold the student alone, as
-    ``SingleStageDetector`` of the same config without teacher loads it. The teacher may
-    have another backbone and another normalisation of images; its neck must give maps
-    of the student's number, channels and sizes.
+    Only training needs it: checkpoints hold the student alone, which the same config
+    with ``SingleStageDetector`` and without the teacher loads. The teacher may have
+    another backbone and normalise images in another way; its neck must give as many
+    maps as the student's, of the same channels and sizes.
 
     Args:
         *args: See mmdet's ``KnowledgeDistillationSingleStageDetector``, like the rest;
