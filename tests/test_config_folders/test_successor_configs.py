@@ -16,10 +16,7 @@ SUCCESSORS = CONFIGS / 'successors'
 CHANGED = {
     'diou': ['model.bbox_head.reg_decoded_bbox', 'model.bbox_head.loss_bbox'],
     'soft_nms': ['model.test_cfg.nms'],
-    'box_voting': [
-        *('model.test_cfg.nms', 'model.test_cfg.max_per_img'),
-        *('tta_model', 'tta_pipeline'),
-    ],
+    'box_voting': ['model.test_cfg.vote_iou_thr'],
 }
 CROPS = ['scrfd_crops', 'sse']
 
