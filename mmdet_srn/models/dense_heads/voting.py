@@ -21,20 +21,16 @@ def vote_boxes(kept: Tensor, boxes: Tensor, weights: Tensor, iou_thr: float) -> 
     Returns:
         (..., M, 4).
     """
-    one, other = kept.unsqueeze(-2), boxes.unsqueeze(-3)
-    low = torch.maximum(one[..., :2], other[..., :2])  # (..., M, K, 2)
-    high = torch.minimum(one[..., 2:], other[..., 2:])
-    overlap = _area(low, high, least=0)
-    union = _area(one[..., :2], one[..., 2:]) + _area(other[..., :2], other[..., 2:])
-    agree = (overlap > 0) & (overlap >= iou_thr * (union - overlap))
+    # x1, y1, x2, y2, each (..., M, 1) and (..., 1, K)
+    one, other = kept.unsqueeze(-2).unbind(-1), boxes.unsqueeze(-3).unbind(-1)
+    width = torch.minimum(one[2], other[2]) - torch.maximum(one[0], other[0])
+    height = torch.minimum(one[3], other[3]) - torch.maximum(one[1], other[1])
+    overlap = width.clamp(min=0) * height.clamp(min=0)  # (..., M, K)
+    areas = ((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (one, other))
+    agree = (overlap > 0) & (overlap >= iou_thr * (sum(areas) - overlap))
     if weights.dim() < agree.dim():
         weights = weights.unsqueeze(-2)
-    weights = torch.where(agree, weights, 0.0)  # (..., M, K)
+    weights = torch.where(agree, weights, 0.0)
     total = weights.sum(dim=-1, keepdim=True)
     mean = weights @ boxes / total.clamp(min=torch.finfo(total.dtype).tiny)
     return torch.where(total > 0, mean, kept)
-
-
-def _area(low: Tensor, high: Tensor, least: float | None = None) -> Tensor:
-    sides = high - low if least is None else (high - low).clamp(min=least)
-    return sides[..., 0] * sides[..., 1]
