@@ -109,6 +109,19 @@ def smooth_l1(x, target, beta=1 / 9):
     return total
 
 
+def delta_loss(prior, delta, face):
+    """Smooth L1 of the deltas."""
+    return smooth_l1(delta, encode(prior, face))
+
+
+def diou_loss(prior, delta, face):
+    """1 - IoU, plus the centres' distance by the diagonal of both, squared."""
+    box = decode(prior, delta)
+    apart = ((box[:2] + box[2:] - face[:2] - face[2:]) / 2) ** 2
+    around = np.maximum(box[2:], face[2:]) - np.minimum(box[:2], face[:2])
+    return 1 - iou(box, face) + apart.sum() / (around**2).sum()
+
+
 def dropped(first_logits, theta):
     """The filter: first-step negative confidence of the best class > theta."""
     return 1 - sigmoid(first_logits).max() > theta
@@ -124,7 +137,7 @@ def two_step_losses(
     num_classes,
     theta=0.99,
     filter_positives=False,
-    beta=1 / 9,
+    bbox_loss=delta_loss,
 ):
     """Every loss of a batch.
 
@@ -151,8 +164,8 @@ def two_step_losses(
                     label = image_labels[found] if found >= 0 else num_classes
                     sums['cls_first'] += focal(first_cls[i], label)
                 if level in str_levels and found >= 0:
-                    sums['reg_first'] += smooth_l1(
-                        first_reg[i], encode(anchors[i], image_faces[found]), beta
+                    sums['reg_first'] += bbox_loss(
+                        anchors[i], first_reg[i], image_faces[found]
                     )
             for i, found in enumerate(match(priors, image_faces, 0.5, 0.4)):
                 out = level in stc_levels and dropped(first_cls[i], theta)
@@ -167,8 +180,8 @@ def two_step_losses(
                 sums['cls_second'] += focal(cls[i], label)
                 if found >= 0:
                     positives_second += 1
-                    sums['reg_second'] += smooth_l1(
-                        reg[i], encode(priors[i], image_faces[found]), beta
+                    sums['reg_second'] += bbox_loss(
+                        priors[i], reg[i], image_faces[found]
                     )
     first, second = max(positives_first, 1), max(positives_second, 1)
     losses = dict(
@@ -198,6 +211,31 @@ def nms(boxes, scores, labels, threshold, plus_one=False):
     return kept
 
 
+def vote(box, boxes, weights, threshold):
+    """The weighted mean of all boxes that overlap one; itself if there are none."""
+    if threshold is None:
+        return box
+    total, mean = 0.0, np.zeros(4)
+    for other, weight in zip(boxes, weights, strict=True):
+        if iou(box, other) >= threshold:
+            total, mean = total + weight, mean + weight * np.array(other)
+    return mean / total if total else box
+
+
+def soft_nms(boxes, scores, threshold, least=1e-3):
+    """Linear soft-NMS of one class; rows of a box and its score, best first."""
+    rest, found = [[*box, score] for box, score in zip(boxes, scores, strict=True)], []
+    while rest:
+        best = max(rest, key=lambda row: row[4])
+        rest.remove(best)
+        found.append(best)
+        for row in rest:
+            overlap = iou(best[:4], row[:4])
+            row[4] *= 1 - overlap if overlap > threshold else 1
+        rest = [row for row in rest if row[4] >= least]
+    return np.array(found)
+
+
 def detect(
     image,
     strides,
@@ -211,6 +249,7 @@ def detect(
     nms_thr=0.5,
     max_per_img=750,
     plus_one=False,
+    vote_iou_thr=None,
 ):
     """Boxes (K, 4), scores (K, ) and labels (K, ) of one image, best first."""
     candidates = []
@@ -238,8 +277,12 @@ def detect(
     labels = [c[1] for c in candidates]
     boxes = [c[2] for c in candidates]
     kept = nms(boxes, scores, labels, nms_thr, plus_one)[:max_per_img]
+    voted = [
+        vote(boxes[i], boxes, scores * (labels == np.array(labels[i])), vote_iou_thr)
+        for i in kept
+    ]
     return (
-        np.array([boxes[i] for i in kept]).reshape(-1, 4),
+        np.array(voted).reshape(-1, 4),
         np.array([scores[i] for i in kept]),
         np.array([labels[i] for i in kept], dtype=int),
     )

@@ -4,7 +4,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS, TASK_UTILS
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_srn.models.dense_heads.matching import assign_priors
@@ -116,12 +116,14 @@ def split_image(head, outs, image):
     shared=st.booleans(),
     num_classes=st.sampled_from([1, 3]),
     filter_positives=st.booleans(),
+    decoded=st.booleans(),
 )
-@example({0, 1}, {2}, [15, 0], 1, (48, 64), False, 3, False)
-@example({0, 1, 2}, {0, 1, 2}, [15, 0], 1, (48, 64), False, 1, True)
+@example({0, 1}, {2}, [15, 0], 1, (48, 64), False, 3, False, False)
+@example({0, 1, 2}, {0, 1, 2}, [15, 0], 1, (48, 64), False, 1, True, True)
 def test_losses_against_the_reference(
-    stc, str_, numbers, seed, size, shared, num_classes, filter_positives
+    stc, str_, numbers, seed, size, shared, num_classes, filter_positives, decoded
 ):
+    bbox = dict(reg_decoded_bbox=True, loss_bbox=dict(type='DIoULoss'))
     head = build(
         seed,
         stc_levels=stc,
@@ -131,6 +133,7 @@ def test_losses_against_the_reference(
         share_reg_predictor=shared,
         theta=0.97,
         loss_cls=dict(type='TwoStageFocalLoss', filter_positives=filter_positives),
+        **(bbox if decoded else {}),
     )
     outs = head(maps(len(numbers), size, seed=seed))
     gts = [faces(n, size, num_classes, seed + i) for i, n in enumerate(numbers)]
@@ -145,6 +148,7 @@ def test_losses_against_the_reference(
         num_classes,
         theta=0.97,
         filter_positives=filter_positives,
+        bbox_loss=srn_reference.diou_loss if decoded else srn_reference.delta_loss,
     )
     assert scalars(losses) == pytest.approx(expected, rel=1e-3, abs=1e-6)
     if numbers == [15, 0]:
@@ -153,13 +157,17 @@ def test_losses_against_the_reference(
 
 
 @pytest.mark.parametrize(
-    ('stc', 'str_', 'num_classes'),
-    [(*placement, 1 + 2 * (i % 2)) for i, placement in enumerate(PLACEMENTS)],
+    ('stc', 'str_', 'num_classes', 'vote'),
+    [
+        (*placement, 1 + 2 * (i % 2), 0.5 if i in (3, 4) else None)
+        for i, placement in enumerate(PLACEMENTS)
+    ],
 )
-def test_detections_against_the_reference(stc, str_, num_classes):
+def test_detections_against_the_reference(stc, str_, num_classes, vote):
     head = build(stc_levels=stc, str_levels=str_, num_classes=num_classes, theta=0.97)
     head.test_cfg.score_thr = 0.01
     head.test_cfg.nms_pre = 60
+    head.test_cfg.vote_iou_thr = vote
     outs = head(maps(2))
     results = head.predict_by_feat(*outs, batch_img_metas=metas(2))
     for i, result in enumerate(results):
@@ -174,11 +182,29 @@ def test_detections_against_the_reference(stc, str_, num_classes):
             nms_pre=60,
             max_before_nms=200,
             max_per_img=100,
+            vote_iou_thr=vote,
         )
         assert len(scores) > 5
         assert result.scores.detach().numpy() == pytest.approx(scores, abs=1e-5)
         assert result.bboxes.detach().numpy() == pytest.approx(boxes, abs=1e-3)
         assert result.labels.tolist() == labels.tolist()
+
+
+def test_soft_nms(repo_root):
+    """Of its config, in the place of NMS."""
+    cfg = Config.fromfile(repo_root / 'configs/successors/soft_nms.py')
+    head = build()
+    outs = head(maps())
+    (before,) = head.predict_by_feat(*outs, metas(), with_nms=False)
+    head.test_cfg.nms = cfg.model.test_cfg.nms
+    (after,) = head.predict_by_feat(*outs, metas())
+    expected = srn_reference.soft_nms(
+        before.bboxes.detach().double().numpy(), before.scores.tolist(), threshold=0.4
+    )[:100]
+    assert len(expected) > 50
+    assert not set(expected[:, 4]) <= set(before.scores.tolist())
+    rows = torch.cat([after.bboxes, after.scores[:, None]], dim=1).detach().numpy()
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(('level', 'learns'), [(0, False), (1, True), (2, False)])
