@@ -2,7 +2,7 @@
 
 from .backbones import EfficientNetLite, PretrainedBackbone, SameConv2d
 from .cpu import ChannelsLastPreprocessor
-from .dense_heads import SRNHead
+from .dense_heads import SRNHead, SRNIoUHead
 from .losses import TwoStageFocalLoss
 from .necks import RFE, SRNFPN
 from .task_modules import SRNAnchorGenerator
@@ -16,6 +16,7 @@ __all__ = [
     'PretrainedBackbone',
     'SRNAnchorGenerator',
     'SRNHead',
+    'SRNIoUHead',
     'SRNMultiScaleTest',
     'SameConv2d',
     'TwoStageFocalLoss',

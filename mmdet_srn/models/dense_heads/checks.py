@@ -48,6 +48,16 @@ def check_cfgs(
             )
 
 
+def check_iou_alpha(test_cfg: Mapping[str, Any] | None) -> None:
+    """Check the exponent by which class and IoU are weighed."""
+    alpha = (test_cfg or {}).get('iou_alpha', 1)
+    if not 0 < alpha <= 1:
+        raise ValueError(
+            f'test_cfg.iou_alpha={alpha} must be in (0, 1]; with 1 the IoU does not '
+            'count'
+        )
+
+
 def sort_levels(name: str, levels: Iterable[int], num_levels: int) -> tuple[int, ...]:
     """Sort the levels of a placement, all below ``num_levels``."""
     given = sorted(levels) if isinstance(levels, Iterable) else [None]

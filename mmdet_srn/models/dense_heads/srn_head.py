@@ -215,6 +215,16 @@ class SRNHead(AnchorHead):
         """The first step's box predictor, where there are STR levels."""
         return self.conv_reg if self.share_reg_predictor else self.conv_reg_first
 
+    @property
+    def second_reg_predictor(self) -> nn.Module:
+        """The second step's box predictor, of ``box_outputs`` numbers an anchor."""
+        return self.conv_reg
+
+    @property
+    def box_outputs(self) -> int:
+        """Numbers that the second step predicts of an anchor's box, deltas first."""
+        return self.bbox_coder.encode_size
+
     # ----------------------------------------------------------------- forward
 
     def forward(self, x: Sequence[Tensor | DeferredMap]) -> tuple[list[Tensor], ...]:
@@ -230,7 +240,7 @@ class SRNHead(AnchorHead):
             - first_cls_scores: of each of ``stc_levels``, (N, A * num_classes, H, W);
             - first_bbox_preds: of each of ``str_levels``, (N, A * 4, H, W);
             - cls_scores: of each level, (N, A * num_classes, H, W);
-            - bbox_preds: of each level, (N, A * 4, H, W).
+            - bbox_preds: of each level, (N, A * box_outputs, H, W).
         """
         first_cls_scores, first_bbox_preds, cls_scores, bbox_preds = [], [], [], []
         for level, (first, second) in enumerate(zip(*self.split_steps(x), strict=True)):
@@ -241,7 +251,7 @@ class SRNHead(AnchorHead):
                 cls_feat = self.cls_subnet(second)
                 reg_feat = self.reg_subnet(second)
                 cls_scores.append(self.conv_cls(cls_feat))
-                bbox_preds.append(self.conv_reg(reg_feat))
+                bbox_preds.append(self.second_reg_predictor(reg_feat))
             with record_function(FIRST_STEP):
                 # On one map both steps have the same features.
                 if level in self.stc_levels:
@@ -296,9 +306,9 @@ class SRNHead(AnchorHead):
         # P anchors on all levels, P' on those of the first step's branch
         num_scores, num_deltas = self.cls_out_channels, self.bbox_coder.encode_size
         logits = flatten_maps(cls_scores, num_scores)  # (N, P, C)
-        deltas = flatten_maps(bbox_preds, num_deltas)  # (N, P, 4)
+        outputs = flatten_maps(bbox_preds, self.box_outputs)  # (N, P, box_outputs)
         first_logits = flatten_maps(first_cls_scores, num_scores, logits)  # (N, P', C)
-        first_deltas = flatten_maps(first_bbox_preds, num_deltas, deltas)  # (N, P', 4)
+        first_deltas = flatten_maps(first_bbox_preds, num_deltas, outputs)  # (N, P', 4)
         grid = self.anchor_grid(cls_scores, batch_img_metas)
         priors = self.second_priors(grid, first_deltas)  # (N, P, 4)
 
@@ -342,10 +352,10 @@ class SRNHead(AnchorHead):
         )
         losses = dict(
             loss_cls_second=loss_cls_second,
-            loss_bbox_second=self._bbox_loss(
-                second_positive, priors, deltas, second.bbox_targets, second_avg
-            ),
             num_pos_second=num_pos_second,
+            **self.second_box_losses(
+                second_positive, priors, outputs, second.bbox_targets, second_avg
+            ),
         )
         if self.stc_levels:
             losses['loss_cls_first'] = loss_cls_first
@@ -410,6 +420,26 @@ class SRNHead(AnchorHead):
         return match_step(
             assigner, priors, valid, *truth, self.num_classes, encode, pos_weight
         )
+
+    def second_box_losses(
+        self,
+        positive: Tensor,
+        priors: Tensor,
+        outputs: Tensor,
+        targets: Tensor,
+        avg_factor: Tensor,
+    ) -> dict[str, Tensor]:
+        """Compute the second step's losses of boxes.
+
+        Args:
+            positive: Boolean (N, P), the positives.
+            priors: Boxes from which the second step starts, (N, P, 4).
+            outputs: What it predicts of them, (N, P, box_outputs).
+            targets: Of the positives, as in ``StepTargets``, (N, P, 4).
+            avg_factor: What the sum is divided by.
+        """
+        loss = self._bbox_loss(positive, priors, outputs, targets, avg_factor)
+        return dict(loss_bbox_second=loss)
 
     def _bbox_loss(
         self,
@@ -501,6 +531,10 @@ class SRNHead(AnchorHead):
         ]
         return self._detect(levels, batch_img_metas, cfg, rescale, with_nms)
 
+    def selection(self, test_cfg: ConfigDict) -> Selection:
+        """Read which anchors become candidates."""
+        return Selection.from_test_cfg(test_cfg)
+
     def survivors(self, like: Tensor, first_scores: Tensor | None) -> Tensor:
         """Find the anchors (N, H * W, A) of a level that the first step leaves.
 
@@ -525,7 +559,7 @@ class SRNHead(AnchorHead):
         sizes = [level.size for level in levels]
         checks.check_map_sizes(sizes, self.prior_generator.strides, batch_img_metas)
         anchors = self.prior_generator.grid_priors(sizes, device=levels[0].keep.device)
-        selection = Selection.from_test_cfg(cfg)
+        selection = self.selection(cfg)
         results = []
         for image, meta in enumerate(batch_img_metas):
             with record_function(SELECTION):
