@@ -3,13 +3,16 @@
 from .backbones import EfficientNetLite, PretrainedBackbone, SameConv2d
 from .cpu import ChannelsLastPreprocessor
 from .dense_heads import SRNHead, SRNIoUHead
-from .losses import TwoStageFocalLoss
+from .detectors import PKDDetector
+from .losses import PKDLoss, TwoStageFocalLoss
 from .necks import RFE, SRNFPN
 from .task_modules import SRNAnchorGenerator
 from .test_time_augs import SRNMultiScaleTest
 
 __all__ = [
     'RFE',
+    'PKDDetector',
+    'PKDLoss',
     'SRNFPN',
     'ChannelsLastPreprocessor',
     'EfficientNetLite',

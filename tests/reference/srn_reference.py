@@ -109,6 +109,19 @@ def smooth_l1(x, target, beta=1 / 9):
     return total
 
 
+def delta_loss(prior, delta, face):
+    """Smooth L1 of the deltas."""
+    return smooth_l1(delta, encode(prior, face))
+
+
+def diou_loss(prior, delta, face):
+    """1 - IoU, plus the centres' distance by the diagonal of both, squared."""
+    box = decode(prior, delta)
+    apart = ((box[:2] + box[2:] - face[:2] - face[2:]) / 2) ** 2
+    around = np.maximum(box[2:], face[2:]) - np.minimum(box[:2], face[:2])
+    return 1 - iou(box, face) + apart.sum() / (around**2).sum()
+
+
 def dropped(first_logits, theta):
     """The filter: first-step negative confidence of the best class > theta."""
     return 1 - sigmoid(first_logits).max() > theta
@@ -124,7 +137,7 @@ def two_step_losses(
     num_classes,
     theta=0.99,
     filter_positives=False,
-    beta=1 / 9,
+    bbox_loss=delta_loss,
 ):
     """Every loss of a batch.
 
@@ -151,8 +164,8 @@ def two_step_losses(
                     label = image_labels[found] if found >= 0 else num_classes
                     sums['cls_first'] += focal(first_cls[i], label)
                 if level in str_levels and found >= 0:
-                    sums['reg_first'] += smooth_l1(
-                        first_reg[i], encode(anchors[i], image_faces[found]), beta
+                    sums['reg_first'] += bbox_loss(
+                        anchors[i], first_reg[i], image_faces[found]
                     )
             for i, found in enumerate(match(priors, image_faces, 0.5, 0.4)):
                 out = level in stc_levels and dropped(first_cls[i], theta)
@@ -167,8 +180,8 @@ def two_step_losses(
                 sums['cls_second'] += focal(cls[i], label)
                 if found >= 0:
                     positives_second += 1
-                    sums['reg_second'] += smooth_l1(
-                        reg[i], encode(priors[i], image_faces[found]), beta
+                    sums['reg_second'] += bbox_loss(
+                        priors[i], reg[i], image_faces[found]
                     )
     first, second = max(positives_first, 1), max(positives_second, 1)
     losses = dict(

@@ -1,6 +1,7 @@
 """PyramidBox's data-anchor-sampling."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,19 @@ class LoadDataAnchorCrop(LoadSquareCrop):
 
     Small faces shrink, too, some to less than a pixel. They match no anchor then.
 
+    With ``size_ranges`` it is the Selective Scale Enhancement of MogFace
+    (https://arxiv.org/abs/2103.11139) instead, whose sizes do not depend on the face.
+
     Args:
         size: See :class:`LoadSquareCrop`; the paper's is 640.
         prob: Probability of sampling. Defaults to 0.5, as in the authors' code.
         anchor_scales: Anchor sizes in pixels, ascending. Defaults to the paper's; the
             sides of SRN's anchors go from 7 to 405.
+        size_ranges: In the place of ``anchor_scales``, ranges of sizes in pixels with
+            their probability, ``(probability, smallest, largest)``: the face gets a
+            size of one of them. MogFace's (its code, for crops of 640, all of them
+            sampled): ``((0.64, 16, 106.2), (0.2, 106.2, 212.4), (0.16, 212.4,
+            420.8))``, the last two being its P5 and P6.
         **kwargs: See :class:`LoadSquareCrop`. ``reduce=False`` is refused: the square
             around a face that shrinks to a fiftieth would not fit in memory.
     """
@@ -41,6 +50,7 @@ class LoadDataAnchorCrop(LoadSquareCrop):
         size: int | tuple[int, int],
         prob: float = 0.5,
         anchor_scales: tuple[float, ...] = (16, 32, 64, 128, 256, 512),
+        size_ranges: Sequence[tuple[float, float, float]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(size, **kwargs)
@@ -50,10 +60,17 @@ class LoadDataAnchorCrop(LoadSquareCrop):
             raise ValueError(f'anchor_scales must be ascending, not {anchor_scales}')
         if anchor_scales[0] <= 0:
             raise ValueError(f'anchor_scales must be positive, not {anchor_scales}')
+        if size_ranges is not None:
+            shares, smallest, largest = np.transpose(size_ranges)
+            if shares.min() < 0 or not np.isclose(shares.sum(), 1):
+                raise ValueError(f'size_ranges: {shares} are no probabilities')
+            if smallest.min() <= 0 or (smallest > largest).any():
+                raise ValueError(f'size_ranges must be positive, not {size_ranges}')
         if not self.reduce:
             raise ValueError('LoadDataAnchorCrop needs reduce=True')
         self.prob = prob
         self.anchor_scales = tuple(anchor_scales)
+        self.size_ranges = None if size_ranges is None else tuple(size_ranges)
 
     def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
         """Draw the square around a random face, or else LoadSquareCrop's."""
@@ -71,6 +88,10 @@ class LoadDataAnchorCrop(LoadSquareCrop):
 
     def _random_target(self, face: float) -> float:
         """Draw the size in the output, in pixels, of a face of a given size."""
+        if self.size_ranges is not None:
+            shares = [share for share, _, _ in self.size_ranges]
+            _, low, high = self.size_ranges[np.random.choice(len(shares), p=shares)]
+            return min(np.random.uniform(low, high), self.size)
         scales = self.anchor_scales
         nearest = int(np.argmin(np.abs(np.array(scales) - face)))
         last = min(nearest + 1, len(scales) - 1)

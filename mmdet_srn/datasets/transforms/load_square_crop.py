@@ -1,6 +1,7 @@
 """SRN's square crop, decided before anything is painted."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -11,7 +12,7 @@ from mmdet.structures.bbox import autocast_box_type
 from mmengine import fileio
 from mmengine.logging import print_log
 
-from .random_square_crop import RandomSquareCrop, add_homography, centres_inside
+from .random_square_crop import RandomSquareCrop, add_homography
 
 
 @TRANSFORMS.register_module()
@@ -54,6 +55,11 @@ class LoadSquareCrop(RandomSquareCrop):
             photograph, at least 1. Defaults to the paper's (1, 2).
         expand_prob: Probability of a larger canvas. Defaults to 0.5, as in mmdet's
             SSD; the paper names none.
+        side_choices: SCRFD's crops (https://arxiv.org/abs/2105.04714) in the place of
+            the four arguments for canvas and side: sides relative to the photograph's
+            shorter one, of which one is drawn, each as often. A square that is longer
+            than the photograph lies anywhere around it. SCRFD's are .3 .45 .6 .8 1 1.2
+            1.4 1.6 1.8 2, for an output of 640; the margin is grey there, black here.
         reduce: Whether blocks are averaged as above. Defaults to True.
         color_type: As in mmcv's ``LoadImageFromFile``, like the next two.
         imdecode_backend: Library that decodes.
@@ -75,6 +81,7 @@ class LoadSquareCrop(RandomSquareCrop):
         size: int | tuple[int, int],
         expand_range: tuple[float, float] = (1.0, 2.0),
         expand_prob: float = 0.5,
+        side_choices: Sequence[float] | None = None,
         reduce: bool = True,
         color_type: str = 'color',
         imdecode_backend: str = 'cv2',
@@ -91,9 +98,12 @@ class LoadSquareCrop(RandomSquareCrop):
             raise ValueError(f'expand_range must be at least 1, not {expand_range}')
         if not 0 <= expand_prob <= 1:
             raise ValueError(f'expand_prob must be within [0, 1], not {expand_prob}')
+        if side_choices is not None and not (side_choices and min(side_choices) > 0):
+            raise ValueError(f'side_choices must be positive, not {side_choices}')
         (self.size,) = sides
         self.expand_range = (low, high)
         self.expand_prob = expand_prob
+        self.side_choices = None if side_choices is None else tuple(side_choices)
         self.reduce = reduce
         self.color_type = color_type
         self.imdecode_backend = imdecode_backend
@@ -113,15 +123,18 @@ class LoadSquareCrop(RandomSquareCrop):
         top = int(np.random.uniform(0, height * ratio - height))
         return int(height * ratio), int(width * ratio), left, top
 
-    def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
-        """Draw the square in the photograph's pixels; left and top may be negative."""
+    def _squares(self, height: int, width: int) -> Iterator[tuple[int, int, int]]:
+        """Draw squares in the photograph's pixels; left and top may be negative."""
+        if self.side_choices is not None:
+            share = np.random.choice(self.side_choices)
+            side = max(1, int(share * min(height, width)))
+            while True:
+                left, top = (_anywhere(length, side) for length in (width, height))
+                yield self._on_grid(left, top, side)
         canvas_height, canvas_width, x, y = self._random_canvas(height, width)
-        for _ in range(self.max_tries if len(faces) else 1):
+        while True:
             left, top, side = self._random_square(canvas_height, canvas_width)
-            square = self._on_grid(left - x, top - y, side)
-            if centres_inside(faces, square).any():
-                break
-        return square
+            yield self._on_grid(left - x, top - y, side)
 
     def _step(self, side: int) -> int:
         """Side of the blocks: the largest power of 2 that leaves enough pixels."""
@@ -186,6 +199,12 @@ class LoadSquareCrop(RandomSquareCrop):
             results['gt_bboxes'].rescale_((1 / step, 1 / step))
             results['gt_bboxes'].translate_([-x, -y])
         return results
+
+
+def _anywhere(length: int, side: int) -> int:
+    """Draw the square's start along one side: inside the photograph, or around it."""
+    first, last = sorted((0, length - side))
+    return np.random.randint(first, last + 1)
 
 
 def _part(start: int, side: int, length: int, step: int) -> slice:

@@ -1,5 +1,8 @@
 """The square crop of SRN's training recipe."""
 
+from collections.abc import Iterator
+from itertools import islice
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
@@ -78,11 +81,16 @@ class RandomSquareCrop(BaseTransform):
 
     def _draw(self, height: int, width: int, faces: np.ndarray) -> tuple[int, int, int]:
         """Draw until a square holds a face's centre, or the tries are used up."""
-        for _ in range(self.max_tries if len(faces) else 1):
-            square = self._random_square(height, width)
+        tries = self.max_tries if len(faces) else 1
+        for square in islice(self._squares(height, width), tries):
             if centres_inside(faces, square).any():
                 break
         return square
+
+    def _squares(self, height: int, width: int) -> Iterator[tuple[int, int, int]]:
+        """Draw one square after the other."""
+        while True:
+            yield self._random_square(height, width)
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict | None:

@@ -1,5 +1,6 @@
-"""Losses of the two-step training."""
+"""Losses of the two-step training, and of distillation."""
 
+from .pkd_loss import PKDLoss
 from .two_stage_focal_loss import TwoStageFocalLoss
 
-__all__ = ['TwoStageFocalLoss']
+__all__ = ['PKDLoss', 'TwoStageFocalLoss']

@@ -46,6 +46,43 @@ def test_sizes_of_the_paper(face, scales):
         assert kstest(targets, within).pvalue < 1e-4
 
 
+def test_sizes_of_mogface():
+    """The range by its probability, whatever the face, then a size in it."""
+    ranges = ((0.64, 16, 106.2), (0.2, 106.2, 212.4), (0.16, 212.4, 420.8))
+    crop = LoadDataAnchorCrop(640, size_ranges=ranges)
+    sizes = np.array([crop._random_target(face) for face in [3, 900] * 1000])
+
+    def cumulative(size):
+        shares = [p * np.clip((size - a) / (b - a), 0, 1) for p, a, b in ranges]
+        return np.sum(shares, axis=0)
+
+    assert kstest(sizes, cumulative).pvalue > 1e-4
+    assert kstest(sizes[::2], cumulative).pvalue > 1e-4
+    # The test would see a third for each.
+    ranges = [(1 / 3, *ends) for _, *ends in ranges]
+    assert kstest(sizes, cumulative).pvalue < 1e-4
+
+
+def test_a_size_of_mogface_is_the_face_in_the_result(folder):
+    path = write(folder / 'sse.jpg', photograph(200, 300))
+    steps = build(
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(
+            type='LoadDataAnchorCrop',
+            size=96,
+            prob=1,
+            size_ranges=((1, 20, 20), (0, 90, 90)),
+        ),
+        dict(type='PlaceInSquare'),
+    )
+    for seed in range(5):
+        results = run(
+            steps, info(path, [(100, 60, 140, 110)]), dict(LoadDataAnchorCrop=seed)
+        )
+        ((x1, y1, x2, y2),) = results['gt_bboxes'].tensor.tolist()
+        assert np.sqrt((x2 - x1) * (y2 - y1)) == pytest.approx(20, rel=0.01)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     height=st.integers(20, 300),
@@ -185,6 +222,10 @@ def test_without_a_face_it_is_the_other_crop(folder, boxes, flags):
         ('anchor_scales', dict(anchor_scales=())),
         ('anchor_scales', dict(anchor_scales=(32, 16))),
         ('anchor_scales', dict(anchor_scales=(0, 16))),
+        ('no probabilities', dict(size_ranges=((0.5, 8, 16), (0.4, 16, 32)))),
+        ('no probabilities', dict(size_ranges=((1.5, 8, 16), (-0.5, 16, 32)))),
+        ('positive', dict(size_ranges=((1, 0, 16),))),
+        ('positive', dict(size_ranges=((1, 16, 8),))),
         ('reduce', dict(reduce=False)),
         ('expand_range', dict(expand_range=(0, 1))),
     ],

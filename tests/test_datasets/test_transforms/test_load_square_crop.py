@@ -148,6 +148,45 @@ def test_homography_leads_from_the_photograph_to_the_result(
     assert (centres >= -0.51 * scale).all() and (centres <= size + 0.51 * scale).all()
 
 
+@pytest.mark.parametrize('faces', [[], [(3, 3, 9, 9)]], ids=['none', 'in a corner'])
+def test_sides_of_scrfd(faces):
+    """Each share as often, however hard a face is to find, and no place preferred."""
+    choices = (0.3, 0.8, 1.0, 2.0)
+    crop = LoadSquareCrop(64, side_choices=choices, max_tries=2000)
+    faces = np.array(faces, float).reshape(-1, 4)
+    found = {int(80 * choice): [] for choice in choices}
+    for _ in range(400):
+        left, top, side = crop._find_square(80, 120, faces)
+        found[side].append((left, top))
+    for side, places in found.items():
+        assert abs(len(places) - 100) < 4 * np.sqrt(400 / 4 * 3 / 4)
+        for starts, length, high in zip(
+            np.transpose(places), (120, 80), (6, 6), strict=True
+        ):
+            first, last = sorted((0, length - side))
+            if len(faces) and side <= length:  # its centre is at 6
+                last = min(last, high)
+            assert starts.min() >= first and starts.max() <= last
+            middle, deviation = (first + last) / 2, (last - first + 1) / np.sqrt(12)
+            assert abs(starts.mean() - middle) <= 4 * deviation / np.sqrt(len(places))
+
+
+@pytest.mark.parametrize(('choice', 'seed'), [(0.5, 0), (1.2, 1), (2.0, 2)])
+def test_crop_of_scrfd_is_cut_out_of_a_black_canvas(folder, choice, seed):
+    image = photograph(80, 120)
+    path, side = write(folder / 'plain.png', image), int(choice * 80)
+    steps = build(
+        dict(type='LoadSquareCrop', size=side, side_choices=(choice,)),
+        dict(type='PlaceInSquare'),
+    )
+    results = run(steps, dict(img_path=path), dict(LoadSquareCrop=seed))
+    left, top = np.round(-results['homography_matrix'][:2, 2]).astype(int)
+    canvas = np.zeros((80 + 400, 120 + 400, 3), np.uint8)
+    canvas[200:280, 200:320] = image
+    expected = canvas[200 + top : 200 + top + side, 200 + left : 200 + left + side]
+    np.testing.assert_array_equal(results['img'], expected)
+
+
 def _with_orientation(path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -261,6 +300,8 @@ def test_boxes_as_arrays(photo):
         dict(expand_range=(2, 1)),
         dict(expand_prob=1.1),
         dict(ratio_range=(0, 1)),
+        dict(side_choices=()),
+        dict(side_choices=(0.5, 0)),
     ],
 )
 def test_bad_arguments(arguments):

@@ -194,6 +194,6 @@ def test_registered():
     )
     assert repr(LoadDataAnchorCrop(64)).endswith(
         'backend_args=None, skip_broken=False, prob=0.5, '
-        'anchor_scales=(16, 32, 64, 128, 256, 512))'
+        'anchor_scales=(16, 32, 64, 128, 256, 512), size_ranges=None)'
     )
     assert repr(PlaceInSquare()).startswith("PlaceInSquare(interpolation='bilinear', ")

@@ -116,12 +116,14 @@ def split_image(head, outs, image):
     shared=st.booleans(),
     num_classes=st.sampled_from([1, 3]),
     filter_positives=st.booleans(),
+    decoded=st.booleans(),
 )
-@example({0, 1}, {2}, [15, 0], 1, (48, 64), False, 3, False)
-@example({0, 1, 2}, {0, 1, 2}, [15, 0], 1, (48, 64), False, 1, True)
+@example({0, 1}, {2}, [15, 0], 1, (48, 64), False, 3, False, False)
+@example({0, 1, 2}, {0, 1, 2}, [15, 0], 1, (48, 64), False, 1, True, True)
 def test_losses_against_the_reference(
-    stc, str_, numbers, seed, size, shared, num_classes, filter_positives
+    stc, str_, numbers, seed, size, shared, num_classes, filter_positives, decoded
 ):
+    bbox = dict(reg_decoded_bbox=True, loss_bbox=dict(type='DIoULoss'))
     head = build(
         seed,
         stc_levels=stc,
@@ -131,6 +133,7 @@ def test_losses_against_the_reference(
         share_reg_predictor=shared,
         theta=0.97,
         loss_cls=dict(type='TwoStageFocalLoss', filter_positives=filter_positives),
+        **(bbox if decoded else {}),
     )
     outs = head(maps(len(numbers), size, seed=seed))
     gts = [faces(n, size, num_classes, seed + i) for i, n in enumerate(numbers)]
@@ -145,6 +148,7 @@ def test_losses_against_the_reference(
         num_classes,
         theta=0.97,
         filter_positives=filter_positives,
+        bbox_loss=srn_reference.diou_loss if decoded else srn_reference.delta_loss,
     )
     assert scalars(losses) == pytest.approx(expected, rel=1e-3, abs=1e-6)
     if numbers == [15, 0]:
