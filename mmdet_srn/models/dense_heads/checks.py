@@ -9,6 +9,7 @@ from mmdet.models.task_modules.samplers import PseudoSampler
 from mmdet.registry import MODELS
 
 from ..losses.two_stage_focal_loss import TwoStageFocalLoss
+from ..task_modules.assigners import OnlineAssigner
 
 if TYPE_CHECKING:
     from .srn_head import SRNHead
@@ -104,6 +105,11 @@ def check_matching(head: 'SRNHead') -> None:
                 'the IoU of its priors alone; use GridMaxIoUAssigner, MaxIoUAssigner '
                 'or a subclass'
             )
+    if isinstance(head.first_assigner, OnlineAssigner):
+        raise ValueError(
+            f'train_cfg.first_assigner={type(head.first_assigner).__name__} adds '
+            'positives by the boxes of the second step: it is for train_cfg.assigner'
+        )
     if not isinstance(head.sampler, PseudoSampler):
         raise ValueError(
             f'train_cfg.sampler={type(head.sampler).__name__}: SRNHead has a focal '

@@ -1,6 +1,6 @@
 """SRN's head: selective two-step classification and regression."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import torch
@@ -21,6 +21,7 @@ from ..spans import FIRST_STEP, NMS, SECOND_STEP, SELECTION
 from ..sparse.deferred_map import DeferredMap, to_dense
 from ..sparse.level_outputs import LevelOutputs, map_readers, read_when_needed
 from ..sparse.partial_map import SPARSE_COST
+from ..task_modules.assigners import OnlineAssigner
 from . import checks
 from .anchor_grid import AnchorGrid, flatten_maps
 from .matching import PAPER_FIRST_ASSIGNER, StepTargets, match_step
@@ -45,7 +46,8 @@ class SRNHead(AnchorHead):
 
     ``train_cfg``, beside mmdet's ``allowed_border`` and ``pos_weight``:
 
-    - ``assigner``: matching of the second step.
+    - ``assigner``: matching of the second step; an ``OnlineAssigner`` reads what it
+      predicts.
     - ``first_assigner``: matching of the first; by default IoU 0.7 / 0.3 without
       low-quality matches.
     - ``first_avg_levels``: losses are divided by the positives of their step, at least
@@ -313,10 +315,20 @@ class SRNHead(AnchorHead):
         priors = self.second_priors(grid, first_deltas)  # (N, P, 4)
 
         truth = (grid.valid, batch_gt_instances, batch_gt_instances_ignore)
-        second = self.match_step(self.assigner, priors, *truth)
+        predictions = None
+        if isinstance(self.assigner, OnlineAssigner):
+            predictions = dict(
+                bboxes=self.refine(priors, outputs[..., :4]),
+                scores=logits.detach().sigmoid(),
+                levels=grid.levels,
+            )
+        second = self.match_step(self.assigner, priors, *truth, predictions)
         first = second  # not read where no level has two steps
         if self.stc_levels or self.str_levels:
             first = self.match_step(self.first_assigner, grid.anchors, *truth)
+            # or the first step would drop what the second is to find
+            wrong = second.added & (first.labels == self.num_classes)
+            first.label_weights[wrong] = 0
         first_on_stc = StepTargets(*(grid.on(each, self.stc_levels) for each in first))
         first_on_str = StepTargets(*(grid.on(each, self.str_levels) for each in first))
 
@@ -412,13 +424,19 @@ class SRNHead(AnchorHead):
         valid: Tensor | None,
         batch_gt_instances: InstanceList,
         batch_gt_instances_ignore: OptInstanceList = None,
+        predictions: Mapping[str, Tensor] | None = None,
     ) -> StepTargets:
         """Match priors (N, P, 4) by a step's assigner; see ``matching.match_step``."""
-        truth = (batch_gt_instances, batch_gt_instances_ignore)
-        encode = None if self.reg_decoded_bbox else self.bbox_coder.encode
-        pos_weight = self.train_cfg.get('pos_weight', -1)
         return match_step(
-            assigner, priors, valid, *truth, self.num_classes, encode, pos_weight
+            assigner,
+            priors,
+            valid,
+            batch_gt_instances,
+            batch_gt_instances_ignore,
+            self.num_classes,
+            encode=None if self.reg_decoded_bbox else self.bbox_coder.encode,
+            pos_weight=self.train_cfg.get('pos_weight', -1),
+            predictions=predictions,
         )
 
     def second_box_losses(
@@ -431,12 +449,8 @@ class SRNHead(AnchorHead):
     ) -> dict[str, Tensor]:
         """Compute the second step's losses of boxes.
 
-        Args:
-            positive: Boolean (N, P), the positives.
-            priors: Boxes from which the second step starts, (N, P, 4).
-            outputs: What it predicts of them, (N, P, box_outputs).
-            targets: Of the positives, as in ``StepTargets``, (N, P, 4).
-            avg_factor: What the sum is divided by.
+        Of its positives, a mask (N, P), by its ``outputs`` (N, P, box_outputs);
+        ``priors`` and ``targets`` are (N, P, 4).
         """
         loss = self._bbox_loss(positive, priors, outputs, targets, avg_factor)
         return dict(loss_bbox_second=loss)
