@@ -1,5 +1,5 @@
 # What each part is compared with: the shipped model, trained on by its own recipe for
-# 1,500 iterations of 8 crops, about 40 minutes of one core. README.md says why it
+# 1,300 iterations of 8 crops, about 40 minutes of one core. README.md says why it
 # starts from the shipped weights. Another seed: --cfg-options randomness.seed=1
 _base_ = '../srn_efflite0_faces.py'
 
@@ -9,7 +9,7 @@ load_from = str(weights_file('.pth'))
 
 model = dict(backbone=dict(init_cfg=None))  # load_from has it
 
-max_iters = 1500
+max_iters = 1300
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=8e-4))  # that of the shipped weights' last part
 param_scheduler = [

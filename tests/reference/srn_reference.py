@@ -211,6 +211,20 @@ def nms(boxes, scores, labels, threshold, plus_one=False):
     return kept
 
 
+def soft_nms(boxes, scores, threshold, least=1e-3):
+    """Linear soft-NMS of one class; rows of a box and its score, best first."""
+    rest, found = [[*box, score] for box, score in zip(boxes, scores, strict=True)], []
+    while rest:
+        best = max(rest, key=lambda row: row[4])
+        rest.remove(best)
+        found.append(best)
+        for row in rest:
+            overlap = iou(best[:4], row[:4])
+            row[4] *= 1 - overlap if overlap > threshold else 1
+        rest = [row for row in rest if row[4] >= least]
+    return np.array(found)
+
+
 def detect(
     image,
     strides,

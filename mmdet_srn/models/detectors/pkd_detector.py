@@ -9,39 +9,52 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
+from ...checkpoint_file import UnfitError, check_fit, load_checkpoint
 from ..sparse.deferred_map import to_dense
 
 
 @MODELS.register_module()
 class PKDDetector(KnowledgeDistillationSingleStageDetector):
-    """A student beside a teacher, whose neck's maps it is to give.
+    """A student whose neck learns to give a teacher's maps.
 
-    Only training needs it: checkpoints hold the student alone, as
-    ``SingleStageDetector`` of the same config without teacher loads it. The teacher may
-    have another backbone and another normalisation of images; its neck must give maps
-    of the student's number, channels and sizes.
+    Only training needs it: checkpoints hold the student alone, which the same config
+    with ``SingleStageDetector`` and without the teacher loads. The teacher may have
+    another backbone and normalise images in another way; its neck must give as many
+    maps as the student's, of the same channels and sizes.
 
     Args:
-        *args: See mmdet's ``KnowledgeDistillationSingleStageDetector``, like the rest:
-            ``teacher_config`` and ``teacher_ckpt`` are the teacher's files.
+        *args: See mmdet's ``KnowledgeDistillationSingleStageDetector``, like the rest;
+            ``teacher_config`` is the teacher's config or its file.
+        teacher_ckpt: The teacher's weights, all of them. None: as they begin.
         loss_pkd: Loss of a map; the mean over all different maps counts.
         weigh_cells: Whether cells count by the teacher's score: that of its first step
             where there is one, else of its second. For an ``SRNHead``. Ours.
         **kwargs: See above.
 
     Raises:
-        ValueError: If student and teacher differ in the order of their colours, or in
-            number, channels or sizes of their maps.
+        ValueError: If the weights are not those of the teacher's config; or student and
+            teacher differ in the order of colours, or in number, channels or sizes of
+            their maps.
     """
 
     def __init__(
         self,
         *args: Any,
+        teacher_ckpt: str | None = None,
         loss_pkd: dict = dict(type='PKDLoss'),  # noqa: B006
         weigh_cells: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if teacher_ckpt is not None:  # mmdet would log what does not fit, and go on
+            weights = load_checkpoint(teacher_ckpt)
+            try:
+                check_fit(self.teacher_model, weights)
+            except UnfitError as error:
+                raise ValueError(
+                    f'{teacher_ckpt} does not fit teacher_config: {error}'
+                ) from error
+            self.teacher_model.load_state_dict(weights['state_dict'], strict=False)
         self.loss_pkd = MODELS.build(loss_pkd)
         self.weigh_cells = weigh_cells
         own, teachers = self.data_preprocessor, self.teacher_model.data_preprocessor

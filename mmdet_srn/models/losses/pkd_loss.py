@@ -13,9 +13,9 @@ class PKDLoss(nn.Module):
 
     Cao et al., "PKD: General Distillation Framework for Object Detectors via Pearson
     Correlation Coefficient", NeurIPS 2022 (https://arxiv.org/abs/2207.02039). Over the
-    cells of a batch each channel gets the mean 0 and the standard deviation 1, so the
-    loss is 1 minus the correlation of student and teacher, averaged over the channels:
-    it asks for the teacher's pattern, not for its magnitude.
+    cells of a batch, each process's own, each channel gets the mean 0 and the standard
+    deviation 1, so the loss is 1 minus the correlation of student and teacher, averaged
+    over the channels: it asks for the teacher's pattern, not for its magnitude.
 
     Args:
         loss_weight: Weight of the loss.

@@ -154,14 +154,14 @@ def test_sides_of_scrfd(faces):
     choices = (0.3, 0.8, 1.0, 2.0)
     crop = LoadSquareCrop(64, side_choices=choices, max_tries=2000)
     faces = np.array(faces, float).reshape(-1, 4)
-    found = {int(80 * choice): [] for choice in choices}
+    found = {int(40 * choice): [] for choice in choices}
     for _ in range(400):
-        left, top, side = crop._find_square(80, 120, faces)
+        left, top, side = crop._find_square(40, 60, faces)
         found[side].append((left, top))
     for side, places in found.items():
         assert abs(len(places) - 100) < 4 * np.sqrt(400 / 4 * 3 / 4)
         for starts, length, high in zip(
-            np.transpose(places), (120, 80), (6, 6), strict=True
+            np.transpose(places), (60, 40), (6, 6), strict=True
         ):
             first, last = sorted((0, length - side))
             if len(faces) and side <= length:  # its centre is at 6

@@ -4,7 +4,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mmdet.registry import MODELS, TASK_UTILS
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_srn.models.dense_heads.matching import assign_priors
@@ -183,6 +183,23 @@ def test_detections_against_the_reference(stc, str_, num_classes):
         assert result.scores.detach().numpy() == pytest.approx(scores, abs=1e-5)
         assert result.bboxes.detach().numpy() == pytest.approx(boxes, abs=1e-3)
         assert result.labels.tolist() == labels.tolist()
+
+
+def test_soft_nms(repo_root):
+    """Of its config, in the place of NMS."""
+    cfg = Config.fromfile(repo_root / 'configs/successors/soft_nms.py')
+    head = build()
+    outs = head(maps())
+    (before,) = head.predict_by_feat(*outs, metas(), with_nms=False)
+    head.test_cfg.nms = cfg.model.test_cfg.nms
+    (after,) = head.predict_by_feat(*outs, metas())
+    expected = srn_reference.soft_nms(
+        before.bboxes.detach().double().numpy(), before.scores.tolist(), threshold=0.4
+    )[:100]
+    assert len(expected) > 50
+    assert not set(expected[:, 4]) <= set(before.scores.tolist())
+    rows = torch.cat([after.bboxes, after.scores[:, None]], dim=1).detach().numpy()
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(('level', 'learns'), [(0, False), (1, True), (2, False)])

@@ -29,10 +29,11 @@ def cfg(repo_root):
     return cfg
 
 
-def build(cfg, **options):
+def build(cfg, init=True, **options):
     torch.manual_seed(0)
-    model = MODELS.build(dict(copy.deepcopy(cfg.model), _scope_='mmdet', **options))
-    for part in (model, model.teacher_model):
+    model = {**copy.deepcopy(cfg.model), '_scope_': 'mmdet', **options}
+    model = MODELS.build(model)
+    for part in (model, model.teacher_model) if init else ():
         part.init_weights()
         torch.nn.init.normal_(part.bbox_head.conv_cls_first.weight, std=0.3)
     model.train()
@@ -44,7 +45,7 @@ def test_loss_is_the_mean_over_the_maps(cfg, weigh_cells):
     model = build(cfg, weigh_cells=weigh_cells)
     assert isinstance(model, PKDDetector)
     data = model.data_preprocessor(image_batch(2, 96), training=True)
-    losses = model.loss(**data)
+    losses = model.loss(data['inputs'], data['data_samples'])
     teacher = model.teacher_model
     seen = teacher.data_preprocessor(image_batch(2, 96), training=True)['inputs']
     with torch.no_grad():
@@ -65,12 +66,12 @@ def test_loss_is_the_mean_over_the_maps(cfg, weigh_cells):
 def test_shared_maps_count_once(cfg):
     model = build(cfg)
     data = model.data_preprocessor(image_batch(1, 96), training=True)
-    maps = [torch.randn(1, 16, 24 >> n, 24 >> n) for n in range(6)]
-    model.extract_feat = lambda _: (*maps[:1], *maps[1:], *maps)
+    maps = [torch.randn(1, 16, side, side) for side in (24, 12, 6, 3, 2, 1)]
+    model.extract_feat = lambda _: (*maps, *maps)
     model.bbox_head.loss = lambda *_: {}
     taken = []
     model.loss_pkd.register_forward_pre_hook(lambda _, args: taken.append(args[0]))
-    model.loss(**data)
+    model.loss(data['inputs'], data['data_samples'])
     assert len(taken) == 6 and all(a is b for a, b in zip(taken, maps, strict=True))
 
 
@@ -92,6 +93,18 @@ def test_only_the_student_learns_and_is_saved(cfg):
     after = model.teacher_model.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert all(p.grad is None for p in model.teacher_model.parameters())
+
+
+def test_teacher_has_all_of_its_weights(cfg, tmp_path):
+    state = {k: v + 1 for k, v in build(cfg).teacher_model.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'teacher.pth')
+    model = build(cfg, teacher_ckpt=str(tmp_path / 'teacher.pth'), init=False)
+    found = model.teacher_model.state_dict()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+    state.pop('bbox_head.conv_cls.weight')
+    torch.save(dict(state_dict=state), tmp_path / 'partial.pth')
+    with pytest.raises(ValueError, match='partial.pth does not fit'):
+        build(cfg, teacher_ckpt=str(tmp_path / 'partial.pth'))
 
 
 def test_refuses_other_colours(cfg):
