@@ -15,8 +15,10 @@ SUCCESSORS = CONFIGS / 'successors'
 # What a part sets, and what it puts in the place of the base's crops
 CHANGED = {
     'diou': ['model.bbox_head.reg_decoded_bbox', 'model.bbox_head.loss_bbox'],
-    'iou_branch': ['model.bbox_head.type'],
-    'hambox': ['model.train_cfg.assigner.type'],
+    'iou_branch': ['model.bbox_head.type', 'model.test_cfg.score_thr'],
+    'hambox': [
+        *('model.train_cfg.assigner.type', 'model.train_cfg.assigner.pred_iou_thr'),
+    ],
     'ali_ams': ['model.train_cfg.assigner.type'],
     'soft_nms': ['model.test_cfg.nms'],
     'box_voting': [

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from torch import nn
 
 from mmdet_srn.deploy.onnx_export import save_onnx
+from mmdet_srn.deploy.onnx_metadata import make_metadata
+from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.srn_graph import SRNGraph
 from mmdet_srn.evaluation.parity import compare_detections
 from mmdet_srn.models.sparse import partial_map
@@ -258,26 +260,24 @@ def detect(detector, image):
     with torch.no_grad():
         inputs = SRNGraph(detector, 'raw').preprocess(torch.from_numpy(image[None]))
         outs = detector.bbox_head(detector.extract_feat(inputs))
-        (found,) = detector.bbox_head.predict_by_feat(
-            *outs, batch_img_metas=[sample], with_nms=False
-        )
+        (found,) = detector.bbox_head.predict_by_feat(*outs, batch_img_metas=[sample])
     return found.bboxes.numpy(), found.scores.numpy()
 
 
 def test_export(tmp_path):
     """In the real onnxruntime, with sizes that the exporter did not see."""
-    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
     detector = small_detector()
-    save_onnx(SRNGraph(detector, 'boxes'), {}, tmp_path / 'iou.onnx')
-    session = onnxruntime.InferenceSession(
-        tmp_path / 'iou.onnx', providers=['CPUExecutionProvider']
-    )
+    graph = SRNGraph(detector, 'boxes')
+    metadata = make_metadata(graph, Config())
+    assert metadata['iou_alpha'] == 0.4
+    save_onnx(graph, metadata, tmp_path / 'iou.onnx')
+    runner = OnnxRunner(tmp_path / 'iou.onnx')
     rng = np.random.default_rng(0)
     for size in ((64, 96), (83, 50)):
         image = rng.integers(0, 256, (*size, 3), np.uint8)
-        boxes, scores, counts = session.run(None, {'images': image[None]})
-        found = boxes[0, : counts[0]], scores[0, : counts[0]]
+        (found,) = runner([image])
         parity = compare_detections(detect(detector, image), found, 1e-3, 1e-5)
         assert parity.same and parity.pairs > 20, parity
     # without the IoU there would be others
