@@ -62,8 +62,8 @@ class Selection(NamedTuple):
 def combine_scores(scores: Tensor, iou_logits: Tensor, alpha: float) -> Tensor:
     """Rate boxes by class and IoU: ``score ** (2 alpha) * iou ** (2 - 2 alpha)``.
 
-    The formula is that of TinaFace's code. The rating falls with the IoU, so at its
-    highest, 1, it is ``score ** (2 alpha)``.
+    The formula is that of TinaFace's code. With an IoU of 1 it is at its highest,
+    ``score ** (2 alpha)``.
 
     Args:
         scores: Class scores, any shape.

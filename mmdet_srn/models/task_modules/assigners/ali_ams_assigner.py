@@ -45,7 +45,10 @@ class AliAMSAssigner(OnlineAssigner):
             short = ((counts > 0) & (counts < most)).nonzero().squeeze(1)
             for faces in short.split(CHUNK_SIZE):
                 distances = torch.cdist(
-                    _centres(gt_instances.bboxes[faces]), centres[rows]
+                    _centres(gt_instances.bboxes[faces]),
+                    centres[rows],
+                    # by products it would be wrong by some tenths of a pixel
+                    compute_mode='donot_use_mm_for_euclid_dist',
                 )
                 near = rows[distances.topk(most, largest=False).indices]  # (faces, N)
                 labels = gt_instances.labels[faces, None]
