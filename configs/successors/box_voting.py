@@ -1,8 +1,6 @@
-# Box voting on one scale, with --tta: a box becomes the mean, weighted with the scores,
-# of all that overlap it by an IoU of .5 or more. No NMS comes before, and a box without
-# others stays. Only the test changes: no training is needed.
+# Box voting (Gidaris and Komodakis, ICCV 2015): each box that NMS keeps becomes the
+# mean, weighted with the scores, of all candidates that overlap it by an IoU of .6 or
+# more. Only the test changes: no training is needed.
 _base_ = 'base_faces.py'
 
-model = dict(test_cfg=dict(nms=None, max_per_img=2000))
-tta_model = dict(type='SRNMultiScaleTest', max_size=None, keep_singles=True)
-tta_pipeline = _base_.test_pipeline
+model = dict(test_cfg=dict(vote_iou_thr=0.6))

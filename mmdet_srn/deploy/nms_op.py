@@ -23,11 +23,13 @@ class NmsSettings(NamedTuple):
         iou_threshold: NMS drops boxes that overlap a better one more than that.
         offset: 0 or 1, what NMS adds to the sides of boxes.
         max_per_img: Number of best boxes to keep after NMS.
+        vote_iou_thr: Least IoU with which candidates vote on a box; None: they do not.
     """
 
     iou_threshold: float
     offset: int
     max_per_img: int
+    vote_iou_thr: float | None = None
 
     @classmethod
     def from_test_cfg(cls, test_cfg: Mapping[str, Any]) -> 'NmsSettings':
@@ -57,7 +59,12 @@ class NmsSettings(NamedTuple):
                 'an exported graph needs a positive test_cfg.max_per_img, got '
                 f'{test_cfg.get("max_per_img")}'
             )
-        return cls(float(iou_threshold), int(offset), int(test_cfg['max_per_img']))
+        return cls(
+            float(iou_threshold),
+            int(offset),
+            int(test_cfg['max_per_img']),
+            test_cfg.get('vote_iou_thr'),
+        )
 
 
 @torch.library.custom_op('mmdet_srn::nms_keep', mutates_args=())

@@ -36,7 +36,8 @@ def make_metadata(
       ``delta_means``, ``delta_stds``; ``iou_alpha`` where ``bbox_pred`` has an IoU
       behind each anchor's deltas (see ``SRNIoUHead``).
     - ``test_cfg``: the head's. For 'boxes' and 'detections' also ``score_thr``, above
-      which every score is kept, ``iou_threshold``, ``nms_offset``, ``max_per_img``.
+      which every score is kept, ``iou_threshold``, ``nms_offset``, ``max_per_img``
+      and, if boxes vote, ``vote_iou_thr``.
     """
     preprocessor, head = graph.detector.data_preprocessor, graph.detector.bbox_head
     normalised = preprocessor._enable_normalize
@@ -79,6 +80,8 @@ def make_metadata(
             nms_offset=graph.nms.offset,
             max_per_img=graph.nms.max_per_img,
         )
+        if graph.nms.vote_iou_thr is not None:
+            metadata['vote_iou_thr'] = graph.nms.vote_iou_thr
     return metadata
 
 

@@ -47,7 +47,8 @@ class OnnxRunner:
             :func:`mmdet_srn.deploy.onnx_metadata.make_metadata`. It is data: nothing
             is built or imported by a name in it.
         settings: The part of it that is used here, checked: ``form``, ``score_thr``,
-            ``iou_threshold``, ``nms_offset``, ``max_per_img`` and ``resize``.
+            ``iou_threshold``, ``nms_offset``, ``max_per_img``, ``vote_iou_thr`` (None
+            if boxes do not vote) and ``resize``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -152,13 +153,15 @@ class OnnxRunner:
     def _finish(
         self, boxes: np.ndarray, scores: np.ndarray, score_thr: float | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        settings = self.settings
+        settings, voters = self.settings, (boxes, scores)
         if score_thr is not None:
             boxes, scores = boxes[scores > score_thr], scores[scores > score_thr]
         if settings.form == 'boxes':
             keep = suppress(boxes, settings.iou_threshold, settings.nms_offset)
             keep = keep[: settings.max_per_img]
             boxes, scores = boxes[keep], scores[keep]
+            if settings.vote_iou_thr is not None:
+                boxes = vote(boxes, *voters, settings.vote_iou_thr)
         # copies: a view would keep the padding of the whole batch alive
         return boxes.copy(), scores.copy()
 
@@ -186,6 +189,27 @@ def suppress(boxes: np.ndarray, iou_threshold: float, offset: int = 0) -> np.nda
         ious = overlaps / (areas[best] + areas[left] - overlaps)
         left = left[ious <= np.float32(iou_threshold)]
     return np.array(keep, dtype=np.intp)
+
+
+def vote(
+    kept: np.ndarray, boxes: np.ndarray, scores: np.ndarray, iou_thr: float
+) -> np.ndarray:
+    """Replace boxes (M, 4) by means of those (K, 4) that overlap them by ``iou_thr``.
+
+    Weighted with the scores (K, ), none of them negative. One that nothing overlaps
+    stays.
+    """
+    voted = kept.copy()
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    for box in voted:
+        low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+        overlaps = (high - low).clip(min=0).prod(axis=1)
+        unions = (box[2:] - box[:2]).prod() + areas - overlaps
+        agree = (overlaps > 0) & (overlaps >= np.float32(iou_thr) * unions)
+        weights = scores * agree
+        if weights.any():
+            box[:] = weights @ boxes / weights.sum()
+    return voted
 
 
 def _read_metadata(path: Any, session: Any) -> dict[str, Any]:
@@ -219,7 +243,7 @@ def _read_settings(path: Any, metadata: dict[str, Any]) -> SimpleNamespace:
                 f'{path}: {name} {found} in its metadata. It is damaged, or no file of '
                 'tools/deployment/export_onnx.py'
             )
-    return SimpleNamespace(**{name: metadata[name] for name in _CHECKS})
+    return SimpleNamespace(**{name: metadata.get(name) for name in _CHECKS})
 
 
 def _is_number(value: Any) -> bool:
@@ -233,6 +257,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     'iou_threshold': lambda value: _is_number(value) and 0 <= value <= 1,
     'nms_offset': _is_number,
     'max_per_img': lambda value: isinstance(value, int) and value is not True,
+    # older files lack it
+    'vote_iou_thr': lambda value: (
+        value is None or (_is_number(value) and 0 < value <= 1)
+    ),
     'resize': lambda value: (
         isinstance(value, list) and all(isinstance(step, dict) for step in value)
     ),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..models.cpu import ChannelsLastPreprocessor
 from ..models.dense_heads import SRNHead
 from ..models.dense_heads.selection import combine_scores
+from ..models.dense_heads.voting import vote_boxes
 from ..models.losses.two_stage_focal_loss import survives
 from .nms_op import NmsSettings, nms_keep
 
@@ -147,12 +148,16 @@ class SRNGraph(nn.Module):
         return scores, boxes.view_as(deltas)
 
     def _suppress(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Run NMS over the candidates; what it leaves, best first."""
+        """Run NMS over the candidates; what it leaves, best first, after voting."""
         nms = self.nms
         # Sides of x2 - x1 + offset are those of boxes that end so much farther.
         longer = boxes + boxes.new_tensor([0, 0, nms.offset, nms.offset])
         keep = nms_keep(longer, scores, nms.iou_threshold, nms.max_per_img)
-        return _best(nms.max_per_img, scores.where(keep, NO_SCORE), boxes)
+        best, kept = _best(nms.max_per_img, scores.where(keep, NO_SCORE), boxes)
+        if nms.vote_iou_thr is not None:
+            weights = scores.clamp(min=0)  # of padding none
+            kept = vote_boxes(kept, boxes, weights, nms.vote_iou_thr)
+        return best, kept
 
 
 def _check_detector(detector: nn.Module) -> None:

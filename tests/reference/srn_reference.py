@@ -211,6 +211,17 @@ def nms(boxes, scores, labels, threshold, plus_one=False):
     return kept
 
 
+def vote(box, boxes, weights, threshold):
+    """The weighted mean of all boxes that overlap one; itself if there are none."""
+    if threshold is None:
+        return box
+    total, mean = 0.0, np.zeros(4)
+    for other, weight in zip(boxes, weights, strict=True):
+        if iou(box, other) >= threshold:
+            total, mean = total + weight, mean + weight * np.array(other)
+    return mean / total if total else box
+
+
 def soft_nms(boxes, scores, threshold, least=1e-3):
     """Linear soft-NMS of one class; rows of a box and its score, best first."""
     rest, found = [[*box, score] for box, score in zip(boxes, scores, strict=True)], []
@@ -238,6 +249,7 @@ def detect(
     nms_thr=0.5,
     max_per_img=750,
     plus_one=False,
+    vote_iou_thr=None,
 ):
     """Boxes (K, 4), scores (K, ) and labels (K, ) of one image, best first."""
     candidates = []
@@ -265,8 +277,12 @@ def detect(
     labels = [c[1] for c in candidates]
     boxes = [c[2] for c in candidates]
     kept = nms(boxes, scores, labels, nms_thr, plus_one)[:max_per_img]
+    voted = [
+        vote(boxes[i], boxes, scores * (labels == np.array(labels[i])), vote_iou_thr)
+        for i in kept
+    ]
     return (
-        np.array([boxes[i] for i in kept]).reshape(-1, 4),
+        np.array(voted).reshape(-1, 4),
         np.array([scores[i] for i in kept]),
         np.array([labels[i] for i in kept], dtype=int),
     )

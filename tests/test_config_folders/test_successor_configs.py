@@ -21,10 +21,7 @@ CHANGED = {
     ],
     'ali_ams': ['model.train_cfg.assigner.type'],
     'soft_nms': ['model.test_cfg.nms'],
-    'box_voting': [
-        *('model.test_cfg.nms', 'model.test_cfg.max_per_img'),
-        *('tta_model', 'tta_pipeline'),
-    ],
+    'box_voting': ['model.test_cfg.vote_iou_thr'],
 }
 CROPS = ['scrfd_crops', 'sse']
 

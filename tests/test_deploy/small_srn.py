@@ -34,7 +34,7 @@ model = dict(
         anchor_generator=dict(strides=[4, 8, 16])),
     test_cfg=dict(
         score_thr=0.1, small_map_cells=150, small_map_score_thr=0.5,
-        nms_pre=120, max_before_nms=130, max_per_img=60,
+        nms_pre=120, max_before_nms=130, max_per_img=60, vote_iou_thr=0.4,
         nms=dict(type='nms', iou_threshold=0.3, offset=1)))
 """
 #: Takes the exporter long: not in the exported files.

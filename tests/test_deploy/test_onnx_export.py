@@ -155,9 +155,16 @@ def test_metadata(form):
         nms_pre=120,
         max_before_nms=130,
         max_per_img=60,
+        vote_iou_thr=0.4,
         nms=dict(type='nms', iou_threshold=0.3, offset=1),
     )
-    selection = dict(score_thr=0.5, iou_threshold=0.3, nms_offset=1, max_per_img=60)
+    selection = dict(
+        score_thr=0.5,
+        iou_threshold=0.3,
+        nms_offset=1,
+        max_per_img=60,
+        vote_iou_thr=0.4,
+    )
     config, checkpoint = small_srn.files()
     assert metadata == dict(
         format=1,

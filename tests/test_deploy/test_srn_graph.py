@@ -28,7 +28,7 @@ TEST_CFGS = {
         nms=dict(type='nms', iou_threshold=0.4, offset=1),
         max_per_img=75,
     ),
-    'no limits': dict(nms=NMS, max_per_img=10_000),
+    'no limits': dict(nms=NMS, max_per_img=10_000, vote_iou_thr=0.6),
     'nothing': dict(score_thr=0.9999, nms=NMS, max_per_img=75),
     'all': dict(score_thr=-1, nms=dict(type='nms', iou_threshold=1), max_per_img=10),
 }

@@ -26,6 +26,7 @@ from . import checks
 from .anchor_grid import AnchorGrid, flatten_maps
 from .matching import PAPER_FIRST_ASSIGNER, StepTargets, match_step
 from .selection import Selection, select_candidates
+from .voting import vote_boxes
 
 
 @MODELS.register_module()
@@ -60,6 +61,8 @@ class SRNHead(AnchorHead):
     ``max_per_img``:
 
     - ``max_before_nms``: number of candidates of all levels together.
+    - ``vote_iou_thr``: each box after NMS is the mean, weighted with the scores, of the
+      candidates of its class that overlap it by this IoU or more (default: no).
     - ``small_map_cells``, ``small_map_score_thr``: another threshold on levels of fewer
       cells (released code; default: none).
     - ``second_step``: where ``predict`` computes the second step. 'dense': everywhere.
@@ -595,3 +598,20 @@ class SRNHead(AnchorHead):
                 )
             results.append(found)
         return results
+
+    def _bbox_post_process(
+        self,
+        results: InstanceData,
+        cfg: ConfigDict,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: dict | None = None,
+    ) -> InstanceData:
+        """Leave the best to NMS; then, by ``vote_iou_thr``, let candidates vote."""
+        # it rescales the boxes of results in place
+        kept = super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        iou_thr = cfg.get('vote_iou_thr')
+        if with_nms and iou_thr is not None:
+            weights = results.scores * (kept.labels[:, None] == results.labels)
+            kept.bboxes = vote_boxes(kept.bboxes, results.bboxes, weights, iou_thr)
+        return kept

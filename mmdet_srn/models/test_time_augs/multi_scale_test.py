@@ -107,8 +107,6 @@ class SRNMultiScaleTest(BaseTTAModel):
     Args:
         module: The detector, or its config.
         max_size: Square root of the largest number of pixels. Released: 1400 and 2100.
-            None: the image alone, with ``keep_singles=True`` and a detector whose NMS
-            leaves the boxes that are to vote.
         iou_thr: Least IoU in box voting (released code).
         keep_singles: Whether to keep boxes that only one pass has seen (released
             code: no).
@@ -122,13 +120,13 @@ class SRNMultiScaleTest(BaseTTAModel):
     def __init__(
         self,
         module: dict | nn.Module,
-        max_size: int | None,
+        max_size: int,
         iou_thr: float = 0.5,
         keep_singles: bool = False,
         max_per_img: int = 750,
         data_preprocessor: dict | nn.Module | None = None,
     ) -> None:
-        if min(1 if max_size is None else max_size, max_per_img) < 1:
+        if min(max_size, max_per_img) < 1:
             raise ValueError(
                 'max_size and max_per_img must be 1 or more, not '
                 f'{max_size} and {max_per_img}'
@@ -142,8 +140,7 @@ class SRNMultiScaleTest(BaseTTAModel):
     @property
     def protocol(self) -> str:
         """Name of the test protocol."""
-        one = self.max_size is None
-        name = 'original, box voting' if one else f'ms-{self.max_size}'
+        name = f'ms-{self.max_size}'
         released = dict(iou_thr=0.5, keep_singles=False, max_per_img=750)
         for argument, value in released.items():
             if getattr(self, argument) != value:
@@ -200,9 +197,7 @@ class SRNMultiScaleTest(BaseTTAModel):
         self, image: np.ndarray, sample: DetDataSample
     ) -> Iterator[DetDataSample]:
         """Predictions of each view, in pixels of the original image."""
-        base, views = 1.0, (View(1.0),)
-        if self.max_size is not None:
-            base, views = multi_scale_views(*image.shape[:2], self.max_size)
+        base, views = multi_scale_views(*image.shape[:2], self.max_size)
         image = _resize(image, base)
         for view in views:
             seen = _resize(image, view.factor)

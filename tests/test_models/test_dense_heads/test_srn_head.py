@@ -157,13 +157,17 @@ def test_losses_against_the_reference(
 
 
 @pytest.mark.parametrize(
-    ('stc', 'str_', 'num_classes'),
-    [(*placement, 1 + 2 * (i % 2)) for i, placement in enumerate(PLACEMENTS)],
+    ('stc', 'str_', 'num_classes', 'vote'),
+    [
+        (*placement, 1 + 2 * (i % 2), 0.5 if i in (3, 4) else None)
+        for i, placement in enumerate(PLACEMENTS)
+    ],
 )
-def test_detections_against_the_reference(stc, str_, num_classes):
+def test_detections_against_the_reference(stc, str_, num_classes, vote):
     head = build(stc_levels=stc, str_levels=str_, num_classes=num_classes, theta=0.97)
     head.test_cfg.score_thr = 0.01
     head.test_cfg.nms_pre = 60
+    head.test_cfg.vote_iou_thr = vote
     outs = head(maps(2))
     results = head.predict_by_feat(*outs, batch_img_metas=metas(2))
     for i, result in enumerate(results):
@@ -178,6 +182,7 @@ def test_detections_against_the_reference(stc, str_, num_classes):
             nms_pre=60,
             max_before_nms=200,
             max_per_img=100,
+            vote_iou_thr=vote,
         )
         assert len(scores) > 5
         assert result.scores.detach().numpy() == pytest.approx(scores, abs=1e-5)

@@ -174,18 +174,6 @@ def test_is_the_references(size, max_size):
         np.testing.assert_allclose(rows_of(sample), expected, rtol=1e-6, atol=1e-5)
 
 
-def test_one_scale():
-    image = noise(31, 45)
-    detector = StubDetector(scattered)
-    model = SRNMultiScaleTest(detector, max_size=None, keep_singles=True)
-    (sample,) = model.test_step(batch(image))
-    expected = reference.vote(scattered(image), keep_singles=True)
-    assert 5 <= len(expected) < 30
-    np.testing.assert_allclose(rows_of(sample), expected, rtol=1e-6, atol=1e-5)
-    assert len(detector.calls) == 1
-    assert sample.protocol == 'original, box voting, keep_singles=True'
-
-
 def test_detector_is_told_the_size_of_the_view():
     detector = StubDetector(scattered)
     model = SRNMultiScaleTest(detector, max_size=160)
