@@ -1,14 +1,19 @@
 # SRN with what its successors added, for 8 GPUs and WIDER FACE: parts for which others
 # published a gain, see successors/README.md. Not trained by us: there is no figure of
-# the whole. Detection and export are those of srn_r50_fpn_widerface.py.
+# the whole. Detection and export are used as those of srn_r50_fpn_widerface.py.
 _base_ = 'srn_r50_fpn_widerface.py'
 
 model = dict(
     bbox_head=dict(
+        type='SRNIoUHead',  # TinaFace's IoU branch
         # TinaFace's DIoU loss, on boxes instead of deltas
         reg_decoded_bbox=True,
         loss_bbox=dict(_delete_=True, type='DIoULoss', loss_weight=2.0),
-    )
+    ),
+    train_cfg=dict(
+        # MogFace's mining, and its and TinaFace's threshold; SRN's are .5 and .4
+        assigner=dict(type='AliAMSAssigner', pos_iou_thr=0.35, neg_iou_thr=0.35)
+    ),
 )
 
 # Half of the crops are MogFace's, which give a random face a size, the others SCRFD's;

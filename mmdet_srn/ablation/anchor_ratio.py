@@ -44,7 +44,6 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
     maps = head(model.extract_feat(data['inputs']))
     first_scores, first_deltas, scores, _ = maps
     grid = head.anchor_grid(scores, metas)
-    level_of = torch.repeat_interleave(torch.tensor(grid.sizes)).to(grid.anchors.device)
     refined = grid.anchors  # (N, P, 4)
     left = everything = torch.ones_like(grid.anchors[..., 0], dtype=torch.bool)
     if head.str_levels:
@@ -60,7 +59,7 @@ def count_anchors(model: torch.nn.Module, data: dict[str, Any]) -> dict[str, Ten
         matters = kept & (targets.label_weights > 0)
         positive = targets.labels < head.num_classes
         for name, chosen in (('positive', positive), ('negative', ~positive)):
-            found = level_of.expand_as(chosen)[chosen & matters]
+            found = grid.levels[chosen & matters]
             counts[name].append(torch.bincount(found, minlength=len(grid.sizes)))
     return {name: torch.stack(rows).cpu() for name, rows in counts.items()}
 

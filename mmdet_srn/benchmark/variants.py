@@ -120,7 +120,7 @@ def released_forward(
             first_deltas.append(first_regression(head.reg_subnet(first)))
         with record_function(SECOND_STEP):
             scores.append(head.conv_cls(head.cls_subnet(second)))
-            deltas.append(head.conv_reg(head.reg_subnet(second)))
+            deltas.append(head.second_reg_predictor(head.reg_subnet(second)))
     first_scores = [first_scores[level] for level in head.stc_levels]
     first_deltas = [first_deltas[level] for level in head.str_levels]
     return first_scores, first_deltas, scores, deltas

@@ -33,7 +33,8 @@ def make_metadata(
       steps of its test pipeline, which are not inside the graph.
     - To decode the maps of form 'raw': ``strides`` (w, h), ``base_anchors`` (xyxy of
       the cell at the origin) of each level, ``stc_levels``, ``str_levels``, ``theta``,
-      ``delta_means``, ``delta_stds``.
+      ``delta_means``, ``delta_stds``; ``iou_alpha`` where ``bbox_pred`` has an IoU
+      behind each anchor's deltas (see ``SRNIoUHead``).
     - ``test_cfg``: the head's. For 'boxes' and 'detections' also ``score_thr``, above
       which every score is kept, ``iou_threshold``, ``nms_offset``, ``max_per_img``
       and, if boxes vote, ``vote_iou_thr``.
@@ -65,6 +66,9 @@ def make_metadata(
         delta_stds=list(head.bbox_coder.stds),
         test_cfg=_plain(head.test_cfg),
     )
+    alpha = head.selection(head.test_cfg).iou_alpha
+    if alpha is not None:
+        metadata['iou_alpha'] = alpha
     selection = graph.selection
     if selection is not None:
         thresholds = [selection.score_thr]

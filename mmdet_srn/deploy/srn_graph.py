@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..models.cpu import ChannelsLastPreprocessor
 from ..models.dense_heads import SRNHead
-from ..models.dense_heads.selection import Selection
+from ..models.dense_heads.selection import combine_scores
 from ..models.dense_heads.voting import vote_boxes
 from ..models.losses.two_stage_focal_loss import survives
 from .nms_op import NmsSettings, nms_keep
@@ -53,8 +53,9 @@ class SRNGraph(nn.Module):
         self.form = form
         self.selection = self.nms = None
         if form != 'raw':
-            self.selection = Selection.from_test_cfg(detector.bbox_head.test_cfg)
-            self.nms = NmsSettings.from_test_cfg(detector.bbox_head.test_cfg)
+            test_cfg = detector.bbox_head.test_cfg
+            self.selection = detector.bbox_head.selection(test_cfg)
+            self.nms = NmsSettings.from_test_cfg(test_cfg)
 
     @property
     def output_names(self) -> list[str]:
@@ -122,7 +123,10 @@ class SRNGraph(nn.Module):
         levels = []
         for level, priors in enumerate(anchors):
             scores = _rows(cls_scores[level], 1).sigmoid().squeeze(2)
-            deltas = _rows(bbox_preds[level], 4)
+            outputs = _rows(bbox_preds[level], head.box_outputs)
+            deltas = outputs[..., :4]
+            if selection.iou_alpha is not None:
+                scores = combine_scores(scores, outputs[..., 4], selection.iou_alpha)
             # A tensor: a comparison of sizes would be made once, at export.
             cells = torch.ones_like(cls_scores[level][0, 0]).sum()
             keep = scores > selection.threshold(cells)

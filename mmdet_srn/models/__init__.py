@@ -2,7 +2,7 @@
 
 from .backbones import EfficientNetLite, PretrainedBackbone, SameConv2d
 from .cpu import ChannelsLastPreprocessor
-from .dense_heads import SRNHead
+from .dense_heads import SRNHead, SRNIoUHead
 from .detectors import PKDDetector
 from .losses import PKDLoss, TwoStageFocalLoss
 from .necks import RFE, SRNFPN
@@ -19,6 +19,7 @@ __all__ = [
     'PretrainedBackbone',
     'SRNAnchorGenerator',
     'SRNHead',
+    'SRNIoUHead',
     'SRNMultiScaleTest',
     'SameConv2d',
     'TwoStageFocalLoss',

@@ -15,6 +15,11 @@ SUCCESSORS = CONFIGS / 'successors'
 # What a part sets, and what it puts in the place of the base's crops
 CHANGED = {
     'diou': ['model.bbox_head.reg_decoded_bbox', 'model.bbox_head.loss_bbox'],
+    'iou_branch': ['model.bbox_head.type', 'model.test_cfg.score_thr'],
+    'hambox': [
+        *('model.train_cfg.assigner.type', 'model.train_cfg.assigner.pred_iou_thr'),
+    ],
+    'ali_ams': ['model.train_cfg.assigner.type'],
     'soft_nms': ['model.test_cfg.nms'],
     'box_voting': ['model.test_cfg.vote_iou_thr'],
 }
@@ -85,4 +90,5 @@ def test_plus_trains_on_photographs(shared_data, tmp_path):
     rows = [row for row in logged(tmp_path / 'plus') if 'loss' in row]
     assert len(rows) == 3
     assert all(0 < row['loss_bbox_second'] < 10 for row in rows[:1])
+    assert all(0 < row['loss_iou'] < 10 for row in rows[:1])
     assert 'widerface/AP' in logged(tmp_path / 'plus')[-1]

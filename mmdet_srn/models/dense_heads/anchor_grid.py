@@ -69,6 +69,13 @@ class AnchorGrid(NamedTuple):
         anchors = anchors.expand(len(batch_img_metas), -1, -1)
         return cls(anchors, valid, [len(level) for level in mlvl_anchors])
 
+    @property
+    def levels(self) -> Tensor:
+        """The level of each anchor, (N, P)."""
+        sizes = torch.tensor(self.sizes, device=self.anchors.device)
+        numbers = torch.arange(len(sizes), device=sizes.device)
+        return numbers.repeat_interleave(sizes).expand(len(self.anchors), -1)
+
     def on(self, values: Tensor, levels: Sequence[int]) -> Tensor:
         """Take the anchors of some levels from values (N, P, ...)."""
         parts = values.split(self.sizes, dim=1)

@@ -9,6 +9,7 @@ from mmdet.models.task_modules.samplers import PseudoSampler
 from mmdet.registry import MODELS
 
 from ..losses.two_stage_focal_loss import TwoStageFocalLoss
+from ..task_modules.assigners import OnlineAssigner
 
 if TYPE_CHECKING:
     from .srn_head import SRNHead
@@ -46,6 +47,16 @@ def check_cfgs(
             raise ValueError(
                 f'{name}={cfg[name]!r} must be one of {", ".join(choices)}'
             )
+
+
+def check_iou_alpha(test_cfg: Mapping[str, Any] | None) -> None:
+    """Check the exponent by which class and IoU are weighed."""
+    alpha = (test_cfg or {}).get('iou_alpha', 1)
+    if not 0 < alpha <= 1:
+        raise ValueError(
+            f'test_cfg.iou_alpha={alpha} must be in (0, 1]; with 1 the IoU does not '
+            'count'
+        )
 
 
 def sort_levels(name: str, levels: Iterable[int], num_levels: int) -> tuple[int, ...]:
@@ -94,6 +105,11 @@ def check_matching(head: 'SRNHead') -> None:
                 'the IoU of its priors alone; use GridMaxIoUAssigner, MaxIoUAssigner '
                 'or a subclass'
             )
+    if isinstance(head.first_assigner, OnlineAssigner):
+        raise ValueError(
+            f'train_cfg.first_assigner={type(head.first_assigner).__name__} adds '
+            'positives by the boxes of the second step: it is for train_cfg.assigner'
+        )
     if not isinstance(head.sampler, PseudoSampler):
         raise ValueError(
             f'train_cfg.sampler={type(head.sampler).__name__}: SRNHead has a focal '

@@ -1,15 +1,15 @@
 """Matching of one step's priors with the faces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from mmdet.models.task_modules.assigners import BaseAssigner
+from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
 from mmdet.utils import InstanceList, OptInstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..task_modules.assigners import find_ignored
+from ..task_modules.assigners import OnlineAssigner, find_ignored
 
 PAPER_FIRST_ASSIGNER = dict(
     type='GridMaxIoUAssigner',
@@ -29,11 +29,14 @@ class StepTargets(NamedTuple):
         label_weights: (N, P), 0 for priors between the thresholds.
         bbox_targets: (N, P, 4), deltas (under ``reg_decoded_bbox`` boxes) of the
             positives, 0 elsewhere.
+        added: Boolean (N, P), positives by what is predicted of them alone (see
+            ``OnlineAssigner``).
     """
 
     labels: Tensor
     label_weights: Tensor
     bbox_targets: Tensor
+    added: Tensor
 
 
 def match_step(
@@ -45,6 +48,7 @@ def match_step(
     num_classes: int,
     encode: Callable[[Tensor, Tensor], Tensor] | None = None,
     pos_weight: float = -1,
+    predictions: Mapping[str, Tensor] | None = None,
 ) -> StepTargets:
     """Match the priors of one step, image by image.
 
@@ -58,14 +62,19 @@ def match_step(
         num_classes: The label of background.
         encode: Makes regression targets of priors and boxes; None for the boxes.
         pos_weight: Label weight of the positives; 1 if not positive.
+        predictions: For an ``OnlineAssigner``, what it reads, each (N, P, ...).
     """
     ignored = batch_gt_instances_ignore or [None] * len(priors)
     assigned = priors.new_full(priors.shape[:2], -1, dtype=torch.long)  # (N, P)
+    added_weights = torch.zeros_like(priors[..., 0])
     for i, gt_instances in enumerate(batch_gt_instances):
         rows = slice(None) if valid is None else valid[i].nonzero().squeeze(1)
-        assigned[i, rows] = assign_priors(
-            assigner, priors[i, rows], gt_instances, ignored[i]
-        )
+        own = {name: each[i, rows] for name, each in (predictions or {}).items()}
+        pred_instances = InstanceData(priors=priors[i, rows], **own)
+        result = assign_priors(assigner, pred_instances, gt_instances, ignored[i])
+        assigned[i, rows] = result.gt_inds
+        if isinstance(assigner, OnlineAssigner):
+            added_weights[i, rows] = result.get_extra_property('added_weights')
     # Faces of all images in one list, and where each image's begin
     gts = InstanceData.cat(batch_gt_instances)
     counts = torch.tensor([0, *map(len, batch_gt_instances[:-1])])
@@ -77,25 +86,27 @@ def match_step(
     label_weights = (assigned >= 0).to(priors.dtype)
     if pos_weight > 0:
         label_weights.view(-1)[positive] = pos_weight
+    added = added_weights > 0
+    label_weights[added] *= added_weights[added]
     targets = gts.bboxes[matched]  # (K, 4)
     if encode is not None:
         targets = encode(priors.flatten(0, 1)[positive], targets)
     bbox_targets = torch.zeros_like(priors, memory_format=torch.contiguous_format)
     bbox_targets.view(-1, 4)[positive] = targets.to(bbox_targets)
-    return StepTargets(labels, label_weights, bbox_targets)
+    return StepTargets(labels, label_weights, bbox_targets, added)
 
 
 def assign_priors(
     assigner: BaseAssigner,
-    priors: Tensor,
+    pred_instances: InstanceData,
     gt_instances: InstanceData,
     ignored: InstanceData | None,
-) -> Tensor:
-    """Match priors (P, 4); (P, ): -1 ignored, 0 background, i + 1 face i."""
-    pred_instances = InstanceData(priors=priors)
+) -> AssignResult:
+    """Match priors (P, 4); ``gt_inds``: -1 ignored, 0 background, i + 1 face i."""
     if len(gt_instances) or ignored is None:
-        return assigner.assign(pred_instances, gt_instances, ignored).gt_inds
+        return assigner.assign(pred_instances, gt_instances, ignored)
     # MaxIoUAssigner looks at ignored boxes only where there are others.
-    assigned = assigner.assign(pred_instances, gt_instances).gt_inds
-    assigned[find_ignored(assigner, priors, ignored.bboxes)] = -1
-    return assigned
+    result = assigner.assign(pred_instances, gt_instances)
+    taken_out = find_ignored(assigner, pred_instances.priors, ignored.bboxes)
+    result.gt_inds[taken_out] = -1
+    return result

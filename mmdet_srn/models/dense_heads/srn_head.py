@@ -1,6 +1,6 @@
 """SRN's head: selective two-step classification and regression."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import torch
@@ -21,6 +21,7 @@ from ..spans import FIRST_STEP, NMS, SECOND_STEP, SELECTION
 from ..sparse.deferred_map import DeferredMap, to_dense
 from ..sparse.level_outputs import LevelOutputs, map_readers, read_when_needed
 from ..sparse.partial_map import SPARSE_COST
+from ..task_modules.assigners import OnlineAssigner
 from . import checks
 from .anchor_grid import AnchorGrid, flatten_maps
 from .matching import PAPER_FIRST_ASSIGNER, StepTargets, match_step
@@ -46,7 +47,8 @@ class SRNHead(AnchorHead):
 
     ``train_cfg``, beside mmdet's ``allowed_border`` and ``pos_weight``:
 
-    - ``assigner``: matching of the second step.
+    - ``assigner``: matching of the second step; an ``OnlineAssigner`` reads what it
+      predicts.
     - ``first_assigner``: matching of the first; by default IoU 0.7 / 0.3 without
       low-quality matches.
     - ``first_avg_levels``: losses are divided by the positives of their step, at least
@@ -218,6 +220,16 @@ class SRNHead(AnchorHead):
         """The first step's box predictor, where there are STR levels."""
         return self.conv_reg if self.share_reg_predictor else self.conv_reg_first
 
+    @property
+    def second_reg_predictor(self) -> nn.Module:
+        """The second step's box predictor, of ``box_outputs`` numbers an anchor."""
+        return self.conv_reg
+
+    @property
+    def box_outputs(self) -> int:
+        """Numbers that the second step predicts of an anchor's box, deltas first."""
+        return self.bbox_coder.encode_size
+
     # ----------------------------------------------------------------- forward
 
     def forward(self, x: Sequence[Tensor | DeferredMap]) -> tuple[list[Tensor], ...]:
@@ -233,7 +245,7 @@ class SRNHead(AnchorHead):
             - first_cls_scores: of each of ``stc_levels``, (N, A * num_classes, H, W);
             - first_bbox_preds: of each of ``str_levels``, (N, A * 4, H, W);
             - cls_scores: of each level, (N, A * num_classes, H, W);
-            - bbox_preds: of each level, (N, A * 4, H, W).
+            - bbox_preds: of each level, (N, A * box_outputs, H, W).
         """
         first_cls_scores, first_bbox_preds, cls_scores, bbox_preds = [], [], [], []
         for level, (first, second) in enumerate(zip(*self.split_steps(x), strict=True)):
@@ -244,7 +256,7 @@ class SRNHead(AnchorHead):
                 cls_feat = self.cls_subnet(second)
                 reg_feat = self.reg_subnet(second)
                 cls_scores.append(self.conv_cls(cls_feat))
-                bbox_preds.append(self.conv_reg(reg_feat))
+                bbox_preds.append(self.second_reg_predictor(reg_feat))
             with record_function(FIRST_STEP):
                 # On one map both steps have the same features.
                 if level in self.stc_levels:
@@ -299,17 +311,27 @@ class SRNHead(AnchorHead):
         # P anchors on all levels, P' on those of the first step's branch
         num_scores, num_deltas = self.cls_out_channels, self.bbox_coder.encode_size
         logits = flatten_maps(cls_scores, num_scores)  # (N, P, C)
-        deltas = flatten_maps(bbox_preds, num_deltas)  # (N, P, 4)
+        outputs = flatten_maps(bbox_preds, self.box_outputs)  # (N, P, box_outputs)
         first_logits = flatten_maps(first_cls_scores, num_scores, logits)  # (N, P', C)
-        first_deltas = flatten_maps(first_bbox_preds, num_deltas, deltas)  # (N, P', 4)
+        first_deltas = flatten_maps(first_bbox_preds, num_deltas, outputs)  # (N, P', 4)
         grid = self.anchor_grid(cls_scores, batch_img_metas)
         priors = self.second_priors(grid, first_deltas)  # (N, P, 4)
 
         truth = (grid.valid, batch_gt_instances, batch_gt_instances_ignore)
-        second = self.match_step(self.assigner, priors, *truth)
+        predictions = None
+        if isinstance(self.assigner, OnlineAssigner):
+            predictions = dict(
+                bboxes=self.refine(priors, outputs[..., :4]),
+                scores=logits.detach().sigmoid(),
+                levels=grid.levels,
+            )
+        second = self.match_step(self.assigner, priors, *truth, predictions)
         first = second  # not read where no level has two steps
         if self.stc_levels or self.str_levels:
             first = self.match_step(self.first_assigner, grid.anchors, *truth)
+            # or the first step would drop what the second is to find
+            wrong = second.added & (first.labels == self.num_classes)
+            first.label_weights[wrong] = 0
         first_on_stc = StepTargets(*(grid.on(each, self.stc_levels) for each in first))
         first_on_str = StepTargets(*(grid.on(each, self.str_levels) for each in first))
 
@@ -345,10 +367,10 @@ class SRNHead(AnchorHead):
         )
         losses = dict(
             loss_cls_second=loss_cls_second,
-            loss_bbox_second=self._bbox_loss(
-                second_positive, priors, deltas, second.bbox_targets, second_avg
-            ),
             num_pos_second=num_pos_second,
+            **self.second_box_losses(
+                second_positive, priors, outputs, second.bbox_targets, second_avg
+            ),
         )
         if self.stc_levels:
             losses['loss_cls_first'] = loss_cls_first
@@ -405,14 +427,36 @@ class SRNHead(AnchorHead):
         valid: Tensor | None,
         batch_gt_instances: InstanceList,
         batch_gt_instances_ignore: OptInstanceList = None,
+        predictions: Mapping[str, Tensor] | None = None,
     ) -> StepTargets:
         """Match priors (N, P, 4) by a step's assigner; see ``matching.match_step``."""
-        truth = (batch_gt_instances, batch_gt_instances_ignore)
-        encode = None if self.reg_decoded_bbox else self.bbox_coder.encode
-        pos_weight = self.train_cfg.get('pos_weight', -1)
         return match_step(
-            assigner, priors, valid, *truth, self.num_classes, encode, pos_weight
+            assigner,
+            priors,
+            valid,
+            batch_gt_instances,
+            batch_gt_instances_ignore,
+            self.num_classes,
+            encode=None if self.reg_decoded_bbox else self.bbox_coder.encode,
+            pos_weight=self.train_cfg.get('pos_weight', -1),
+            predictions=predictions,
         )
+
+    def second_box_losses(
+        self,
+        positive: Tensor,
+        priors: Tensor,
+        outputs: Tensor,
+        targets: Tensor,
+        avg_factor: Tensor,
+    ) -> dict[str, Tensor]:
+        """Compute the second step's losses of boxes.
+
+        Of its positives, a mask (N, P), by its ``outputs`` (N, P, box_outputs);
+        ``priors`` and ``targets`` are (N, P, 4).
+        """
+        loss = self._bbox_loss(positive, priors, outputs, targets, avg_factor)
+        return dict(loss_bbox_second=loss)
 
     def _bbox_loss(
         self,
@@ -504,6 +548,10 @@ class SRNHead(AnchorHead):
         ]
         return self._detect(levels, batch_img_metas, cfg, rescale, with_nms)
 
+    def selection(self, test_cfg: ConfigDict) -> Selection:
+        """Read which anchors become candidates."""
+        return Selection.from_test_cfg(test_cfg)
+
     def survivors(self, like: Tensor, first_scores: Tensor | None) -> Tensor:
         """Find the anchors (N, H * W, A) of a level that the first step leaves.
 
@@ -528,7 +576,7 @@ class SRNHead(AnchorHead):
         sizes = [level.size for level in levels]
         checks.check_map_sizes(sizes, self.prior_generator.strides, batch_img_metas)
         anchors = self.prior_generator.grid_priors(sizes, device=levels[0].keep.device)
-        selection = Selection.from_test_cfg(cfg)
+        selection = self.selection(cfg)
         results = []
         for image, meta in enumerate(batch_img_metas):
             with record_function(SELECTION):

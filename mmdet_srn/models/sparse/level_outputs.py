@@ -12,6 +12,7 @@ from ..losses.two_stage_focal_loss import full_precision
 from ..spans import FIRST_STEP, SECOND_STEP
 from .deferred_map import DeferredMap, to_dense
 from .partial_map import PartialMaps, SparseModule
+from .sparse_layers import Rows
 
 if TYPE_CHECKING:
     from ..dense_heads import SRNHead
@@ -27,9 +28,10 @@ class LevelOutputs(NamedTuple):
         size: H, W.
         keep: Boolean (N, H * W, A), anchors that the first step leaves.
         logits: For each image, A * C channels.
-        deltas: For each image, the second step's, A * 4 channels.
-        first_deltas: The same of the first step; the very list ``deltas`` where both
-            steps are one, None on levels that are regressed once.
+        deltas: For each image, the second step's, A * 4 channels, or A * 5 where each
+            anchor's deltas are followed by the logit of its IoU.
+        first_deltas: For each image, the first step's, A * 4 channels; the very list
+            ``deltas`` where both steps are one, None on levels that are regressed once.
     """
 
     size: tuple[int, int]
@@ -49,18 +51,21 @@ class LevelOutputs(NamedTuple):
 
     def read_deltas(self, image: int, priors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read deltas (n, 4) of anchors (n, ): the second step's and the first's."""
-        cells, anchors = priors // self.keep.shape[2], priors % self.keep.shape[2]
-
-        def read(readers: list[Reader]) -> Tensor:
-            values = full_precision(readers[image](cells))
-            values = values.unflatten(1, (self.keep.shape[2], -1))  # (n, A, 4)
-            return values[torch.arange(len(priors), device=priors.device), anchors]
-
-        deltas = read(self.deltas)
+        deltas = self._read(self.deltas, image, priors)[:, :4]
         if self.first_deltas is None:
             return deltas, None
         same = self.first_deltas is self.deltas
-        return deltas, deltas if same else read(self.first_deltas)
+        return deltas, deltas if same else self._read(self.first_deltas, image, priors)
+
+    def read_ious(self, image: int, priors: Tensor) -> Tensor:
+        """Read the logits (n, ) of the IoU of anchors (n, )."""
+        return self._read(self.deltas, image, priors)[:, 4]
+
+    def _read(self, readers: list[Reader], image: int, priors: Tensor) -> Tensor:
+        cells, anchors = priors // self.keep.shape[2], priors % self.keep.shape[2]
+        values = full_precision(readers[image](cells))
+        values = values.unflatten(1, (self.keep.shape[2], -1))  # (n, A, 4 or 5)
+        return values[torch.arange(len(priors), device=priors.device), anchors]
 
 
 def map_readers(outputs: Tensor) -> list[Reader]:
@@ -77,7 +82,8 @@ def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[
     """Compute ``module`` on each image's map at the cells that are read.
 
     Where that cannot be faster, the first read computes all cells of all images. What
-    is never read is never computed. ``span`` names the work to a profiler.
+    is never read is never computed, and what an image's last call computed is not
+    computed again. ``span`` names the work to a profiler.
     """
     in_part = all(image.may_pay(module) for image in maps.images)
 
@@ -86,6 +92,8 @@ def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[
         return map_readers(module.dense(maps.whole))
 
     def reader(image: int) -> Reader:
+        known: list[Rows] = []
+
         def read(cells: Tensor) -> Tensor:
             source = maps.source
             if not len(cells):
@@ -96,9 +104,11 @@ def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[
                 height, width = source.shape[-2:]
                 chosen = source.new_zeros(height * width, dtype=torch.bool)
                 chosen[cells] = True
-                rows = chosen.cumsum(0)[cells] - 1
-                part = maps.images[image].apply(module, chosen.view(height, width))
-                return part[rows]
+                chosen = chosen.view(height, width)
+                if not known or (chosen & ~known[0].cells).any():
+                    known[:] = [Rows(chosen, maps.images[image].apply(module, chosen))]
+                numbers = known[0].cells.flatten().cumsum(0) - 1
+                return known[0].values[numbers[cells]]
 
         return read
 
@@ -122,11 +132,10 @@ def read_when_needed(
         always: See ``SparseModule``.
     """
     classify = SparseModule(head.cls_subnet, head.conv_cls, always=always)
-    regress = regress_first = SparseModule(
-        head.reg_subnet, head.conv_reg, always=always
-    )
-    if head.str_levels and not head.share_reg_predictor:
-        predictor = head.conv_reg_first
+    predictor = head.second_reg_predictor
+    regress = regress_first = SparseModule(head.reg_subnet, predictor, always=always)
+    if head.str_levels and head.first_reg_predictor is not predictor:
+        predictor = head.first_reg_predictor
         regress_first = SparseModule(head.reg_subnet, predictor, always=always)
     levels = []
     for level, (first, second) in enumerate(zip(firsts, seconds, strict=True)):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
+from ..dense_heads.side_by_side import SideBySide
 from ..necks.rfe import RFE
 from .deferred_map import Added
 
@@ -231,6 +232,25 @@ class _Enhancement:
         return Rows(cells, rows.at(cells) + fused.values)
 
 
+class _SideBySide:
+    """A ``SideBySide``."""
+
+    def __init__(self, module: SideBySide) -> None:
+        self.convs = [Chain(_layers(conv)) for conv in module.convs]
+        self.join = module.join
+        self.work = sum(conv.work for conv in self.convs)
+
+    def reach(self, cells: Tensor) -> Tensor:
+        reaches = [conv.reach(cells) for conv in self.convs]
+        return torch.stack(reaches).any(dim=0)
+
+    def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
+        return sum(conv.work_at(have, cells) for conv in self.convs)
+
+    def __call__(self, rows: Rows, cells: Tensor) -> Rows:
+        return Rows(cells, self.join([conv(rows, cells).values for conv in self.convs]))
+
+
 class UnknownLayerError(Exception):
     """A module that cannot be computed at some cells only, or is not known."""
 
@@ -238,10 +258,11 @@ class UnknownLayerError(Exception):
 def sparse_chain(module: nn.Module) -> Chain | None:
     """Make a chain that computes a module at some cells; None if that is impossible.
 
-    Known are ``nn.Sequential``, mmcv's ``ConvModule``, ``RFE``, convolutions of stride
-    1 that keep the size, batch norm in eval mode, pointwise activations and, for one
-    image, ``Added``. A group norm, for example, sees the whole map. A module with hooks
-    or a patched ``forward`` is unknown, as these would not be called.
+    Known are ``nn.Sequential``, mmcv's ``ConvModule``, ``RFE``, ``SideBySide``,
+    convolutions of stride 1 that keep the size, batch norm in eval mode, pointwise
+    activations and, for one image, ``Added``. A group norm, for example, sees the whole
+    map. A module with hooks or a patched ``forward`` is unknown, as these would not be
+    called.
     """
     try:
         return Chain(_layers(module))
@@ -279,6 +300,8 @@ def _layer(module: nn.Module) -> Layer:
     """Make the layer of a module that is no container, by its exact type."""
     if type(module) is RFE:
         return _Enhancement(module)
+    if type(module) is SideBySide:
+        return _SideBySide(module)
     if type(module) is Added and len(module.addend) == 1:
         return _Pointwise(
             lambda rows: rows.values + Rows.of(module.addend[0], rows.cells).values

@@ -1,6 +1,11 @@
 """Anchors and matching."""
 
-from .assigners import GridMaxIoUAssigner
+from .assigners import AliAMSAssigner, GridMaxIoUAssigner, HAMBoxAssigner
 from .prior_generators import SRNAnchorGenerator
 
-__all__ = ['GridMaxIoUAssigner', 'SRNAnchorGenerator']
+__all__ = [
+    'AliAMSAssigner',
+    'GridMaxIoUAssigner',
+    'HAMBoxAssigner',
+    'SRNAnchorGenerator',
+]

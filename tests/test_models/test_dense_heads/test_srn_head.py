@@ -326,7 +326,7 @@ def test_an_ignored_box_takes_out_the_same_priors_beside_a_face(type_, wrt_candi
     priors = torch.cat(grid.grid_priors([(12, 16), (6, 8), (3, 4)], device='cpu'))
     ignored = InstanceData(bboxes=torch.tensor([[20.0, 8.0, 34.0, 26.0]]))
     alone, beside = (
-        assign_priors(assigner, priors, gts, ignored) == -1
+        assign_priors(assigner, InstanceData(priors=priors), gts, ignored).gt_inds == -1
         for gts in (
             faces(0),
             InstanceData(
