@@ -2,7 +2,7 @@
 
 from .backbones import EfficientNetLite, PretrainedBackbone, SameConv2d
 from .cpu import ChannelsLastPreprocessor
-from .dense_heads import SRNHead
+from .dense_heads import QuerySRNHead, SRNHead
 from .losses import TwoStageFocalLoss
 from .necks import RFE, SRNFPN
 from .task_modules import SRNAnchorGenerator
@@ -14,6 +14,7 @@ __all__ = [
     'ChannelsLastPreprocessor',
     'EfficientNetLite',
     'PretrainedBackbone',
+    'QuerySRNHead',
     'SRNAnchorGenerator',
     'SRNHead',
     'SRNMultiScaleTest',
