@@ -106,18 +106,18 @@ def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[
 
 
 def read_cells(readers: Sequence[Reader], cells: Tensor, channels: int) -> Tensor:
-    """Read maps (N, channels, H, W) at cells, boolean (N, H, W); elsewhere they are 0.
+    """Read logits (N, channels, H, W) at some cells; elsewhere they are -inf.
 
     Args:
         readers: For each image.
-        cells: Which ones to read.
+        cells: Boolean (N, H, W).
         channels: What a reader gives of a cell.
     """
     rows = [
         reader(own.flatten().nonzero().squeeze(1))
         for reader, own in zip(readers, cells, strict=True)
     ]
-    values = rows[0].new_zeros(*cells.shape, channels)
+    values = rows[0].new_full((*cells.shape, channels), -torch.inf)
     values[cells] = torch.cat(rows)
     return values.permute(0, 3, 1, 2)
 
