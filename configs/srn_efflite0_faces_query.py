@@ -13,9 +13,9 @@ model = dict(
     train_cfg=dict(query_alone=True),  # without it everything is trained
 )
 
-max_iters = 1000
+max_iters = 1800
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=20),
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, T_max=max_iters),
