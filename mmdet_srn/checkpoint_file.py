@@ -114,7 +114,7 @@ def _is_counter(name: str) -> bool:
 
     A head has ``AvgFactors`` only if its training config asks for them.
     """
-    return name.endswith('num_batches_tracked') or '.avg_factors.' in name
+    return name.endswith('num_batches_tracked') or 'avg_factors.' in name
 
 
 def _without_config(checkpoint: Any) -> Any:

@@ -1,15 +1,17 @@
 """Cells that survive the first step: counted, or set without trained weights."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.dense_heads import SRNHead
+from ..models.dense_heads import QuerySRNHead, SRNHead
+from ..models.sparse.deferred_map import DeferredMap
 
 #: Diameters of clusters in cells, as around a face (our choice): from the smallest face
 #: of a level to one that belongs on the next.
@@ -24,8 +26,9 @@ def survivors(
 
     The first step and its threshold are computed in any case. With ``percent``, their
     result is replaced: in each STC level and image, at least that percentage of cells
-    survives, in clusters and with all anchors. ``count`` gets the number of 'cells' of
-    the STC levels, and of those 'left' with at least one anchor.
+    survives, in clusters and with all anchors; a ``QuerySRNHead``'s branch is computed
+    and has chosen these and two cells around them. ``count`` gets the number of 'cells'
+    of the STC levels, and of those 'left' with at least one anchor.
     """
     stock = head.survivors
 
@@ -40,8 +43,24 @@ def survivors(
         count.update(cells=keep[..., 0].numel(), left=int(keep.any(dim=-1).sum()))
         return keep
 
-    with patch.object(head, 'survivors', counted):
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(head, 'survivors', counted))
+        if percent is not None and isinstance(head, QuerySRNHead):
+            choose = head.choose
+
+            def chosen(x: Sequence[Tensor | DeferredMap]) -> dict[int, Tensor]:
+                return {
+                    level: _grown(_batch_of_clusters(tuple(cells.shape), percent / 100))
+                    for level, cells in choose(x).items()
+                }
+
+            patches.enter_context(patch.object(head, 'choose', chosen))
         yield
+
+
+def _grown(cells: Tensor) -> Tensor:
+    """Add a ring of two to cells, boolean (N, H, W)."""
+    return F.max_pool2d(cells.float(), 5, 1, 2) > 0
 
 
 @cache

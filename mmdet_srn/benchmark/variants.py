@@ -14,7 +14,7 @@ from torch.profiler import record_function
 
 from ..models.cpu import matrix_conv
 from ..models.cpu.fold_norms import fold_norms
-from ..models.dense_heads import SRNHead
+from ..models.dense_heads import QuerySRNHead, SRNHead
 from ..models.spans import FIRST_STEP, SECOND_STEP
 from ..models.sparse.deferred_map import DeferredMap, to_dense
 
@@ -24,11 +24,11 @@ map, whether or not it is used, and each convolution by torch's. The others are 
 of ``test_cfg.second_step``."""
 #: Autocast; memory format of images and weights, whatever the config says; the
 #: backbone's batch norms folded into its convolutions or not; backbone and neck through
-#: ``torch.compile``.
+#: ``torch.compile``; a ``QuerySRNHead`` whose branch is not asked.
 PRECISIONS = dict(bf16=torch.bfloat16, fp16=torch.float16)
 FORMATS = dict(contiguous=torch.contiguous_format, channels_last=torch.channels_last)
 NORMS = ('folded', 'unfolded')
-CHANGES = (*PRECISIONS, *FORMATS, *NORMS, 'compiled')
+CHANGES = (*PRECISIONS, *FORMATS, *NORMS, 'compiled', 'unasked')
 
 
 def change_detector(
@@ -61,6 +61,10 @@ def change_detector(
             return {**data, 'inputs': data['inputs'].contiguous(memory_format=wanted)}
 
         detector.data_preprocessor.register_forward_hook(lay_out)
+    if 'unasked' in names:
+        if not isinstance(detector.bbox_head, QuerySRNHead):
+            raise ValueError('unasked is for a QuerySRNHead')
+        detector.bbox_head.query_levels = ()
     if 'compiled' in names:
         detector.backbone = torch.compile(detector.backbone)
         detector.neck = torch.compile(detector.neck)

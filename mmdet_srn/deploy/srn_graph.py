@@ -1,5 +1,7 @@
 """SRN from the image's bytes to boxes, in tensors alone: what is exported."""
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from mmdet.models import DetDataPreprocessor, SingleStageDetector
@@ -7,7 +9,7 @@ from mmdet.models.task_modules import DeltaXYWHBBoxCoder
 from torch import Tensor, nn
 
 from ..models.cpu import ChannelsLastPreprocessor
-from ..models.dense_heads import SRNHead
+from ..models.dense_heads import QuerySRNHead, SRNHead
 from ..models.dense_heads.selection import combine_scores
 from ..models.dense_heads.voting import vote_boxes
 from ..models.losses.two_stage_focal_loss import survives
@@ -27,6 +29,8 @@ class SRNGraph(nn.Module):
     Channel order, mean, standard deviation and padding to ``pad_size_divisor`` are
     part of the graph. Candidates are those of ``SRNHead.predict_by_feat``, here of all
     images at once and with rows of padding instead of sizes that depend on the data.
+    All is computed everywhere; the branch of a ``QuerySRNHead`` is not asked, with a
+    warning.
 
     The forms and their outputs, boxes being xyxy in pixels of the input:
 
@@ -49,6 +53,12 @@ class SRNGraph(nn.Module):
         if form not in FORMS:
             raise ValueError(f'form is one of {", ".join(FORMS)}, not {form!r}')
         _check_detector(detector)
+        if isinstance(detector.bbox_head, QuerySRNHead):
+            warnings.warn(
+                'the graph computes the first step everywhere, without the branch of '
+                'QuerySRNHead: it also finds the faces that the branch would leave out',
+                stacklevel=2,
+            )
         self.detector = detector
         self.form = form
         self.selection = self.nms = None

@@ -2,7 +2,7 @@
 
 from .backbones import EfficientNetLite, PretrainedBackbone, SameConv2d
 from .cpu import ChannelsLastPreprocessor
-from .dense_heads import SRNHead, SRNIoUHead
+from .dense_heads import QuerySRNHead, SRNHead, SRNIoUHead
 from .detectors import PKDDetector
 from .losses import PKDLoss, TwoStageFocalLoss
 from .necks import RFE, SRNFPN
@@ -17,6 +17,7 @@ __all__ = [
     'ChannelsLastPreprocessor',
     'EfficientNetLite',
     'PretrainedBackbone',
+    'QuerySRNHead',
     'SRNAnchorGenerator',
     'SRNHead',
     'SRNIoUHead',

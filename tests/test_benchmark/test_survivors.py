@@ -53,8 +53,12 @@ def test_counts_what_the_first_step_leaves(detector):
     assert 'survivors' not in vars(head)
 
 
-@pytest.mark.parametrize('mode', ['dense', 'auto'])
-def test_sets_it(detector, mode):
+@pytest.mark.parametrize(
+    ('mode', 'kind'),
+    [('dense', 'SRNHead'), ('auto', 'SRNHead'), ('auto', 'QuerySRNHead')],
+)
+def test_sets_it(tmp_path, mode, kind):
+    detector = build(tmp_path, type=kind)
     head = detector.bbox_head
     nms = dict(type='nms', iou_threshold=1.0)  # removes nothing
     limits = dict(max_before_nms=-1, max_per_img=10_000)

@@ -73,6 +73,18 @@ def test_compiled(detector, monkeypatch):
     assert_same(detect(changed), detect(detector))
 
 
+def test_unasked(tmp_path):
+    """A threshold that no score reaches leaves P2 out; unasked it is there."""
+    detector = build(tmp_path, type='QuerySRNHead')
+    changed, _ = change_detector(detector, ['unasked'])
+    for each in (detector, changed):
+        each.bbox_head.test_cfg.query_thr = 1.0
+    plain, _ = change_detector(detector, ['folded'])
+    plain.bbox_head.test_cfg.second_step = 'dense'
+    assert_same(detect(changed), detect(plain))
+    assert len(detect(detector)[0]) < len(detect(changed)[0])
+
+
 def test_no_change_is_the_detector_itself(detector):
     assert change_detector(detector, [])[0] is detector
 
@@ -84,6 +96,7 @@ def test_no_change_is_the_detector_itself(detector):
         (['contiguous', 'channels_last'], 'exclude'),
         (['folded', 'unfolded'], 'exclude'),
         (['fp16'], 'fp16 is for GPUs'),
+        (['unasked'], 'QuerySRNHead'),
     ],
 )
 def test_refuses(detector, names, message):

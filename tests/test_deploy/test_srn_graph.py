@@ -99,6 +99,22 @@ def test_placements(config, whole, stc, str_levels):
     assert parity.same and parity.pairs >= 10, parity
 
 
+def test_a_query_branch_is_left_out(config, whole):
+    """With a warning: the graph is dense, where the head finds nothing on P2."""
+    cfg = Config.fromfile(config).model
+    cfg.bbox_head.update(type='QuerySRNHead')
+    cfg.test_cfg.query_thr = 1.0
+    detector = MODELS.build(dict(cfg, _scope_='mmdet')).eval()
+    detector.load_state_dict(whole.state_dict(), strict=False)
+    batch = small_srn.images(1, 96, 80)
+    with pytest.warns(UserWarning, match='branch of QuerySRNHead'):
+        [found] = as_detections(run_graph(detector, batch))
+    [expected] = run_detector(whole, batch)
+    assert compare_detections(expected, found, 1e-3, 1e-5).same
+    [asked] = run_detector(detector, batch)
+    assert not compare_detections(expected, asked, 1e-3, 1e-5).same
+
+
 def test_every_setting_matters(detector):
     """Those of the config that is exported; else comparisons would show little."""
     settings = dict(detector.bbox_head.test_cfg, max_per_img=10_000)

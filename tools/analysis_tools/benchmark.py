@@ -12,10 +12,10 @@ For each config, parameters and a table with one row per way of detection:
     sparse     the same even where dense would be faster
 
 Append +bf16, +fp16, +contiguous, +channels_last (memory format of images and weights),
-+folded, +unfolded (the backbone's batch norms) or +compiled, as in
-auto+bf16+contiguous. By default 'released' is contiguous and unfolded; the others are
-as in ``FaceDetector``: folded, with weights channels last where the config lays out
-images so (the configs here: on a CPU).
++folded, +unfolded (the backbone's batch norms), +compiled, or +unasked (a QuerySRNHead
+without its queries), as in auto+bf16+contiguous. By default 'released' is contiguous
+and unfolded; the others are as in ``FaceDetector``: folded, with weights channels last
+where the config lays out images so (the configs here: on a CPU).
 
 Without a checkpoint the weights are random, and all or nothing survives the first step:
 --share sets what percentage of the cells of the levels with two-step classification

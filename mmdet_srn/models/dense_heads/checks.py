@@ -12,6 +12,7 @@ from ..losses.two_stage_focal_loss import TwoStageFocalLoss
 from ..task_modules.assigners import OnlineAssigner
 
 if TYPE_CHECKING:
+    from .query_srn_head import QuerySRNHead
     from .srn_head import SRNHead
 
 
@@ -69,6 +70,18 @@ def sort_levels(name: str, levels: Iterable[int], num_levels: int) -> tuple[int,
             f'has {num_levels} strides'
         )
     return tuple(given)
+
+
+def check_query_levels(head: 'QuerySRNHead') -> None:
+    """Check that each query level has a first step and a coarser level; sort them."""
+    num_levels = head.prior_generator.num_levels
+    head.query_levels = sort_levels('query_levels', head.query_levels, num_levels)
+    able = set(head.stc_levels) - {num_levels - 1}
+    if not set(head.query_levels) <= able:
+        raise ValueError(
+            f'query_levels={head.query_levels} must be of stc_levels, and not the '
+            f'coarsest: {tuple(sorted(able))}'
+        )
 
 
 def check_layers(head: 'SRNHead') -> None:

@@ -506,10 +506,15 @@ class SRNHead(AnchorHead):
             second_step = 'dense'
         if second_step == 'dense' or self.training:
             return super().predict(x, batch_data_samples, rescale=rescale)
-        firsts, seconds = self.split_steps(x)
-        levels = read_when_needed(self, firsts, seconds, second_step == 'sparse')
+        levels = self.read_levels(x, always=second_step == 'sparse')
         metas = [sample.metainfo for sample in batch_data_samples]
         return self._detect(levels, metas, self.test_cfg, rescale)
+
+    def read_levels(
+        self, x: Sequence[Tensor | DeferredMap], always: bool
+    ) -> list[LevelOutputs]:
+        """Prepare what ``predict`` reads; see ``read_when_needed``."""
+        return read_when_needed(self, *self.split_steps(x), always)
 
     def predict_by_feat(
         self,

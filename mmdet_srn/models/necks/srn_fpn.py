@@ -63,11 +63,14 @@ class SRNFPN(BaseModule):
             to the reader, who may need it at few cells: in eval mode they are
             ``DeferredMap``, for ``SRNHead`` and its ``stc_levels``. On level 0, where
             there are others, the lateral convolution and the sum are left as well.
+        deferred_first_levels: Levels of the first step whose 1x1 convolution is left to
+            the reader in eval mode: ``QuerySRNHead``'s ``query_levels``.
         init_cfg: Default: Xavier (paper, 'Training').
 
     Raises:
-        ValueError: If ``first_levels`` are not distinct levels, or ``deferred_levels``
-            are not the backbone's or are what the extra levels are made of.
+        ValueError: If ``first_levels`` are not distinct levels, ``deferred_levels``
+            are not the backbone's or are what the extra levels are made of, or
+            ``deferred_first_levels`` are not made.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class SRNFPN(BaseModule):
         upsample_cfg: dict = dict(mode='bilinear', align_corners=True),  # noqa: B006
         first_levels: Sequence[int] | None = None,
         deferred_levels: Sequence[int] = (),
+        deferred_first_levels: Sequence[int] = (),
         init_cfg: dict | list[dict] | None = dict(  # noqa: B006
             type='Xavier', layer='Conv2d', distribution='uniform'
         ),
@@ -104,6 +108,12 @@ class SRNFPN(BaseModule):
                 for level in sorted(levels)
             }
         )
+        self.deferred_first_levels = set(deferred_first_levels)
+        if not self.deferred_first_levels <= set(levels):
+            raise ValueError(
+                f'deferred_first_levels={deferred_first_levels} must be of '
+                f'{sorted(levels)}'
+            )
         self.fpn = MODELS.build(
             dict(
                 type='FPN',
@@ -150,6 +160,10 @@ class SRNFPN(BaseModule):
             stages.append(conv(stages[-1].contiguous()))
         second = self.fpn(inputs)
         first = list(second)
-        for level, reduce in self.reducers.items():
-            first[int(level)] = reduce(stages[int(level)])
+        for name, reduce in self.reducers.items():
+            level = int(name)
+            if level in self.deferred_first_levels and not self.training:
+                first[level] = DeferredMap(stages[level], reduce)
+            else:
+                first[level] = reduce(stages[level])
         return (*first, *second)

@@ -1,6 +1,6 @@
 """Predictions of a head on one level, computed before or when they are read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,11 +115,29 @@ def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[
     return [reader(image) for image in range(len(maps.images))]
 
 
+def read_cells(readers: Sequence[Reader], cells: Tensor, channels: int) -> Tensor:
+    """Read logits (N, channels, H, W) at some cells; elsewhere they are -inf.
+
+    Args:
+        readers: For each image.
+        cells: Boolean (N, H, W).
+        channels: What a reader gives of a cell.
+    """
+    rows = [
+        reader(own.flatten().nonzero().squeeze(1))
+        for reader, own in zip(readers, cells, strict=True)
+    ]
+    values = rows[0].new_full((*cells.shape, channels), -torch.inf)
+    values[cells] = torch.cat(rows)
+    return values.permute(0, 3, 1, 2)
+
+
 def read_when_needed(
     head: 'SRNHead',
     firsts: Sequence[Tensor | DeferredMap],
     seconds: Sequence[Tensor | DeferredMap],
     always: bool,
+    chosen: Mapping[int, Tensor] | None = None,
 ) -> list[LevelOutputs]:
     """Prepare each level's outputs, of which most is computed when it is read.
 
@@ -130,7 +148,10 @@ def read_when_needed(
         firsts: The first step's maps, (N, C, H, W).
         seconds: The second step's.
         always: See ``SparseModule``.
+        chosen: By STC level, the cells outside of which nothing survives and the first
+            step is not computed, boolean (N, H, W). Other levels: all cells.
     """
+    chosen = chosen or {}
     classify = SparseModule(head.cls_subnet, head.conv_cls, always=always)
     predictor = head.second_reg_predictor
     regress = regress_first = SparseModule(head.reg_subnet, predictor, always=always)
@@ -140,7 +161,9 @@ def read_when_needed(
     levels = []
     for level, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
         one_map = first is second
-        first = to_dense(first)
+        cells = chosen.get(level)
+        if cells is None:
+            first = to_dense(first)
         if one_map:
             second = first
         elif level not in head.stc_levels:
@@ -156,6 +179,13 @@ def read_when_needed(
         if level not in head.stc_levels:
             with record_function(SECOND_STEP):
                 logits = map_readers(classify.dense(second))
+        elif cells is not None:
+            predictor = head.first_cls_predictor
+            module = SparseModule(head.cls_subnet, predictor, always=always)
+            first_maps = maps if one_map else PartialMaps(first)
+            readers = partial_readers(first_maps, module, FIRST_STEP)
+            first_scores = read_cells(readers, cells, module.out_channels)
+            logits = partial_readers(maps, classify, SECOND_STEP)
         else:
             with record_function(FIRST_STEP):
                 features = head.cls_subnet(first)
@@ -165,7 +195,9 @@ def read_when_needed(
                     logits = map_readers(head.conv_cls(features))
             else:
                 logits = partial_readers(maps, classify, SECOND_STEP)
-        keep = head.survivors(first, first_scores)
+        keep = head.survivors(first if cells is None else first_scores, first_scores)
+        if cells is not None:
+            keep = keep & cells.flatten(1).unsqueeze(2)
         size = first.shape[-2:]
         levels.append(LevelOutputs(size, keep, logits, deltas, first_deltas))
     return levels

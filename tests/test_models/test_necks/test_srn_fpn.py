@@ -127,6 +127,19 @@ def test_of_the_finest_level_the_lateral_is_deferred_as_well():
     assert torch.equal(to_dense(late[2]), neck.train()(inputs[:1])[2])
 
 
+def test_deferred_levels_of_the_first_step():
+    """Without the 1x1 convolution where nothing is read."""
+    plain, neck = build(), build(deferred_first_levels=(0, 4))
+    neck.load_state_dict(plain.state_dict())
+    inputs = stages(96, 64)
+    assert all(isinstance(m, torch.Tensor) for m in neck.train()(inputs))
+    late = neck.eval()(inputs)
+    assert [i for i, m in enumerate(late) if isinstance(m, DeferredMap)] == [0, 4]
+    assert late[0].source is inputs[0]
+    for ours, theirs in zip(late, plain.eval()(inputs), strict=True):
+        assert torch.equal(to_dense(ours), theirs)
+
+
 def test_compiles_as_one_graph():
     """A compiler cannot trace the sum of a tensor with something else."""
     neck = build(deferred_levels=(0, 1, 2)).eval()
@@ -165,6 +178,8 @@ def test_exports():
         (dict(first_levels=(-1,)), '0 to 5'),
         (dict(first_levels=(1, 1)), '0 to 5'),
         (dict(deferred_levels=(4,)), 'deferred_levels'),
+        (dict(deferred_first_levels=(6,)), 'deferred_first_levels'),
+        (dict(deferred_first_levels=(1,), first_levels=(0,)), 'deferred_first'),
         (dict(deferred_levels=(-1,)), 'deferred_levels'),
         (dict(deferred_levels=(3,), add_extra_convs='on_output'), 'deferred_levels'),
         (dict(deferred_levels=(3,), add_extra_convs=False), 'deferred_levels'),
