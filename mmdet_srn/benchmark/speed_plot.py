@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 
 def draw_speed(
@@ -16,23 +17,21 @@ def draw_speed(
         times: Milliseconds of each detector. One without an AP is a line.
         label: What the time is of.
     """
-    figure = Figure(figsize=(4 * len(aps), 3.2), layout='constrained')
+    figure = Figure(figsize=(3.5 * len(aps) + 1.5, 3), layout='constrained')
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(aps), squeeze=False)[0]
-    small = dict(textcoords='offset points', fontsize='small')
     for axes, (title, found) in zip(panels, aps.items(), strict=True):
         for number, (name, time) in enumerate(times.items()):
-            color = f'C{number}'
+            look = dict(color=f'C{number}', label=name)
             if name in found:
-                place = time, found[name]
-                axes.plot(*place, 'o', color=color)
-                axes.annotate(name, place, (0, 6), ha='center', color=color, **small)
-                continue
-            axes.axvline(time, ls=':', color=color)
-            look = dict(ha='right', rotation=90, color=color, **small)
-            bottom = axes.get_xaxis_transform()
-            axes.annotate(name, (time, 0.02), (-4, 0), bottom, **look)
-        axes.set(title=title, xlabel=label, ylabel='AP', xscale='log', ylim=(0, 1))
-        axes.margins(x=0.2)
+                axes.plot(time, found[name], 'o', **look)
+            else:
+                axes.axvline(time, ls=':', **look)
+        axes.set(title=title, xlabel=label, ylabel='AP', xscale='log')
+        axes.margins(x=0.1, y=0.2)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right upper')
     return figure

@@ -12,6 +12,7 @@ def test_points_and_lines(tmp_path):
             [found['a']],
             [found['b']],
         ]
-        assert [text.get_text() for text in axes.texts] == ['a', 'b', 'c']
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.texts] == ['a', 'b', 'c']
     figure.savefig(tmp_path / 'plot.png')
     assert 5_000 < (tmp_path / 'plot.png').stat().st_size < 100_000

@@ -234,7 +234,8 @@ def run(args: argparse.Namespace) -> list[dict[str, str]]:
     if args.plot:
         aps = [{name: bands[0].ap for name, bands in each.items()} for each in results]
         threads = max(args.threads)
-        label = f'ms, {args.size[0]}x{args.size[1]}, {threads} threads'
+        plural = 's' * (threads > 1)
+        label = f'ms, {args.size[0]}x{args.size[1]}, {threads} thread{plural}'
         figure = draw_speed(dict(zip(titles, aps, strict=True)), times[threads], label)
         figure.savefig(args.plot)
 
