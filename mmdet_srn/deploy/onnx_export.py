@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..engine.atomic_backend import AtomicLocalBackend
@@ -88,6 +87,7 @@ def save_onnx(
     """
     import onnx
 
+    from .half_weights import store_in_half
     from .nms_op import nms_translation
 
     dynamic = {0: 'batch', 1: 'height', 2: 'width'}
@@ -108,12 +108,12 @@ def save_onnx(
             output_names=graph.output_names,
             dynamic_shapes=(dynamic,),
             custom_translation_table=nms_translation(OPSET),
-            # It would multiply norms into the weights; onnxruntime does so as it loads.
+            # It would multiply the norms into the weights, which are rounded then.
             optimize=not half_weights,
         ).model_proto
-    _tidy(model, graph.form)
     if half_weights:
-        store_in_half(model)
+        model = store_in_half(model)
+    _tidy(model, graph.form)
     properties = {PREFIX + name: json.dumps(each) for name, each in metadata.items()}
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
@@ -147,29 +147,3 @@ def _tidy(model: Any, form: str) -> None:
         return
     for output in graph.output[:2]:
         output.type.tensor_type.shape.dim[1].dim_param = form
-
-
-def store_in_half(model: Any) -> None:
-    """Round an ONNX model's large float32 constants to float16, in place.
-
-    onnxruntime widens them when it loads. What float16 cannot hold stays as it is.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph, casts = model.graph, []
-    for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(tensor)
-        with np.errstate(over='ignore'):
-            half = values.astype(np.float16)
-        if values.size < 64 or not np.isfinite(half).all():
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(half, f'{name}.half'))
-        casts.append(
-            helper.make_node('Cast', [tensor.name], [name], to=TensorProto.FLOAT)
-        )
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)

@@ -6,7 +6,7 @@ from pathlib import Path
 NAME = 'srn_efflite0_faces'
 SHA256 = {
     '.pth': '250ef0dc74647ab05d768ac3187172471377834d784767180ae35715bdd6608c',
-    '.onnx': 'd92cd843bcaa749c4446872953467e189118712b0f65900f0626ed49b6462ae7',
+    '.onnx': '152d391102a6c5c800049a2c5d96eb07a0c72f7ef6bed873adc5ac064cbe1e5b',
 }
 _PACKAGE = Path(__file__).resolve().parents[1]
 

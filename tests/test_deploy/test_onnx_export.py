@@ -11,7 +11,7 @@ import torch
 from mmcv.cnn import ConvModule
 
 from mmdet_srn.deploy import nms_op
-from mmdet_srn.deploy.onnx_export import EXAMPLE, OPSET, store_in_half
+from mmdet_srn.deploy.onnx_export import EXAMPLE, OPSET
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.srn_graph import SRNGraph
 from mmdet_srn.evaluation.parity import compare_detections
@@ -221,36 +221,3 @@ def test_module_prefix(tmp_path):
     expected = small_srn.detector().state_dict()
     for name, value in detector.state_dict().items():
         assert value.equal(expected[name]), name
-
-
-def test_half_weights_are_rounded_and_computed_with_in_float32():
-    rng = np.random.default_rng(0)
-    constants = dict(w=rng.normal(size=(16, 16)), few=rng.normal(size=(4, 4)))
-    constants['large'] = np.full((16, 16), 1e6)
-    constants = {name: value.astype(np.float32) for name, value in constants.items()}
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    nodes = [
-        helper.make_node('MatMul', ['x', 'w'], ['y']),
-        helper.make_node('Add', ['y', 'large'], ['z']),
-        helper.make_node('Identity', ['few'], ['f']),
-    ]
-    inputs = [helper.make_tensor_value_info('x', kind, [16, 16])]
-    sizes = dict(y=16, z=16, f=4)
-    outputs = [helper.make_tensor_value_info(n, kind, [k, k]) for n, k in sizes.items()]
-    tensors = [onnx.numpy_helper.from_array(v, n) for n, v in constants.items()]
-    graph = helper.make_graph(nodes, 'g', inputs, outputs, tensors)
-    opsets = [helper.make_opsetid('', OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    store_in_half(model)
-    onnx.checker.check_model(model, full_check=True)
-    stored = {each.name: each.data_type for each in model.graph.initializer}
-    assert stored == {'w.half': onnx.TensorProto.FLOAT16, 'large': kind, 'few': kind}
-    x = rng.normal(size=(16, 16)).astype(np.float32)
-    y, z, few = onnxruntime.InferenceSession(model.SerializeToString()).run(
-        None, {'x': x}
-    )
-    rounded = x @ constants['w'].astype(np.float16).astype(np.float32)
-    np.testing.assert_allclose(y, rounded, rtol=1e-5, atol=1e-5)
-    assert abs(rounded - x @ constants['w']).max() > 1e-4
-    np.testing.assert_allclose(z, rounded + 1e6, rtol=1e-6)
-    assert np.array_equal(few, constants['few'])

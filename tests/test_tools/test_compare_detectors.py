@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from tests.test_benchmark.small_detector import write_config
 from tests.test_detector.constant_onnx import GRAPH, SETTINGS, write_onnx
 from tests.tool_loader import load_tool
 
@@ -76,6 +77,19 @@ def test_table(tool, data, made, capsys):
     assert 0 < float(row[-1]) < 1000
 
 
+def test_plot_and_time_without_weights(tool, data, made, tmp_path, capsys):
+    """A detector without weights is timed, but is neither evaluated nor a point."""
+    small = write_config(tmp_path)
+    plot = tmp_path / 'plot.png'
+    arguments = ['--threads', '1', '--size', '64x48', '--runs=1', '--plot', plot]
+    arguments += ['--untrained', f'small={small}']
+    _, (_, _, ours, last) = run(tool, capsys, *data, *made, *arguments)
+    assert ours[0] == 'made' and last[:-1] == ['small', *'-----']
+    assert float(last[-1]) > float(ours[-1])
+    height, width, _ = cv2.imdecode(np.fromfile(plot, np.uint8), 1).shape
+    assert height > 200 and width > 300
+
+
 def test_shrunk_images_and_several_sets(tool, data, made, capsys):
     """Boxes are of the image as given: in one of half the size it finds another."""
     arguments = [*data, *data, *made, '--max-size=40', '--threads']
@@ -122,6 +136,9 @@ def test_missing_peer(tool, data, made, option, capsys):
         (['--model', '=b.onnx'], 'is neither NAME='),
         (['--model', 'a=b,'], 'is neither NAME='),
         (['--threads', '1000000'], 'may use'),
+        (['--untrained', 'config.py'], 'is not NAME='),
+        (['--untrained', 'SRN=config.py'], 'a name of its own'),
+        (['--plot', 'a.png', '--threads'], 'need --threads'),
     ],
 )
 def test_wrong_arguments(tool, data, arguments, message, capsys):

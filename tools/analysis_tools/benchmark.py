@@ -52,10 +52,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmdet.models import SingleStageDetector
-from mmdet.registry import MODELS
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -73,6 +71,7 @@ from mmdet_srn.benchmark.arguments import (
 from mmdet_srn.benchmark.machine import describe_machine
 from mmdet_srn.benchmark.measuring import PARTS, Measured, Variant, measure
 from mmdet_srn.benchmark.synthetic_images import write_image
+from mmdet_srn.benchmark.untrained import build_untrained
 from mmdet_srn.benchmark.variants import CHANGES, FORMATS, MODES, NORMS, change_detector
 from mmdet_srn.evaluation.parity import compare_detections
 from mmdet_srn.model_loader import check_device, load_detector, read_config
@@ -144,14 +143,7 @@ def build(
         cfg, detector, _ = load_detector(config, checkpoint)
     else:
         cfg = read_config(config)
-        if 'model' not in cfg:
-            raise ValueError(f'{config} has no model')
-        if 'backbone' in cfg.model:
-            cfg.model.backbone.init_cfg = None  # random weights are as fast
-        torch.manual_seed(0)
-        scope = cfg.get('default_scope', 'mmdet')
-        detector = MODELS.build(dict(cfg.model, _scope_=scope))
-        detector.init_weights()
+        detector = build_untrained(cfg)
     if not isinstance(getattr(detector, 'bbox_head', None), SRNHead):
         raise ValueError(f'the model of {config} has no SRNHead')
     return cfg, detector.eval().to(device)

@@ -15,7 +15,9 @@ with cv2.FaceDetectorYN, CenterFace with cv2.dnn.
 
 Times are of detection on the CPU, from pixels to boxes, in photographs resized to
 --size: medians over the photographs of the median of --runs calls, after one that warms
-up. Detectors take turns, so that other load affects all alike.
+up. Detectors take turns, so that other load affects all alike. --plot draws AP against
+the time with the most threads. --untrained NAME=CONFIG is timed alone, with random
+weights of which the first step leaves 3 %.
 
 Exit status: 0, 1 after an error, 2 for wrong arguments.
 """
@@ -52,11 +54,15 @@ from mmdet_srn.benchmark.published import (
     load_centerface,
     load_yunet,
 )
+from mmdet_srn.benchmark.speed_plot import draw_speed
+from mmdet_srn.benchmark.untrained import UntrainedDetector
 from mmdet_srn.datasets import WIDERFaceTxtDataset
 from mmdet_srn.detector.images import limit_size, read_image, rescale_boxes
 from mmdet_srn.evaluation import FaceAP, ImageFaces, evaluate_face_ap, read_instances
+from mmdet_srn.model_loader import read_config
 from mmdet_srn.trust import add_trust_option
 
+SHARE = 3.0  # percent of the cells that are left where nothing is trained (ours)
 APS = ('AP', '<16', '16-32', '32-96', '>=96')  # the columns, as in HEIGHT_BANDS
 
 
@@ -69,6 +75,14 @@ def model(text: str) -> tuple[str, list[str]]:
             f'{text!r} is neither NAME=CONFIG,CHECKPOINT nor NAME=FILE.onnx nor NAME'
         )
     return name, files
+
+
+def untrained(text: str) -> tuple[str, str]:
+    """Read a model without weights: its name and its config."""
+    name, _, config = text.partition('=')
+    if not name or not config:
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=CONFIG')
+    return name, config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -86,6 +100,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'weights; may be repeated (default: SRN, the shipped weights)'
     )
     add('--model', action='append', type=model, dest='models', help=text)
+    text = 'ours, timed with random weights: NAME=CONFIG; may be repeated'
+    add('--untrained', action='append', type=untrained, default=[], help=text)
     add('--yunet', metavar='FILE', help=f'YuNet: {YUNET}')
     add('--centerface', metavar='FILE', help=f'CenterFace: {CENTERFACE}')
     text = 'shrink images whose longer side has more pixels (default: none)'
@@ -100,16 +116,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--timed', type=whole(1), default=10, metavar='N', help=text)
     text = 'timed calls of a detector on an image (default: %(default)s)'
     add('--runs', type=whole(1), default=3, metavar='N', help=text)
+    text = 'picture to write: AP against milliseconds'
+    add('--plot', metavar='FILE.png', help=text)
     add_trust_option(parser)
     args = parser.parse_args(argv)
     args.models = args.models or [('SRN', [])]
-    names = [name for name, _ in args.models] + ['YuNet', 'CenterFace']
+    names = [name for name, _ in (*args.models, *args.untrained)]
+    names += ['YuNet', 'CenterFace']
     if len(args.ann) != len(args.images):
         parser.error('--ann and --images come in pairs')
     if len(names) > len(set(names)):
         parser.error(f'each detector needs a name of its own: {", ".join(names)}')
     if max(args.threads, default=1) > cpus:
         parser.error(f'--threads {max(args.threads)}: this process may use {cpus} CPUs')
+    if (args.plot or args.untrained) and not args.threads:
+        parser.error('--plot and --untrained need --threads')
     return args
 
 
@@ -129,6 +150,14 @@ def load_detectors(args: argparse.Namespace) -> dict[str, Detector]:
     if args.centerface:
         detectors['CenterFace'] = load_centerface(args.centerface)
     return detectors
+
+
+def load_timed(args: argparse.Namespace) -> dict[str, Detector]:
+    """Load all detectors of which the time is measured, by name."""
+    return load_detectors(args) | {
+        name: UntrainedDetector(read_config(config), SHARE)
+        for name, config in args.untrained
+    }
 
 
 def evaluate(
@@ -179,8 +208,8 @@ def time_detectors(
 
 def run(args: argparse.Namespace) -> list[dict[str, str]]:
     """Measure all and return the table's rows."""
-    load = partial(load_detectors, args)
-    detectors = load()
+    load = partial(load_timed, args)
+    detectors = load_detectors(args)
     datasets = [
         WIDERFaceTxtDataset(
             ann_file=str(ann),
@@ -201,19 +230,31 @@ def run(args: argparse.Namespace) -> list[dict[str, str]]:
     ]
     times = {n: time_detectors(load, images, n, args.runs) for n in args.threads}
 
+    titles = [Path(each.ann_file).stem.removesuffix('_bbx_gt') for each in datasets]
+    if args.plot:
+        aps = [{name: bands[0].ap for name, bands in each.items()} for each in results]
+        threads = max(args.threads)
+        plural = 's' * (threads > 1)
+        label = f'ms, {args.size[0]}x{args.size[1]}, {threads} thread{plural}'
+        figure = draw_speed(dict(zip(titles, aps, strict=True)), times[threads], label)
+        figure.savefig(args.plot)
+
+    def row(detector: str, cells: Sequence[str]) -> dict[str, str]:
+        ms = {
+            f'ms, {n} thread{"s" * (n > 1)}': f'{found[detector]:.1f}'
+            for n, found in times.items()
+        }
+        return dict(detector=detector) | dict(zip(APS, cells, strict=True)) | ms
+
     rows = []
-    for dataset, result in zip(datasets, results, strict=True):
-        name = Path(dataset.ann_file).stem.removesuffix('_bbx_gt')
+    for title, dataset, result in zip(titles, datasets, results, strict=True):
         numbers = [str(band.num_faces) for band in next(iter(result.values()))]
-        title = f'{name}: {len(dataset)} images, faces'
+        title = f'{title}: {len(dataset)} images, faces'
         rows.append(dict(detector=title) | dict(zip(APS, numbers, strict=True)))
         for detector, bands in result.items():
             cells = [f'{b.ap:.3f}' if b.num_faces else '-' for b in bands]
-            row = dict(detector=detector) | dict(zip(APS, cells, strict=True))
-            for n, found in times.items():
-                row[f'ms, {n} thread{"s" * (n > 1)}'] = f'{found[detector]:.1f}'
-            rows.append(row)
-    return rows
+            rows.append(row(detector, cells))
+    return rows + [row(name, '-' * len(APS)) for name, _ in args.untrained]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
