@@ -15,7 +15,7 @@ BASE = {'_lazy', '_stack', 'trust', 'version', 'weights'}  # import nothing of m
 #: Which part of the package may import which, beside itself and BASE.
 ALLOWED = {
     '__init__': {'datasets', 'detector', 'engine', 'evaluation', 'models'},
-    '__main__': {'detector'},
+    '__main__': {'detector', 'export_command', 'many'},
     '_mmdet_tools': {'__init__'},
     'checkpoint_file': set(),
     'datasets': set(),
@@ -25,9 +25,10 @@ ALLOWED = {
     'model_loader': {'checkpoint_file'},
     'deploy': {'engine', 'evaluation', 'model_loader', 'models'},
     'detector': {'__init__', 'deploy', 'evaluation', 'model_loader', 'models'},
-    # For tools; nothing else imports them.
+    # For tools and commands; nothing else imports them.
     'benchmark': {'deploy', 'detector', 'evaluation', 'model_loader', 'models'},
     'ablation': {'checkpoint_file', 'evaluation', 'model_loader', 'models'},
+    'export_command': {'deploy', 'detector', 'evaluation', 'model_loader'},
     'many': {'detector'},
 }
 

@@ -1,8 +1,8 @@
-"""Find faces in images and videos: ``python -m mmdet_srn``, where mim looks for it."""
+"""Finds faces: ``python -m mmdet_srn detect``, where mim looks for it."""
 
 import sys
 
-from mmdet_srn.detector.command import main
+from mmdet_srn.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['detect', *sys.argv[1:]]))

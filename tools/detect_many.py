@@ -1,14 +1,11 @@
-"""Find the faces of many pictures, on one machine or a Ray cluster; see README.md."""
+"""Many pictures: ``python -m mmdet_srn detect_many``, where mim looks for it."""
 
 import os
 import sys
 
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
 
-try:
-    from mmdet_srn.many.command import main
-except ImportError as error:
-    sys.exit(f'detect_many: {error}; pip install "mmdet_srn[onnx,ray]"')
+from mmdet_srn.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['detect_many', *sys.argv[1:]]))

@@ -14,10 +14,9 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-import mmdet_srn  # noqa: F401
+from mmdet_srn import export_command
 from mmdet_srn.deploy.srn_graph import SRNGraph
 from tests.run_once import make_once
-from tests.tool_loader import load_tool
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = f"""
@@ -113,10 +112,10 @@ def detector() -> torch.nn.Module:
 
 
 def exported(form: str) -> Path:
-    """What tools/deployment/export_onnx.py makes of it; once in a test run."""
+    """What ``python -m mmdet_srn export`` makes of it; once in a test run."""
 
     def export(path: Path) -> None:
         arguments = [*map(str, files()), str(path), '--form', form]
-        assert load_tool('export_onnx').main(arguments) == 0
+        assert export_command.main(arguments) == 0
 
     return make_once(f'{form}.onnx', export)

@@ -5,23 +5,18 @@ from pathlib import Path
 import cv2
 import pytest
 
+from mmdet_srn import export_command
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from tests.test_deploy import small_srn
-from tests.tool_loader import load_tool
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
 
-@pytest.fixture(scope='module')
-def tool():
-    return load_tool('export_onnx')
-
-
 @pytest.fixture
-def exported(tool, monkeypatch, tmp_path):
-    """The tool, with a file that was exported before in place of a minute's export."""
+def exported(monkeypatch, tmp_path):
+    """The command, with a file from before in place of a minute's export."""
 
     def main(*arguments):
         def export_onnx(config, checkpoint, path, form, *options):
@@ -31,9 +26,9 @@ def exported(tool, monkeypatch, tmp_path):
             return dict(OnnxRunner(path).metadata, **metadata)
 
         metadata = main.metadata
-        monkeypatch.setattr(tool, 'export_onnx', export_onnx)
+        monkeypatch.setattr(export_command, 'export_onnx', export_onnx)
         files = map(str, small_srn.files())
-        return tool.main([*files, str(tmp_path / 'out.onnx'), *arguments])
+        return export_command.main([*files, str(tmp_path / 'out.onnx'), *arguments])
 
     main.metadata = {}
     return main
@@ -79,9 +74,11 @@ def test_verify_fails_where_they_differ(exported, photographs, tmp_path, capsys)
     assert 'text.jpg is no image' in capsys.readouterr().err
 
 
-def test_verify_wants_boxes(tool, capsys):
+def test_verify_wants_boxes(capsys):
     with pytest.raises(SystemExit):
-        tool.main(['c.py', 'c.pth', 'o.onnx', '--form', 'raw', '--verify', 'a.jpg'])
+        export_command.main(
+            ['c.py', 'c.pth', 'o.onnx', '--form', 'raw', '--verify', 'a.jpg']
+        )
     assert '--verify compares boxes' in capsys.readouterr().err
 
 
@@ -109,32 +106,18 @@ def no_model(out):
     ],
     ids=['no checkpoint', 'no config', 'no pair', 'no model', 'other NMS'],
 )
-def test_errors(tool, tmp_path, capsys, arguments, message):
+def test_errors(tmp_path, capsys, arguments, message):
     out = tmp_path / 'out.onnx'
     arguments = arguments(*small_srn.files(), out)
-    assert tool.main([str(argument) for argument in arguments]) == 1
+    assert export_command.main([str(argument) for argument in arguments]) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith('export_onnx: ') and message in captured.err
+    assert captured.err.startswith('export: ') and message in captured.err
     assert not out.exists()
 
 
 @pytest.mark.parametrize('missing', ['onnx', 'onnxscript'])
-def test_missing_extra(missing, tool, tmp_path, capsys, monkeypatch):
+def test_missing_extra(missing, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     files = map(str, small_srn.files())
-    assert tool.main([*files, str(tmp_path / 'out.onnx')]) == 1
+    assert export_command.main([*files, str(tmp_path / 'out.onnx')]) == 1
     assert f'{missing}: pip install "mmdet_srn[export]"' in capsys.readouterr().err
-
-
-def test_benchmark(capsys):
-    benchmark = load_tool('benchmark_onnx')
-    arguments = [*small_srn.files(), small_srn.exported('detections')]
-    arguments += ['--sizes', '64x48', '33x70', '--batch-sizes', '1', '2', '--runs', '2']
-    assert benchmark.main([str(argument) for argument in arguments]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-4:]]
-    sizes, numbers = ('64x48', '33x70'), ('1', '2')
-    assert [row[:2] for row in rows] == [[s, n] for s in sizes for n in numbers]
-    for row in rows:
-        boxes, slow, fast, ratio = map(float, row[2:])
-        assert boxes > 0
-        assert ratio == pytest.approx(slow / fast, rel=0.2, abs=0.01)
