@@ -15,6 +15,13 @@ from .nms_op import NmsSettings, nms_keep
 FORMS = ('raw', 'boxes', 'detections')
 """Outputs of a graph: the head's maps, the candidates, or these after NMS."""
 
+EXAMPLE = (2, 200, 168, 3)
+"""Not a special size, from which the export would generalise: 1, the same on two axes,
+or a multiple of ``pad_size_divisor``."""
+
+DYNAMIC_AXES = {0: 'batch', 1: 'height', 2: 'width'}
+"""Of the images, with their names in the file."""
+
 NO_SCORE = -1.0
 """Score of padding and of what a threshold drops; any other is from 0 to 1."""
 
@@ -43,6 +50,9 @@ class SRNGraph(nn.Module):
         ValueError: If the graph cannot represent the detector or its ``test_cfg``.
     """
 
+    dynamic_axes = DYNAMIC_AXES
+    input_format = dict(dtype='uint8', layout='NHWC', channel_order='BGR')
+
     def __init__(self, detector: SingleStageDetector, form: str = 'detections') -> None:
         super().__init__()
         if form not in FORMS:
@@ -54,6 +64,11 @@ class SRNGraph(nn.Module):
         if form != 'raw':
             self.selection = Selection.from_test_cfg(detector.bbox_head.test_cfg)
             self.nms = NmsSettings.from_test_cfg(detector.bbox_head.test_cfg)
+
+    @property
+    def example(self) -> Tensor:
+        """An input, to export with."""
+        return torch.zeros(EXAMPLE, dtype=torch.uint8)
 
     @property
     def output_names(self) -> list[str]:
@@ -91,7 +106,8 @@ class SRNGraph(nn.Module):
         settings = self.detector.data_preprocessor
         inputs = images.permute(0, 3, 1, 2)
         if settings._channel_conversion:
-            inputs = inputs.flip(1)
+            order = torch.tensor([2, 1, 0], device=inputs.device)
+            inputs = inputs.index_select(1, order)
         inputs = inputs.float()
         if settings._enable_normalize:
             inputs = (inputs - settings.mean) / settings.std
@@ -120,17 +136,17 @@ class SRNGraph(nn.Module):
         )
         levels = []
         for level, priors in enumerate(anchors):
-            scores = _rows(cls_scores[level], 1).sigmoid().squeeze(2)
-            deltas = _rows(bbox_preds[level], 4)
+            scores = rows_of(cls_scores[level], 1).sigmoid().squeeze(2)
+            deltas = rows_of(bbox_preds[level], 4)
             # A tensor: a comparison of sizes would be made once, at export.
             cells = torch.ones_like(cls_scores[level][0, 0]).sum()
             keep = scores > selection.threshold(cells)
             if level in head.stc_levels:
-                keep = keep & survives(_rows(first_logits[level], 1), head.theta)
+                keep = keep & survives(rows_of(first_logits[level], 1), head.theta)
             scores = scores.where(keep, NO_SCORE)
             priors = priors.expand_as(deltas)
             if level in head.str_levels:
-                priors = head.refine(priors, _rows(first_deltas[level], 4))
+                priors = head.refine(priors, rows_of(first_deltas[level], 4))
             if selection.max_per_level > 0:
                 scores, priors, deltas = _best(
                     selection.max_per_level, scores, priors, deltas
@@ -176,7 +192,7 @@ def _check_detector(detector: nn.Module) -> None:
         )
 
 
-def _rows(maps: Tensor, channels: int) -> Tensor:
+def rows_of(maps: Tensor, channels: int) -> Tensor:
     """Lay maps (N, A * channels, H, W) out as (N, anchors, channels)."""
     # shape[0], as len() would be a number at export
     return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, channels)
