@@ -94,7 +94,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_trust_option(parser)
     args = parser.parse_args(argv)
     if args.verify and (args.form == 'raw' or args.static):
-        parser.error('--verify compares what is left after NMS: not of this form')
+        parser.error('--verify compares boxes after NMS, not of this form')
     if not args.static and (args.half or args.opset != OPSET):
         parser.error('--half and --opset need --static')
     return args

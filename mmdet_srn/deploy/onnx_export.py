@@ -103,8 +103,11 @@ def save_onnx(
     import onnx
 
     from .nms_op import nms_translation
+    from .second_step_op import second_step_translation
 
-    axes = graph.dynamic_axes
+    axes, table = graph.dynamic_axes, nms_translation(OPSET)
+    if graph.second_steps is not None:
+        table.update(second_step_translation(OPSET, graph.second_steps))
     with torch.no_grad(), _quiet_exporter():
         program = torch.export.export(
             graph,
@@ -120,7 +123,7 @@ def save_onnx(
             input_names=['images'],
             output_names=graph.output_names,
             dynamic_shapes=(axes,),
-            custom_translation_table=nms_translation(OPSET),
+            custom_translation_table=table,
             # It would multiply norms into the weights; onnxruntime does so as it loads.
             optimize=not half_weights,
         ).model_proto

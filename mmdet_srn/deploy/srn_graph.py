@@ -11,6 +11,7 @@ from ..models.dense_heads import SRNHead
 from ..models.dense_heads.selection import Selection
 from ..models.losses.two_stage_focal_loss import survives
 from .nms_op import NmsSettings, nms_keep
+from .second_step_op import SecondSteps, selected_maps
 
 FORMS = ('raw', 'boxes', 'detections')
 """Outputs of a graph: the head's maps, the candidates, or these after NMS."""
@@ -61,9 +62,11 @@ class SRNGraph(nn.Module):
         self.detector = detector
         self.form = form
         self.selection = self.nms = None
+        self.second_steps = None
         if form != 'raw':
             self.selection = Selection.from_test_cfg(detector.bbox_head.test_cfg)
             self.nms = NmsSettings.from_test_cfg(detector.bbox_head.test_cfg)
+            self.second_steps = SecondSteps(detector.bbox_head)
 
     @property
     def example(self) -> Tensor:
@@ -88,7 +91,7 @@ class SRNGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs of images, uint8 (N, H, W, 3)."""
         features = self.detector.extract_feat(self.preprocess(images))
-        maps = self.detector.bbox_head(features)
+        maps = selected_maps(self.detector.bbox_head, features, self.second_steps)
         if self.form == 'raw':
             return tuple(each for part in maps for each in part)
         scores, boxes = self._candidates(*maps)

@@ -35,6 +35,7 @@ class StaticGraph(SRNGraph):
         if min(size) < 1:
             raise ValueError(f'batch, height and width must be positive, not {size}')
         self.form = 'static'
+        self.second_steps = None  # all over: cells to choose are no fixed size
         self.size = size
         self.input_format = dict(
             dtype='float32', layout='NCHW', channel_order='BGR', size=list(size)
