@@ -9,12 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet_srn.deploy.onnx_export import (
-    bring_to_opset,
-    compute_in_half,
-    export_onnx,
-    save_onnx,
-)
+from mmdet_srn.deploy.onnx_conversions import bring_to_opset, compute_in_half
+from mmdet_srn.deploy.onnx_export import export_onnx, save_onnx
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.static_graph import StaticGraph
 from mmdet_srn.model_loader import run_detector
