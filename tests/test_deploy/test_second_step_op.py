@@ -155,7 +155,7 @@ def test_a_file_finds_what_the_detector_finds(share, tmp_path):
             run_detector(detector, batch), runner(batch), strict=True
         ):
             parity = compare_detections(one, other, 1e-3, 1e-5)
-            assert parity.same and (parity.pairs > 0 or share == 0), parity
+            assert parity.same and (parity.pairs > 0 or share < 0.1), parity
 
 
 def move_for(detector, share):
