@@ -16,7 +16,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_srn import export_command
-from mmdet_srn.deploy import second_step_op
+from mmdet_srn.deploy import second_step_nodes
 from mmdet_srn.deploy.srn_graph import SRNGraph
 from tests.run_once import make_once
 
@@ -121,7 +121,7 @@ def exported(form: str) -> Path:
 
     def export(path: Path) -> None:
         arguments = [*map(str, files()), str(path), '--form', form]
-        with mock.patch.object(second_step_op, 'SPARSE_COST', (1.0, 0.0)):
+        with mock.patch.object(second_step_nodes, 'SPARSE_COST', (1.0, 0.0)):
             assert export_command.main(arguments) == 0
 
     return make_once(f'{form}.onnx', export)

@@ -8,7 +8,7 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import nn
 
-from mmdet_srn.deploy import second_step_op
+from mmdet_srn.deploy import second_step_nodes
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.evaluation.parity import compare_detections
 from mmdet_srn.model_loader import run_detector
@@ -41,7 +41,7 @@ def modules():
 
 
 def session(way):
-    layers = [second_step_op.known_layers(module) for module in modules()]
+    layers = [second_step_nodes.known_layers(module) for module in modules()]
     tape = ir.tape.Tape()
 
     def value(name, channels):
@@ -52,13 +52,13 @@ def session(way):
     weights = [
         tape.initializer(ir.tensor(parameter.detach().numpy(), name=f'{place}.{name}'))
         for place, conv in enumerate(
-            conv for part in layers for conv in second_step_op.convolutions(part)
+            conv for part in layers for conv in second_step_nodes.convolutions(part)
         )
         for name, parameter in (('weight', conv.weight), ('bias', conv.bias))
     ]
     maker, *readers = layers
-    output = second_step_op.write_second_step(
-        second_step_op._Writer(tape), source, cells, weights, maker, readers, way, 0
+    output = second_step_nodes.write_second_step(
+        second_step_nodes.Writer(tape), source, cells, weights, maker, readers, way, 0
     )
     output.name = 'output'
     output.dtype, output.shape = ir.DataType.FLOAT, value('', 10).shape
@@ -105,7 +105,7 @@ def test_sparse_is_right_where_it_is_asked_for():
 @pytest.mark.parametrize(('factor', 'overhead'), [(1.0, 0), (1.3, 0), (1.0, 5e4)])
 def test_the_cheaper_one_is_chosen(factor, overhead, monkeypatch):
     """By the multiply-adds of ``models.sparse``, those of a batch together."""
-    monkeypatch.setattr(second_step_op, 'SPARSE_COST', (factor, overhead))
+    monkeypatch.setattr(second_step_nodes, 'SPARSE_COST', (factor, overhead))
     auto = session('auto')
     maker, *readers = map(sparse_chain, modules())
     per_cell = sum(chain.work for chain in (maker, *readers))
@@ -126,7 +126,7 @@ def test_the_cheaper_one_is_chosen(factor, overhead, monkeypatch):
 
 def test_layers_that_are_not_known():
     def known(*layers):
-        return second_step_op.known_layers(nn.Sequential(*layers))
+        return second_step_nodes.known_layers(nn.Sequential(*layers))
 
     assert known(ConvModule(8, 8, 3, padding=1), RFE(8), nn.Identity()) is not None
     assert known(ConvModule(8, 8, 3, padding=1, norm_cfg=small_srn.GROUP_NORM)) is None
