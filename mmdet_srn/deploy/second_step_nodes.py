@@ -93,10 +93,6 @@ def write_second_step(
             axis=1,
         )
 
-    def write_dense(op: Any) -> Any:
-        made = _dense(op, maker, source, values)
-        return op.Concat(*(_dense(op, part, made, values) for part in readers), axis=1)
-
     # before the branches, so that all masks are the outer graph's
     work: dict[Any, int] = {}
     for layers, wanted in ((maker, need), *((part, out) for part in readers)):
@@ -114,6 +110,14 @@ def write_second_step(
     sizes = op.Cast(op.Size(cells), to=1)
     pays = op.Less(op.Sum(*terms, number(overhead)), op.Mul(sizes, number(per_cell)))
 
+    # Convolutions of an If's branch are slower: onnxruntime does not lay their weights
+    # out. So the batch for them is empty where it is not computed all over.
+    every = op.Expand(op.Not(pays), op.Shape(cells, start=0, end=1))
+    images = op.Reshape(op.NonZero(every), op.Constant(value_ints=[-1]))
+    made = _dense(op, maker, op.Gather(source, images), values)
+    parts = (_dense(op, part, made, values) for part in readers)
+    dense = op.Concat(*parts, axis=1)
+
     def branch(write: Callable, name: str) -> Any:
         tape = ir.tape.Tape()
         output = write(Writer(tape))
@@ -126,7 +130,7 @@ def write_second_step(
     return op.If(
         pays,
         then_branch=branch(write_sparse, 'sparse'),
-        else_branch=branch(write_dense, 'dense'),
+        else_branch=branch(lambda op: op.Identity(dense), 'dense'),
     )
 
 
