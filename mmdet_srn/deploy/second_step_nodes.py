@@ -17,9 +17,9 @@ from ..models.sparse.sparse_layers import UnknownLayerError, _keeps_size, _parts
 SPARSE_COST = (1.45, 0.06e9)
 """Cost of sparse multiply-adds in dense ones: a factor, an overhead.
 
-Those of ``models.sparse`` in PyTorch. With ResNet-50 at 640x480, onnxruntime 1.32 and one
-thread, sparse multiply-adds cost 1.53 dense ones with 3 % of the cells left and 1.24 with
-30 %.
+Those of ``models.sparse`` in PyTorch. With ResNet-50 at 640x480, onnxruntime 1.32 and
+one thread, sparse multiply-adds cost 1.53 dense ones with 3 % of the cells left and
+1.24 with 30 %.
 """
 
 Layers = list[nn.Module]
