@@ -16,8 +16,18 @@ which --cfg-options changes:
 
     --cfg-options model.test_cfg.score_thr=0.05 model.test_cfg.max_per_img=100
 
-tools/deployment/detect_onnx.py and mmdet_srn.FaceDetector run such a file. It needs
-`pip install "mmdet_srn[export]"`.
+With --static the file is for runtimes without dynamic shapes, such as OpenCV's: it
+takes float32 (N, 3, H, W) from 0 to 255, BGR, and gives the boxes (N, P, 4) and scores
+(N, P) of all anchors, 0 for what the first step or a threshold drops:
+
+    net = cv2.dnn.readNetFromONNX('static.onnx')
+    net.setInput(cv2.dnn.blobFromImage(image))
+    boxes, scores = net.forward(['boxes', 'scores'])
+    corners, sizes = boxes[0, :, :2], boxes[0, :, 2:] - boxes[0, :, :2]
+    faces = cv2.dnn.NMSBoxes(np.hstack([corners, sizes]), scores[0], 0.5, 0.4)
+
+tools/deployment/detect_onnx.py and mmdet_srn.FaceDetector run a file that is not
+static. The export needs `pip install "mmdet_srn[export]"`.
 """
 
 import argparse
@@ -66,18 +76,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='store the weights in float16, compute in float32: half the size, and the '
         'same faces if halve_checkpoint.py made the checkpoint',
     )
+    add = parser.add_argument
+    text = 'batch, height and width of the only images that the file takes'
+    add('--static', nargs=3, type=int, metavar=('N', 'H', 'W'), help=text)
+    text = "version of ONNX's operators, with --static (default: %(default)s)"
+    add('--opset', type=int, default=OPSET, metavar='NUMBER', help=text)
+    text = 'with --static: compute in float16 up to the last convolutions'
+    add('--half', action='store_true', help=text)
     parser.add_argument(
         '--verify',
         nargs='+',
         metavar='IMAGE',
         help='run the file and the model on these images, and fail if a box differs by '
         f'more than {BOX_TOLERANCE} pixels or a score by more than {SCORE_TOLERANCE}; '
-        'not with --form raw',
+        'not with --form raw or --static',
     )
     add_trust_option(parser)
     args = parser.parse_args(argv)
-    if args.verify and args.form == 'raw':
-        parser.error('--verify compares boxes, which --form raw lacks')
+    if args.verify and (args.form == 'raw' or args.static):
+        parser.error('--verify compares boxes after NMS, not of this form')
+    if not args.static and (args.half or args.opset != OPSET):
+        parser.error('--half and --opset need --static')
     return args
 
 
@@ -93,9 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.form,
             args.cfg_options,
             args.half_weights,
+            args.static,
+            args.opset,
+            args.half,
         )
         size = Path(args.out).stat().st_size / 1e6
-        print(f'wrote {args.out}: form {args.form}, opset {OPSET}, {size:.1f} MB')
+        form = metadata['form']
+        print(f'wrote {args.out}: form {form}, opset {args.opset}, {size:.1f} MB')
         print_resize(metadata)
         return 1 if args.verify and not verify(args) else 0
     except (OSError, ValueError, ImportError) as error:

@@ -47,7 +47,7 @@ def test_verify(exported, photographs, capsys):
     """Also an image whose name is not UTF-8."""
     assert exported('--verify', *photographs) == 0
     out = capsys.readouterr().out
-    assert 'out.onnx: form detections, opset 18, 0.2 MB' in out
+    assert 'out.onnx: form detections, opset 18, 0.4 MB' in out
     assert 'resizes' not in out
     for row in out.splitlines()[-2:]:
         of_model, of_file, pixels, score, image = row.split()
@@ -80,6 +80,28 @@ def test_verify_wants_boxes(capsys):
             ['c.py', 'c.pth', 'o.onnx', '--form', 'raw', '--verify', 'a.jpg']
         )
     assert '--verify compares boxes' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [['--half'], ['--opset', '13']], ids=str)
+def test_what_needs_a_fixed_size(arguments, capsys):
+    with pytest.raises(SystemExit):
+        export_command.main(['c.py', 'c.pth', 'o.onnx', *arguments])
+    assert '--half and --opset need --static' in capsys.readouterr().err
+
+
+def test_static(monkeypatch, capsys):
+    """What is asked for reaches the export."""
+    asked = []
+    monkeypatch.setattr(
+        export_command,
+        'export_onnx',
+        lambda *a: asked.append(a) or dict(form='static', resize=[]),
+    )
+    out = str(small_srn.exported('detections'))
+    arguments = ['--static', '2', '48', '64', '--opset', '14', '--half']
+    assert export_command.main(['c.py', 'c.pth', out, *arguments]) == 0
+    assert asked[0][-3:] == ([2, 48, 64], 14, True)
+    assert 'form static, opset 14' in capsys.readouterr().out
 
 
 def other_checkpoint():

@@ -14,16 +14,14 @@ import torch
 from ..engine.atomic_backend import AtomicLocalBackend
 from ..model_loader import load_detector
 from ..version import __version__
+from .onnx_conversions import bring_to_opset, compute_in_half
 from .onnx_metadata import make_metadata
 from .onnx_runner import PREFIX
 from .srn_graph import SRNGraph
+from .static_graph import StaticGraph
 
 OPSET = 18
 """Version of ONNX's operators: the one that torch's exporter is written in."""
-
-EXAMPLE = (2, 200, 168, 3)
-"""Not a special size, from which the export would generalise: 1, the same on two axes,
-or a multiple of ``pad_size_divisor``."""
 
 
 def export_onnx(
@@ -33,20 +31,28 @@ def export_onnx(
     form: str = 'detections',
     cfg_options: Mapping[str, Any] | None = None,
     half_weights: bool = False,
+    size: tuple[int, int, int] | None = None,
+    opset: int = OPSET,
+    half: bool = False,
 ) -> dict[str, Any]:
     """Write a trained SRN as an ONNX file, whole or not at all.
 
-    Batch, height and width are dynamic. See ``SRNGraph`` for input and outputs.
+    Batch, height and width are dynamic, or fixed by ``size``. See ``SRNGraph`` and, for
+    a fixed size, ``StaticGraph`` for input and outputs.
 
     Args:
         config: The config.
         checkpoint: Its weights, all of which must fit.
         path: The file to write.
-        form: 'raw', 'boxes' or 'detections'.
+        form: 'raw', 'boxes' or 'detections'; not read if there is a ``size``.
         cfg_options: Settings of the config to replace, such as
             ``{'model.test_cfg.score_thr': 0.05}``.
         half_weights: Store the weights in float16, for half the size; they are
             rounded, and still computed with in float32. Defaults to False.
+        size: Batch, height and width. Defaults to None: dynamic.
+        opset: Version of ONNX's operators. Other than the default needs a ``size``.
+        half: Compute the network in float16, see :func:`compute_in_half`. Needs a
+            ``size``.
 
     Returns:
         The file's metadata, see ``make_metadata``.
@@ -55,8 +61,10 @@ def export_onnx(
         ImportError: If onnx or onnxscript is missing.
         OSError: If a file cannot be read or written.
         ValueError: If config and checkpoint do not fit, or the detector cannot be
-            exported.
+            exported, or not so.
     """
+    if size is None and (half or opset != OPSET):
+        raise ValueError('half and another opset need a fixed size')
     for name in ('onnx', 'onnxscript'):
         try:
             importlib.import_module(name)
@@ -65,9 +73,9 @@ def export_onnx(
                 f'the export needs {name}: pip install "mmdet_srn[export]" ({error})'
             ) from error
     cfg, detector, classes = load_detector(config, checkpoint, cfg_options)
-    graph = SRNGraph(detector, form)
+    graph = StaticGraph(detector, size) if size else SRNGraph(detector, form)
     metadata = make_metadata(graph, cfg, classes, os.fspath(checkpoint))
-    save_onnx(graph, metadata, path, half_weights)
+    save_onnx(graph, metadata, path, half_weights, opset, half)
     return metadata
 
 
@@ -76,6 +84,8 @@ def save_onnx(
     metadata: Mapping[str, Any],
     path: str | os.PathLike[str],
     half_weights: bool = False,
+    opset: int = OPSET,
+    half: bool = False,
 ) -> None:
     """Export a graph, check the result and write it.
 
@@ -83,20 +93,27 @@ def save_onnx(
         graph: The graph.
         metadata: Plain data, stored as JSON under names with a prefix.
         path: The file to write.
-        half_weights: See :func:`export_onnx`.
+        half_weights: See :func:`export_onnx`, and for the others.
+        opset: The same.
+        half: The same.
+
+    Raises:
+        ValueError: If the graph cannot be brought to ``opset``.
     """
     import onnx
 
     from .half_weights import store_in_half
     from .nms_op import nms_translation
+    from .second_step_op import second_step_translation
 
-    dynamic = {0: 'batch', 1: 'height', 2: 'width'}
-    images = torch.zeros(EXAMPLE, dtype=torch.uint8)
+    axes, table = graph.dynamic_axes, nms_translation(OPSET)
+    if graph.second_steps is not None:
+        table.update(second_step_translation(OPSET, graph.second_steps))
     with torch.no_grad(), _quiet_exporter():
         program = torch.export.export(
             graph,
-            (images,),
-            dynamic_shapes=({axis: torch.export.Dim.DYNAMIC for axis in dynamic},),
+            (graph.example,),
+            dynamic_shapes=({axis: torch.export.Dim.DYNAMIC for axis in axes},),
             strict=False,
         )
         model = torch.onnx.export(
@@ -106,14 +123,18 @@ def save_onnx(
             opset_version=OPSET,
             input_names=['images'],
             output_names=graph.output_names,
-            dynamic_shapes=(dynamic,),
-            custom_translation_table=nms_translation(OPSET),
+            dynamic_shapes=(axes,),
+            custom_translation_table=table,
             # It would multiply the norms into the weights, which are rounded then.
-            optimize=not half_weights,
+            optimize=half or not half_weights,
         ).model_proto
-    if half_weights:
+    if half_weights and not half:
         model = store_in_half(model)
     _tidy(model, graph.form)
+    if opset != OPSET:
+        model = bring_to_opset(model, opset)
+    if half:
+        model = compute_in_half(model)
     properties = {PREFIX + name: json.dumps(each) for name, each in metadata.items()}
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
@@ -143,7 +164,7 @@ def _tidy(model: Any, form: str) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ''
-    if form == 'raw':
+    if form not in ('boxes', 'detections'):
         return
     for output in graph.output[:2]:
         output.type.tensor_type.shape.dim[1].dim_param = form

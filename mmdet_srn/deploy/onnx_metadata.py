@@ -24,10 +24,11 @@ def make_metadata(
     """Collect what a user of the file has to know, as plain data for JSON.
 
     - ``format``: version of what follows; ``version``: of mmdet_srn.
-    - ``form``: 'raw', 'boxes' or 'detections'; see ``SRNGraph``.
+    - ``form``: 'raw', 'boxes' or 'detections', see ``SRNGraph``, or 'static'.
     - ``classes``: their names; ``config``, ``checkpoint``: names of the files.
-    - ``input``: ``dtype``, ``layout``, ``channel_order`` of ``images``. The graph
-      applies ``network_channel_order``, ``mean``, ``std`` (in that order; None: not
+    - ``input``: ``dtype``, ``layout``, ``channel_order`` of ``images``, and
+      ``size``, batch, height and width, where they are fixed. The graph applies
+      ``network_channel_order``, ``mean``, ``std`` (in that order; None: not
       normalised), ``pad_size_divisor``, ``pad_value``.
     - ``protocol``, ``resize``: name of the config's test protocol, and the ``Resize``
       steps of its test pipeline, which are not inside the graph.
@@ -49,7 +50,7 @@ def make_metadata(
         classes=list(classes),
         config=Path(cfg.filename).name if cfg.filename else None,
         checkpoint=Path(checkpoint).name if checkpoint else None,
-        input=dict(dtype='uint8', layout='NHWC', channel_order='BGR'),
+        input=graph.input_format,
         network_channel_order='RGB' if preprocessor._channel_conversion else 'BGR',
         mean=_short(preprocessor.mean) if normalised else None,
         std=_short(preprocessor.std) if normalised else None,

@@ -18,6 +18,10 @@ PREFIX = 'mmdet_srn.'
 #: Version of metadata and outputs that is read here, and written by the export.
 FORMAT = 1
 
+_UNREAD = {
+    'raw': "gives the network's maps (form raw), not boxes",
+    'static': 'is for other runtimes, and images of one size (--static)',
+}
 _OUTPUTS = ['boxes', 'scores', 'counts']
 _OUTPUT_TYPES = ['tensor(float)', 'tensor(float)', 'tensor(int64)']
 
@@ -53,8 +57,8 @@ class OnnxRunner:
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If onnxruntime is not installed.
-        ValueError: If the file is not an ONNX model, not ours or of form ``raw``, or a
-            provider is not available.
+        ValueError: If the file is not an ONNX model, not ours or of form ``raw`` or
+            ``static``, or a provider is not available.
     """
 
     def __init__(
@@ -90,11 +94,9 @@ class OnnxRunner:
         self._path = os.fspath(path)
         self._arguments = (os.path.abspath(path), threads, providers)
         self.metadata = _read_metadata(path, self._session)
-        if self.metadata.get('form') == 'raw':
-            raise ValueError(
-                f"{path} gives the network's maps (form raw), not boxes: export it "
-                'with --form detections'
-            )
+        unread = _UNREAD.get(self.metadata.get('form'))
+        if unread:
+            raise ValueError(f'{path} {unread}: export it with --form detections')
         self.settings = _read_settings(path, self.metadata)
         inputs = [(each.name, each.type) for each in self._session.get_inputs()]
         outputs = {each.name: each.type for each in self._session.get_outputs()}

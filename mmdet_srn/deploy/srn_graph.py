@@ -14,9 +14,17 @@ from ..models.dense_heads.selection import combine_scores
 from ..models.dense_heads.voting import vote_boxes
 from ..models.losses.two_stage_focal_loss import survives
 from .nms_op import NmsSettings, nms_keep
+from .second_step_op import SecondSteps, selected_maps
 
 FORMS = ('raw', 'boxes', 'detections')
 """Outputs of a graph: the head's maps, the candidates, or these after NMS."""
+
+EXAMPLE = (2, 200, 168, 3)
+"""Not a special size, from which the export would generalise: 1, the same on two axes,
+or a multiple of ``pad_size_divisor``."""
+
+DYNAMIC_AXES = {0: 'batch', 1: 'height', 2: 'width'}
+"""Of the images, with their names in the file."""
 
 NO_SCORE = -1.0
 """Score of padding and of what a threshold drops; any other is from 0 to 1."""
@@ -48,6 +56,9 @@ class SRNGraph(nn.Module):
         ValueError: If the graph cannot represent the detector or its ``test_cfg``.
     """
 
+    dynamic_axes = DYNAMIC_AXES
+    input_format = dict(dtype='uint8', layout='NHWC', channel_order='BGR')
+
     def __init__(self, detector: SingleStageDetector, form: str = 'detections') -> None:
         super().__init__()
         if form not in FORMS:
@@ -62,10 +73,17 @@ class SRNGraph(nn.Module):
         self.detector = detector
         self.form = form
         self.selection = self.nms = None
+        self.second_steps = None
         if form != 'raw':
             test_cfg = detector.bbox_head.test_cfg
             self.selection = detector.bbox_head.selection(test_cfg)
             self.nms = NmsSettings.from_test_cfg(test_cfg)
+            self.second_steps = SecondSteps(detector.bbox_head)
+
+    @property
+    def example(self) -> Tensor:
+        """An input, to export with."""
+        return torch.zeros(EXAMPLE, dtype=torch.uint8)
 
     @property
     def output_names(self) -> list[str]:
@@ -85,7 +103,7 @@ class SRNGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs of images, uint8 (N, H, W, 3)."""
         features = self.detector.extract_feat(self.preprocess(images))
-        maps = self.detector.bbox_head(features)
+        maps = selected_maps(self.detector.bbox_head, features, self.second_steps)
         if self.form == 'raw':
             return tuple(each for part in maps for each in part)
         scores, boxes = self._candidates(*maps)
@@ -103,7 +121,8 @@ class SRNGraph(nn.Module):
         settings = self.detector.data_preprocessor
         inputs = images.permute(0, 3, 1, 2)
         if settings._channel_conversion:
-            inputs = inputs.flip(1)
+            order = torch.tensor([2, 1, 0], device=inputs.device)
+            inputs = inputs.index_select(1, order)
         inputs = inputs.float()
         if settings._enable_normalize:
             inputs = (inputs - settings.mean) / settings.std
@@ -132,20 +151,16 @@ class SRNGraph(nn.Module):
         )
         levels = []
         for level, priors in enumerate(anchors):
-            scores = _rows(cls_scores[level], 1).sigmoid().squeeze(2)
-            outputs = _rows(bbox_preds[level], head.box_outputs)
-            deltas = outputs[..., :4]
-            if selection.iou_alpha is not None:
-                scores = combine_scores(scores, outputs[..., 4], selection.iou_alpha)
+            scores, deltas = self.split_outputs(cls_scores[level], bbox_preds[level])
             # A tensor: a comparison of sizes would be made once, at export.
             cells = torch.ones_like(cls_scores[level][0, 0]).sum()
             keep = scores > selection.threshold(cells)
             if level in head.stc_levels:
-                keep = keep & survives(_rows(first_logits[level], 1), head.theta)
+                keep = keep & survives(rows_of(first_logits[level], 1), head.theta)
             scores = scores.where(keep, NO_SCORE)
             priors = priors.expand_as(deltas)
             if level in head.str_levels:
-                priors = head.refine(priors, _rows(first_deltas[level], 4))
+                priors = head.refine(priors, rows_of(first_deltas[level], 4))
             if selection.max_per_level > 0:
                 scores, priors, deltas = _best(
                     selection.max_per_level, scores, priors, deltas
@@ -156,6 +171,14 @@ class SRNGraph(nn.Module):
         # as rows: for (N, K, 4) the coder warns, and computes differently
         boxes = head.bbox_coder.decode(priors.reshape(-1, 4), deltas.reshape(-1, 4))
         return scores, boxes.view_as(deltas)
+
+    def split_outputs(self, logits: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay a level's maps out as scores (N, anchors) and deltas (N, anchors, 4)."""
+        scores = rows_of(logits, 1).sigmoid().squeeze(2)
+        rows = rows_of(outputs, self.detector.bbox_head.box_outputs)
+        if self.selection.iou_alpha is not None:
+            scores = combine_scores(scores, rows[..., 4], self.selection.iou_alpha)
+        return scores, rows[..., :4]
 
     def _suppress(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Run NMS over the candidates; what it leaves, best first, after voting."""
@@ -195,7 +218,7 @@ def _check_detector(detector: nn.Module) -> None:
         )
 
 
-def _rows(maps: Tensor, channels: int) -> Tensor:
+def rows_of(maps: Tensor, channels: int) -> Tensor:
     """Lay maps (N, A * channels, H, W) out as (N, anchors, channels)."""
     # shape[0], as len() would be a number at export
     return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, channels)

@@ -11,9 +11,9 @@ import torch
 from mmcv.cnn import ConvModule
 
 from mmdet_srn.deploy import nms_op
-from mmdet_srn.deploy.onnx_export import EXAMPLE, OPSET
+from mmdet_srn.deploy.onnx_export import OPSET
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
-from mmdet_srn.deploy.srn_graph import SRNGraph
+from mmdet_srn.deploy.srn_graph import EXAMPLE, SRNGraph
 from mmdet_srn.evaluation.parity import compare_detections
 from mmdet_srn.model_loader import load_detector, run_detector
 from mmdet_srn.version import __version__

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_is_exporting = getattr(torch.compiler, 'is_exporting', bool)  # older torch lacks it
+
 MOST_CELLS = {'cpu': 500}
 """Output cells of all images up to which the product is used; on other devices never.
 
@@ -24,7 +26,9 @@ class MatrixConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x (N, C, H, W)."""
-        if self.training or self.groups != 1 or self.padding_mode != 'zeros':
+        # What runs an exported file lays the weights out once.
+        plain = self.training or _is_exporting()
+        if plain or self.groups != 1 or self.padding_mode != 'zeros':
             return super().forward(x)
         height, width = (
             (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
@@ -39,7 +43,7 @@ class MatrixConv2d(nn.Conv2d):
         )
         number = x.shape[0]
         cells = number * height * width
-        # Under export the size is a symbol, and what is exported must fit all sizes.
+        # Under torch.compile the size may be a symbol, and what is made must fit all.
         if not isinstance(cells, int) or cells > MOST_CELLS.get(x.device.type, 0):
             return super().forward(x)
         columns = F.unfold(
