@@ -33,7 +33,8 @@ def quantize_onnx(
     which predict, decoding and NMS. Inputs, outputs and metadata are the same.
 
     Args:
-        source: A file of :func:`.export_onnx`, of form 'detections' or 'boxes'.
+        source: A file of :func:`.export_onnx`, of form 'detections' or 'boxes', with
+            ``second_step='dense'``.
         path: The file to write.
         images: Such as the detector will see: uint8 (H, W, 3), BGR. They must be after
             the ``resize`` of the file's metadata.
@@ -46,8 +47,8 @@ def quantize_onnx(
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If onnx or onnxruntime is missing.
-        ValueError: If the file is none of ours, there is no image, or a pattern fits
-            no convolution.
+        ValueError: If the file is none of ours or not dense, there is no image, or a
+            pattern fits no convolution.
     """
     OnnxRunner(source)  # says what is wrong with the file
     try:
@@ -57,6 +58,11 @@ def quantize_onnx(
         raise ImportError(
             f'it needs onnx: pip install "mmdet_srn[export]" ({error})'
         ) from error
+    if any(node.op_type == 'If' for node in onnx.load(source).graph.node):
+        raise ValueError(
+            f'{source} chooses where it computes the second step, which eight bits do '
+            'not: export it with --cfg-options model.test_cfg.second_step=dense'
+        )
     with TemporaryDirectory(prefix='mmdet_srn_int8_') as folder:
         prepared, quantized = Path(folder, 'prepared.onnx'), Path(folder, 'int8.onnx')
         # folds the norms into the convolutions

@@ -24,7 +24,7 @@ def test_finds_nearly_the_same(tool, tmp_path, capsys):
         path = tmp_path / f'{number}.png'
         path.write_bytes(cv2.imencode('.png', image)[1])
     (tmp_path / 'broken.jpg').write_text('no image')
-    model, out = small_srn.exported('detections'), tmp_path / 'int8' / 'small.onnx'
+    model, out = small_srn.exported('boxes'), tmp_path / 'int8' / 'small.onnx'
     assert tool.main([*map(str, [model, out, tmp_path])]) == 0
     printed = capsys.readouterr()
     assert 'cannot read' in printed.err and 'broken.jpg' in printed.err
@@ -50,7 +50,7 @@ def test_few_photographs(tool, monkeypatch, tmp_path):
         image = small_srn.images(1, 40, 60)[0] // 10 * 10 // 2 + 10 * number
         path = tmp_path / f'{number}.png'
         path.write_bytes(cv2.imencode('.png', image)[1])
-    arguments = [small_srn.exported('detections'), tmp_path / 'out.onnx', tmp_path]
+    arguments = [small_srn.exported('boxes'), tmp_path / 'out.onnx', tmp_path]
     with pytest.raises(TypeError):  # nothing is returned
         tool.main([*map(str, arguments), '--number', '3', '--max-size', '30'])
     assert [image.shape for image in seen] == [(20, 30, 3)] * 3
@@ -59,12 +59,13 @@ def test_few_photographs(tool, monkeypatch, tmp_path):
 
 
 def test_errors(tool, tmp_path, capsys):
-    model = str(small_srn.exported('detections'))
+    model, selective = map(str, map(small_srn.exported, ('boxes', 'detections')))
     (tmp_path / 'broken.jpg').write_text('no image')
     for arguments, message in (
         ([model, 'out.onnx', str(tmp_path / 'none')], 'none'),
         (['none.onnx', 'out.onnx', str(tmp_path)], 'none.onnx'),
         ([model, str(tmp_path / 'out.onnx'), str(tmp_path)], 'No data'),
+        ([selective, 'out.onnx', str(tmp_path)], 'second_step=dense'),
     ):
         assert tool.main(arguments) == 1
         error = capsys.readouterr().err

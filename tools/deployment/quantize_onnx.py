@@ -2,7 +2,8 @@
 
     python tools/deployment/quantize_onnx.py MODEL.onnx OUT.onnx PHOTOGRAPHS...
 
-MODEL.onnx is a file of export_onnx.py; without a model of yours take the shipped one,
+MODEL.onnx is a file that `python -m mmdet_srn export` wrote with `--cfg-options
+model.test_cfg.second_step=dense`; without a model of yours take the shipped one,
 mmdet_srn/weights/srn_efflite0_faces.onnx. PHOTOGRAPHS are files, folders or patterns:
 pictures such as the detector will see, with faces, from which the ranges of all maps
 are read. Nothing is trained. Take others than those on which you measure.
