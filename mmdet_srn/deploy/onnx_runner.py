@@ -94,9 +94,11 @@ class OnnxRunner:
         self._path = os.fspath(path)
         self._arguments = (os.path.abspath(path), threads, providers)
         self.metadata = _read_metadata(path, self._session)
-        unread = _UNREAD.get(self.metadata.get('form'))
-        if unread:
-            raise ValueError(f'{path} {unread}: export it with --form detections')
+        form = self.metadata.get('form')
+        if isinstance(form, str) and form in _UNREAD:
+            raise ValueError(
+                f'{path} {_UNREAD[form]}: export it with --form detections'
+            )
         self.settings = _read_settings(path, self.metadata)
         inputs = [(each.name, each.type) for each in self._session.get_inputs()]
         outputs = {each.name: each.type for each in self._session.get_outputs()}
