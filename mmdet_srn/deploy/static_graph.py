@@ -14,7 +14,7 @@ class StaticGraph(SRNGraph):
     ``cv2.dnn.blobFromImages(images)`` makes. The outputs are all anchors' boxes
     (N, P, 4), xyxy in pixels, and scores (N, P), level by level, the finest first. A
     score of 0 is what the first step or a threshold drops. The best of each level and
-    of all (``nms_pre``, ``max_before_nms``), and NMS, are left to the reader.
+    of all (``nms_pre``, ``max_before_nms``), NMS and voting are left to the reader.
 
     Exported it has no boolean tensors and no arithmetic of shapes.
 

@@ -63,6 +63,7 @@ def test_scores_and_boxes_are_the_heads():
         max_before_nms=-1,
         max_per_img=10_000,
         nms=dict(type='nms', iou_threshold=1.0),
+        vote_iou_thr=None,
     )
     detector = copy.deepcopy(small_srn.detector())
     detector.bbox_head.test_cfg.update(nothing_dropped)
