@@ -14,7 +14,9 @@ model = dict(
             checkpoint='work_dirs/quickstart/epoch_3.pth',  # tools/quickstart.sh
             prefix='backbone.',
         )
-    )
+    ),
+    # With the default, 1, SRN is 2.8 AP below its baseline (2 seeds), with 2 .8 above (10).
+    bbox_head=dict(loss_bbox=dict(loss_weight=2.0)),
 )
 
 max_epochs = 1
