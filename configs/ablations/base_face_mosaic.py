@@ -15,7 +15,7 @@ model = dict(
             prefix='backbone.',
         )
     ),
-    # With the default, 1, SRN is 2.8 AP below its baseline (2 seeds), with 2 .8 above (10).
+    # With 1 SRN is 2.8 AP below its baseline (2 seeds), with 2 it is .8 above (10).
     bbox_head=dict(loss_bbox=dict(loss_weight=2.0)),
 )
 
