@@ -36,7 +36,7 @@ def make_metadata(
       the cell at the origin) of each level, ``stc_levels``, ``str_levels``, ``theta``,
       ``delta_means``, ``delta_stds``; ``iou_alpha`` where ``bbox_pred`` has an IoU
       behind each anchor's deltas (see ``SRNIoUHead``).
-    - ``test_cfg``: the head's. For 'boxes' and 'detections' also ``score_thr``, above
+    - ``test_cfg``: the head's. For all but 'raw' also ``score_thr``, above
       which every score is kept, ``iou_threshold``, ``nms_offset``, ``max_per_img``
       and, if boxes vote, ``vote_iou_thr``.
     """

@@ -19,8 +19,10 @@ PREFIX = 'mmdet_srn.'
 FORMAT = 1
 
 _UNREAD = {
-    'raw': "gives the network's maps (form raw), not boxes",
-    'static': 'is for other runtimes, and images of one size (--static)',
+    'raw': "gives the network's maps (form raw), not boxes: export it with --form "
+    'detections',
+    'static': 'is for other runtimes, and images of one size: export it without '
+    '--static',
 }
 _OUTPUTS = ['boxes', 'scores', 'counts']
 _OUTPUT_TYPES = ['tensor(float)', 'tensor(float)', 'tensor(int64)']
@@ -96,9 +98,7 @@ class OnnxRunner:
         self.metadata = _read_metadata(path, self._session)
         form = self.metadata.get('form')
         if isinstance(form, str) and form in _UNREAD:
-            raise ValueError(
-                f'{path} {_UNREAD[form]}: export it with --form detections'
-            )
+            raise ValueError(f'{path} {_UNREAD[form]}')
         self.settings = _read_settings(path, self.metadata)
         inputs = [(each.name, each.type) for each in self._session.get_inputs()]
         outputs = {each.name: each.type for each in self._session.get_outputs()}

@@ -12,9 +12,10 @@ import numpy as np
 from torch import nn
 
 from ..models.necks import RFE
+from ..models.sparse import partial_map
 from ..models.sparse.sparse_layers import UnknownLayerError, _keeps_size, _parts
 
-SPARSE_COST = (1.45, 0.06e9)
+SPARSE_COST = partial_map.SPARSE_COST['cpu']
 """Cost of sparse multiply-adds in dense ones: a factor, an overhead.
 
 Those of ``models.sparse`` in PyTorch. With ResNet-50 at 640x480, onnxruntime 1.32 and

@@ -37,8 +37,8 @@ class SRNGraph(nn.Module):
     Channel order, mean, standard deviation and padding to ``pad_size_divisor`` are
     part of the graph. Candidates are those of ``SRNHead.predict_by_feat``, here of all
     images at once and with rows of padding instead of sizes that depend on the data.
-    All is computed everywhere; the branch of a ``QuerySRNHead`` is not asked, with a
-    warning.
+    The first step is computed everywhere, and exported the second where ``SecondSteps``
+    says; the branch of a ``QuerySRNHead`` is not asked, with a warning.
 
     The forms and their outputs, boxes being xyxy in pixels of the input:
 

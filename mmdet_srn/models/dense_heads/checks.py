@@ -40,6 +40,9 @@ def check_cfgs(
     train_cfg, test_cfg = train_cfg or {}, test_cfg or {}
     if ('small_map_cells' in test_cfg) != ('small_map_score_thr' in test_cfg):
         raise ValueError('test_cfg.small_map_cells and small_map_score_thr go together')
+    vote_iou_thr = test_cfg.get('vote_iou_thr')
+    if vote_iou_thr is not None and not 0 < vote_iou_thr <= 1:
+        raise ValueError(f'test_cfg.vote_iou_thr={vote_iou_thr} must be in (0, 1]')
     for cfg, name, choices in (
         (test_cfg, 'second_step', ('auto', 'dense', 'sparse')),
         (train_cfg, 'first_avg_levels', ('all', 'own')),

@@ -33,7 +33,8 @@ class QuerySRNHead(SRNHead):
     find what an ``SRNHead`` with the same weights finds.
 
     ``train_cfg``, beside ``SRNHead``'s: ``query_alone``, whether to train the branch
-    alone; no other loss is computed, and no gradient leaves the branch (default: no).
+    alone; no other loss is computed, and no gradient leaves the branch (default: no;
+    several processes then need ``find_unused_parameters=True``).
 
     ``test_cfg``, beside ``SRNHead``'s:
 

@@ -80,6 +80,7 @@ RANDOM = dict(type='RandomSampler', num=8, pos_fraction=0.5)
         ),
         (dict(train_cfg=dict(sampler=RANDOM)), 'leave the sampler out'),
         (dict(test_cfg=ConfigDict(second_step='some')), "second_step='some' must be"),
+        (dict(test_cfg=ConfigDict(vote_iou_thr=1.5)), 'vote_iou_thr=1.5 must be'),
         (dict(train_cfg=dict(first_avg_levels='stc')), "first_avg_levels='stc'"),
     ],
 )
