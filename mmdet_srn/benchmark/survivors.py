@@ -7,10 +7,10 @@ from functools import cache
 from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.dense_heads import QuerySRNHead, SRNHead
+from ..models.dense_heads.query_branch import grow
 from ..models.sparse.deferred_map import DeferredMap
 
 #: Diameters of clusters in cells, as around a face (our choice): from the smallest face
@@ -50,17 +50,14 @@ def survivors(
 
             def chosen(x: Sequence[Tensor | DeferredMap]) -> dict[int, Tensor]:
                 return {
-                    level: _grown(_batch_of_clusters(tuple(cells.shape), percent / 100))
+                    level: grow(
+                        _batch_of_clusters(tuple(cells.shape), percent / 100), 2
+                    )
                     for level, cells in choose(x).items()
                 }
 
             patches.enter_context(patch.object(head, 'choose', chosen))
         yield
-
-
-def _grown(cells: Tensor) -> Tensor:
-    """Add a ring of two to cells, boolean (N, H, W)."""
-    return F.max_pool2d(cells.float(), 5, 1, 2) > 0
 
 
 @cache

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..models.necks import RFE
 from ..models.sparse import partial_map
-from ..models.sparse.sparse_layers import UnknownLayerError, _keeps_size, _parts
+from ..models.sparse.sparse_layers import UnknownLayerError, keeps_size, parts_of
 
 SPARSE_COST = partial_map.SPARSE_COST['cpu']
 """Cost of sparse multiply-adds in dense ones: a factor, an overhead.
@@ -30,7 +30,7 @@ Layers = list[nn.Module]
 def known_layers(module: nn.Module) -> Layers | None:
     """Layers that a module applies in turn; None if one cannot be computed sparsely."""
     try:
-        parts = [part for part in _parts(module) if not isinstance(part, nn.Identity)]
+        parts = [part for part in parts_of(module) if not isinstance(part, nn.Identity)]
     except UnknownLayerError:
         return None
     return parts if all(map(_is_known, parts)) else None
@@ -39,7 +39,7 @@ def known_layers(module: nn.Module) -> Layers | None:
 def _is_known(part: nn.Module) -> bool:
     if type(part) is RFE:
         return None not in map(known_layers, (*part.branches, part.fuse))
-    is_conv = type(part) is nn.Conv2d and _keeps_size(part) and part.bias is not None
+    is_conv = type(part) is nn.Conv2d and keeps_size(part) and part.bias is not None
     return is_conv or type(part) is nn.ReLU
 
 

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.cpu.matrix_conv import is_exporting
 from ..models.dense_heads import SRNHead
 from ..models.losses.two_stage_focal_loss import survives
 from ..models.sparse.deferred_map import DeferredMap, to_dense
 from .second_step_nodes import Layers, convolutions, known_layers, write_second_step
-
-is_exporting = getattr(torch.compiler, 'is_exporting', bool)  # older torch lacks it
 
 
 class SecondSteps:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_is_exporting = getattr(torch.compiler, 'is_exporting', bool)  # older torch lacks it
+is_exporting = getattr(torch.compiler, 'is_exporting', bool)  # older torch lacks it
 
 MOST_CELLS = {'cpu': 500}
 """Output cells of all images up to which the product is used; on other devices never.
@@ -27,7 +27,7 @@ class MatrixConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x (N, C, H, W)."""
         # What runs an exported file lays the weights out once.
-        plain = self.training or _is_exporting()
+        plain = self.training or is_exporting()
         if plain or self.groups != 1 or self.padding_mode != 'zeros':
             return super().forward(x)
         height, width = (

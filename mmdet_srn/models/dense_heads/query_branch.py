@@ -122,6 +122,9 @@ def finer_cells(coarse: Tensor, size: Sequence[int], ring: int) -> Tensor:
         (torch.arange(fine, device=coarse.device) // 2).clamp(max=number - 1)
         for fine, number in zip(size, coarse.shape[1:], strict=True)
     )
-    below = coarse[:, rows][:, :, columns]
-    near = F.max_pool2d(below.float().unsqueeze(1), 2 * ring + 1, 1, ring)
-    return near.squeeze(1) > 0
+    return grow(coarse[:, rows][:, :, columns], ring)
+
+
+def grow(cells: Tensor, ring: int) -> Tensor:
+    """Add so many cells on all sides of each, boolean (N, H, W)."""
+    return F.max_pool2d(cells.float(), 2 * ring + 1, 1, ring) > 0

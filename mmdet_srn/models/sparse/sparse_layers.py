@@ -271,20 +271,20 @@ def sparse_chain(module: nn.Module) -> Chain | None:
 
 
 def _layers(module: nn.Module) -> list[Layer]:
-    parts = [part for part in _parts(module) if not isinstance(part, nn.Identity)]
+    parts = [part for part in parts_of(module) if not isinstance(part, nn.Identity)]
     # In place on its input it would change what others read.
     if parts and getattr(parts[0], 'inplace', False):
         raise UnknownLayerError(parts[0])
     return [_layer(part) for part in parts]
 
 
-def _parts(module: nn.Module) -> list[nn.Module]:
+def parts_of(module: nn.Module) -> list[nn.Module]:
     """Modules that a container applies one after the other."""
     patched = 'forward' in vars(module)
     if patched or module._forward_hooks or module._forward_pre_hooks:
         raise UnknownLayerError(module)
     if type(module) is nn.Sequential:
-        return [part for child in module for part in _parts(child)]
+        return [part for child in module for part in parts_of(child)]
     if type(module) is ConvModule and not module.with_explicit_padding:
         own = dict(
             conv=module.conv,
@@ -292,7 +292,7 @@ def _parts(module: nn.Module) -> list[nn.Module]:
             act=module.activate if module.with_activation else None,
         )
         used = [own[name] for name in module.order if own[name] is not None]
-        return [part for child in used for part in _parts(child)]
+        return [part for child in used for part in parts_of(child)]
     return [module]
 
 
@@ -306,7 +306,7 @@ def _layer(module: nn.Module) -> Layer:
         return _Pointwise(
             lambda rows: rows.values + Rows.of(module.addend[0], rows.cells).values
         )
-    if type(module) is nn.Conv2d and _keeps_size(module):
+    if type(module) is nn.Conv2d and keeps_size(module):
         if module.kernel_size == (1, 1):
             return _Pointwise(
                 lambda rows: F.linear(
@@ -333,7 +333,8 @@ def _layer(module: nn.Module) -> Layer:
     raise UnknownLayerError(module)
 
 
-def _keeps_size(conv: nn.Conv2d) -> bool:
+def keeps_size(conv: nn.Conv2d) -> bool:
+    """Tell whether a plain convolution's output has the size of its input."""
     if conv.stride != (1, 1) or conv.groups != 1 or conv.padding_mode != 'zeros':
         return False
     return not isinstance(conv.padding, str) and all(
