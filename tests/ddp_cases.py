@@ -47,7 +47,7 @@ CASES = {
     'successors': Case(
         [[5, 0, 1, 2]],
         {
-            'model.bbox_head.type': 'SRNIoUHead',
+            'model.bbox_head.type': 'QuerySRNIoUHead',
             'model.train_cfg.assigner.type': 'HAMBoxAssigner',
             'model.train_cfg.assigner.pred_iou_thr': 0.3,
         },

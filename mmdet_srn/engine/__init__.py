@@ -9,6 +9,7 @@ from .hooks.fold_norms_hook import FoldNormsHook
 from .hooks.folder_visualization_hook import FolderVisualizationHook
 from .hooks.invalid_loss_hook import InvalidLossHook
 from .hooks.metric_check_hook import MetricCheckHook
+from .hooks.train_only_hook import TrainOnlyHook
 from .whole_step_sampler import WholeStepSampler
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     'FolderVisualizationHook',
     'InvalidLossHook',
     'MetricCheckHook',
+    'TrainOnlyHook',
     'WholeStepSampler',
 ]

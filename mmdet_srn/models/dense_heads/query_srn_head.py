@@ -17,6 +17,7 @@ from ..sparse.level_outputs import LevelOutputs, read_when_needed
 from . import checks
 from .query_branch import QueryBranch, finer_cells, query_targets
 from .srn_head import SRNHead
+from .srn_iou_head import SRNIoUHead
 
 
 @MODELS.register_module()
@@ -32,9 +33,7 @@ class QuerySRNHead(SRNHead):
     ``second_step='dense'``, not on a GPU in 'auto', and not in an exported graph. These
     find what an ``SRNHead`` with the same weights finds.
 
-    ``train_cfg``, beside ``SRNHead``'s: ``query_alone``, whether to train the branch
-    alone; no other loss is computed, and no gradient leaves the branch (default: no;
-    several processes then need ``find_unused_parameters=True``).
+    ``TrainOnlyHook`` trains the branch alone.
 
     ``test_cfg``, beside ``SRNHead``'s:
 
@@ -108,11 +107,7 @@ class QuerySRNHead(SRNHead):
         self, x: Sequence[Tensor], batch_data_samples: SampleList
     ) -> dict[str, Tensor]:
         """Compute the losses of ``SRNHead`` and ``loss_query``."""
-        if self.train_cfg.get('query_alone', False):
-            x = [to_dense(feature_map).detach() for feature_map in x]
-            losses = {}
-        else:
-            losses = super().loss(x, batch_data_samples)
+        losses = super().loss(x, batch_data_samples)
         if self.query_levels:
             gts = [sample.gt_instances for sample in batch_data_samples]
             ignored = [sample.get('ignored_instances') for sample in batch_data_samples]
@@ -166,3 +161,8 @@ class QuerySRNHead(SRNHead):
             )
             for level, logits in zip(self.query_levels, self.query_maps(x), strict=True)
         }
+
+
+@MODELS.register_module()
+class QuerySRNIoUHead(QuerySRNHead, SRNIoUHead):
+    """``QuerySRNHead`` that also predicts the IoU; takes the arguments of both."""
