@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
+from ..folder_lock import lock_folder
 from ..version import __version__
 from .arguments import STDOUT, parse_args
 from .face_detector import FaceDetector
-from .folder_lock import lock_folder
 from .hiding import Hiding
 from .journal import Journal, find_journal
 from .model_files import find_model, hash_model
