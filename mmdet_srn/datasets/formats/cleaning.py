@@ -219,13 +219,6 @@ def _keypoints_in_pixels(face: Face, found: _Located, turn: bool) -> tuple[float
     return tuple(points.ravel().tolist())
 
 
-#: What a data set says where :func:`look_like_corners` holds.
-CORNERS_WARNING = (
-    'boxes leave their image, and none would if the numbers were x1 y1 x2 y2, not '
-    'x y w h: check_dataset.py shows them, convert_annotations.py --corners mends them'
-)
-
-
 def look_like_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:
     """Whether boxes seem to be x1 y1 x2 y2 that were read as x y w h.
 
