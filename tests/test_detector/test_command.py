@@ -22,8 +22,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmdet_srn.detector import command
+from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.mmdet_backend import MMDetBackend
-from mmdet_srn.detector.sources import Frame
 from mmdet_srn.evaluation import read_results
 from mmdet_srn.evaluation.parity import compare_detections
 from tests.test_detector.tiny_model import load
