@@ -71,14 +71,15 @@ def test_several_classes_are_several_categories(tmp_path, capsys):
     assert text.count('"category_id": 2,') == 3
 
 
-def test_negatives_alone(tmp_path):
+@pytest.mark.parametrize('row', ['', '0 0 0 0 0 0 0 0 0 0\n'])
+def test_negatives_alone(tmp_path, row):
     """Scenes without a face are a set, too, and need no --classes."""
     exports.write_images(tmp_path, ['a.jpg', 'b.jpg'])
     source, out = tmp_path / 'in.txt', tmp_path / 'out.txt'
-    rows = '0\n0 0 0 0 0 0 0 0 0 0\n'
-    source.write_text(f'a.jpg\n{rows}b.jpg\n{rows}')
+    source.write_text(f'a.jpg\n0\n{row}b.jpg\n0\n{row}')
     assert convert(source, out) == convert(source, out.with_suffix('.json')) == 0
-    assert out.read_text() == source.read_text()
+    zeros = '0 0 0 0 0 0 0 0 0 0'
+    assert out.read_text() == f'a.jpg\n0\n{zeros}\nb.jpg\n0\n{zeros}\n'
     content = json.loads(out.with_suffix('.json').read_text())
     assert [image['file_name'] for image in content['images']] == ['a.jpg', 'b.jpg']
     assert content['categories'] == [dict(id=1, name='face')]
