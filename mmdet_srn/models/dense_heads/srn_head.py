@@ -1,12 +1,11 @@
 """SRN's head: selective two-step classification and regression."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import AnchorHead
-from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, OptInstanceList
@@ -437,27 +436,7 @@ class SRNHead(AnchorHead):
         )
         return boxes.view(anchors.shape)
 
-    def match_step(
-        self,
-        assigner: BaseAssigner,
-        priors: Tensor,
-        valid: Tensor | None,
-        batch_gt_instances: InstanceList,
-        batch_gt_instances_ignore: OptInstanceList = None,
-        predictions: Mapping[str, Tensor] | None = None,
-    ) -> StepTargets:
-        """Match priors (N, P, 4) by a step's assigner; see ``matching.match_step``."""
-        return match_step(
-            assigner,
-            priors,
-            valid,
-            batch_gt_instances,
-            batch_gt_instances_ignore,
-            self.num_classes,
-            encode=None if self.reg_decoded_bbox else self.bbox_coder.encode,
-            pos_weight=self.train_cfg.get('pos_weight', -1),
-            predictions=predictions,
-        )
+    match_step = match_step  # a method: its first argument is the head
 
     def second_box_losses(
         self,
