@@ -109,6 +109,31 @@ def check_fit(model: nn.Module, checkpoint: Any) -> None:
         raise UnfitError(f'of {len(model.state_dict())} tensors, ' + '; '.join(lines))
 
 
+def load_weights(
+    model: nn.Module, path: str | PathLike[str], name: str
+) -> dict[str, Any]:
+    """Load all weights of a checkpoint into a model; return the checkpoint.
+
+    Args:
+        model: The model.
+        path: The checkpoint.
+        name: Of the model, for an error.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it does not fit, holds no weights, is damaged, or could run code.
+    """
+    checkpoint = load_checkpoint(path)
+    try:
+        check_fit(model, checkpoint)
+    except UnfitError as error:
+        raise ValueError(f'{path} does not fit {name}: {error}') from error
+    weights = checkpoint['state_dict'].items()
+    state = {re.sub(r'^module\.', '', name): value for name, value in weights}
+    model.load_state_dict(state, strict=False)  # only counters may be missing now
+    return checkpoint
+
+
 def _is_counter(name: str) -> bool:
     """Whether it is a counter of BatchNorm (old checkpoints lack it) or of SRNHead.
 

@@ -1,7 +1,6 @@
 """Load a detector from a config and a checkpoint; the only loader there is."""
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,7 +16,7 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
-from .checkpoint_file import UnfitError, check_fit, load_checkpoint
+from .checkpoint_file import load_weights
 
 
 def read_config(
@@ -80,16 +79,9 @@ def load_detector(
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f'no checkpoint {checkpoint}')
     check_device(device)
-    weights = load_checkpoint(checkpoint)
     scope = cfg.get('default_scope', 'mmdet')
     detector = revert_sync_batchnorm(MODELS.build(dict(cfg.model, _scope_=scope)))
-    try:
-        check_fit(detector, weights)
-    except UnfitError as error:
-        raise ValueError(f'{checkpoint} does not fit {name}: {error}') from error
-    state = {re.sub(r'^module\.', '', k): v for k, v in weights['state_dict'].items()}
-    # Only counters may be missing now.
-    detector.load_state_dict(state, strict=False)
+    weights = load_weights(detector, checkpoint, name)
     dataset_meta = (weights.get('meta') or {}).get('dataset_meta') or {}
     classes = dataset_meta.get('classes') or ('face',)
     detector = detector.float().to(get_device() if device is None else device)

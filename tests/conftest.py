@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,18 @@ def open_logs() -> None:
         for handler in list(logger.handlers):
             if isinstance(handler, logging.FileHandler) and handler.stream is None:
                 logger.removeHandler(handler)
+
+
+@pytest.fixture
+def log(request: pytest.FixtureRequest) -> Iterator[list[logging.LogRecord]]:
+    """What mmengine's logger says meanwhile; it is none that pytest listens to."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = records.append
+    logger = MMLogger.get_instance(request.node.nodeid)  # a new one is the current one
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 
 from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.gaps import GapFiller
 from mmdet_srn.detector.hiding import Hiding
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.sources import Source
 
 WIDTH, HEIGHT, SCENE, FACES = 320, 180, 80, 6
 CLIP = Source('video', 'made.mkv', PurePath('made'))

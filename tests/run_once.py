@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
+from mmdet_srn.folder_lock import lock_folder
 
 
 def run_folder() -> Path:
@@ -20,9 +20,7 @@ def make_once(name: str, make: Callable[[Path], object]) -> Path:
         make: Makes it at the path it gets, which is not there before.
     """
     path = run_folder() / name
-    locks = run_folder() / 'locks'
-    locks.mkdir(exist_ok=True)
-    with FileLock(locks / name):
+    with lock_folder(run_folder(), f'{name}.lock', wait=3600):
         if not path.exists():
             make(path)
     return path

@@ -66,7 +66,7 @@ def interrupted(
         cfg = config(data, work_dir, **options)
         results.append(run_train(cfg, *arguments, limit=limit))
         names = {path.name for path in work_dir.glob('*') if path.is_file()}
-        files.append(names - {'.training.lock', '.training.owner'})
+        files.append(names - {'.training.lock'})
         bytes_of.append((work_dir / 'epoch_1.pth').read_bytes())
         (work_dir / '.epoch_7.pth.partial').touch()  # as a kill -9 would leave it
     return SimpleNamespace(

@@ -1,13 +1,21 @@
-"""Loads a script of tools/ as a module."""
+"""Loads a script of tools/ as a module, or runs it without the stack."""
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
 TOOLS = Path(__file__).resolve().parent.parent / 'tools'
+_BLOCKED = """
+import runpy, sys
+for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'onnx'):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
 
 
 def find_tool(name: str) -> Path:
@@ -25,3 +33,9 @@ def load_tool(name: str) -> ModuleType:
     with light, mock.patch('sys.path', [*sys.path]):
         spec.loader.exec_module(module)
     return module
+
+
+def run_without_stack(name: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run a script where neither PyTorch nor anything of OpenMMLab can be imported."""
+    command = [sys.executable, '-c', _BLOCKED, find_tool(name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -10,12 +10,10 @@ from unittest.mock import patch
 import torch
 from mmdet.models import SingleStageDetector
 from torch import Tensor
-from torch.profiler import record_function
 
 from ..models.cpu import matrix_conv
 from ..models.cpu.fold_norms import fold_norms
 from ..models.dense_heads import QuerySRNHead, SRNHead
-from ..models.spans import FIRST_STEP, SECOND_STEP
 from ..models.sparse.deferred_map import DeferredMap, to_dense
 
 MODES = ('released', 'dense', 'auto', 'sparse')
@@ -111,20 +109,20 @@ def released_forward(
     Returns:
         What ``SRNHead.forward`` returns; outputs that no level uses are dropped.
     """
-    firsts, seconds = head.split_steps(x)
-    if len(x) == len(firsts):
+    levels = range(head.prior_generator.num_levels)
+    if len(x) == len(levels):
         raise ValueError('released needs a neck with a map of its own for each step')
-    first_classes = head.first_cls_predictor if head.stc_levels else head.conv_cls
-    first_regression = head.first_reg_predictor if head.str_levels else head.conv_reg
-    first_scores, first_deltas, scores, deltas = [], [], [], []
-    for first, second in zip(firsts, seconds, strict=True):
-        first, second = to_dense(first), to_dense(second)
-        with record_function(FIRST_STEP):
-            first_scores.append(first_classes(head.cls_subnet(first)))
-            first_deltas.append(first_regression(head.reg_subnet(first)))
-        with record_function(SECOND_STEP):
-            scores.append(head.conv_cls(head.cls_subnet(second)))
-            deltas.append(head.second_reg_predictor(head.reg_subnet(second)))
+    number = len(levels)
+    # A map of each step's own, also where the neck returns one twice.
+    x = [*(to_dense(each).detach() for each in x[:number]), *x[number:]]
+    everywhere = dict(stc_levels=levels, str_levels=levels)
+    # Without a first step there is no predictor of its own.
+    if not head.stc_levels:
+        everywhere['share_cls_predictor'] = True
+    if not head.str_levels:
+        everywhere['share_reg_predictor'] = True
+    with patch.multiple(head, **everywhere):
+        first_scores, first_deltas, *second = SRNHead.forward(head, x)
     first_scores = [first_scores[level] for level in head.stc_levels]
     first_deltas = [first_deltas[level] for level in head.str_levels]
-    return first_scores, first_deltas, scores, deltas
+    return first_scores, first_deltas, *second

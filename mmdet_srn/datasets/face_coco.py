@@ -18,7 +18,6 @@ from .coco_json_reader import (
     parse_coco_json,
 )
 from .exif import displayed_size
-from .formats import CORNERS_WARNING, look_like_corners
 from .named_errors import NamedErrors
 
 
@@ -110,12 +109,8 @@ class FaceCocoDataset(NamedErrors, CocoDataset):
             for info in data_list
             for face in info['instances']
         ]
-        if rows and look_like_corners(*map(np.array, zip(*rows, strict=True))):
-            print_log(
-                f'{self.ann_file}: {CORNERS_WARNING}',
-                logger='current',
-                level=logging.WARNING,
-            )
+        if rows:
+            self.warn_of_corners(*map(np.array, zip(*rows, strict=True)))
 
     def _check_order(self, content: dict[str, Any]) -> None:
         classes = tuple(self.metainfo['classes'])

@@ -1,8 +1,13 @@
-"""Errors of a data set's pipeline that name the image."""
+"""What data sets say of an image that fails, and of odd boxes."""
 
+import logging
 from typing import Any
 
+import numpy as np
 from mmengine import fileio
+from mmengine.logging import print_log
+
+from .formats import look_like_corners
 
 
 class NamedErrors:
@@ -28,3 +33,14 @@ class NamedErrors:
                 f'the pipeline failed on {path} (is it a whole image?): '
                 f'{type(error).__name__}: {error}'
             ) from error
+
+    def warn_of_corners(self, boxes: np.ndarray, sizes: np.ndarray) -> None:
+        """Warn if boxes look like x1 y1 x2 y2; see :func:`look_like_corners`."""
+        if look_like_corners(boxes, sizes):
+            print_log(
+                f'{self.ann_file}: boxes leave their image, and none would if the '
+                'numbers were x1 y1 x2 y2, not x y w h: check_dataset.py shows them, '
+                'convert_annotations.py --corners mends them',
+                logger='current',
+                level=logging.WARNING,
+            )

@@ -1,6 +1,5 @@
 """WIDER FACE, or any data set in its text layout, as an mmdet data set."""
 
-import logging
 import os.path as osp
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from mmengine import fileio
 from mmengine.logging import print_log
 
 from .exif import displayed_size
-from .formats import CORNERS_WARNING, hint, look_like_corners
+from .formats import hint
 from .named_errors import NamedErrors
 from .wider_face_txt_reader import (
     ATTRIBUTES,
@@ -156,12 +155,7 @@ class WIDERFaceTxtDataset(NamedErrors, BaseDetDataset):
                 rows[:, 2:] += rows[:, :2]
                 boxes = np.concatenate((boxes, rows))
                 sizes = np.concatenate((sizes, np.tile(size, (len(rows), 1))))
-        if look_like_corners(boxes, sizes):
-            print_log(
-                f'{self.ann_file}: {CORNERS_WARNING}',
-                logger='current',
-                level=logging.WARNING,
-            )
+        self.warn_of_corners(boxes, sizes)
 
     def parse_data_info(self, record: ImageRecord) -> dict:
         """Turn one image of the annotation into an item of ``data_list``."""

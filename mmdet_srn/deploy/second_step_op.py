@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models.cpu.matrix_conv import is_exporting
 from ..models.dense_heads import SRNHead
 from ..models.losses.two_stage_focal_loss import survives
-from ..models.sparse.deferred_map import DeferredMap, to_dense
+from ..models.sparse.deferred_map import DeferredMap
 from .second_step_nodes import Layers, convolutions, known_layers, write_second_step
 
 
@@ -21,8 +20,8 @@ class SecondSteps:
     """What the second step is made of, where it can be computed at some cells.
 
     Args:
-        head: Whose subnets and predictors it has; ``test_cfg.second_step`` says how to
-            compute it.
+        head: Of one class, whose subnets and predictors it has;
+            ``test_cfg.second_step`` says how to compute it.
 
     Attributes:
         way: 'auto', 'sparse' or 'dense', see ``SRNHead``; 'dense' also where a layer
@@ -32,6 +31,7 @@ class SecondSteps:
     """
 
     def __init__(self, head: SRNHead) -> None:
+        self.theta = head.theta
         self.readers = [
             known_layers(nn.Sequential(head.cls_subnet, head.conv_cls)),
             known_layers(nn.Sequential(head.reg_subnet, head.second_reg_predictor)),
@@ -41,10 +41,15 @@ class SecondSteps:
         if None in self.readers:
             self.way = 'dense'
 
-    def at(
-        self, cells: Tensor, feature_map: Tensor | DeferredMap, level: int
-    ) -> tuple[Tensor, ...]:
-        """Compute both maps of a level, right at cells, floats (N, 1, H, W)."""
+    def __call__(
+        self, first_scores: Tensor, feature_map: Tensor | DeferredMap, level: int
+    ) -> tuple[Tensor, Tensor]:
+        """Compute scores and boxes of a level, for an export; see ``SRNHead.forward``.
+
+        They are right where the first step leaves an anchor, and anything elsewhere.
+        """
+        left = survives(first_scores.unsqueeze(-1), self.theta)  # (N, A, H, W)
+        cells = left.any(dim=1, keepdim=True).float()
         source, maker = feature_map, []
         if isinstance(feature_map, DeferredMap):
             maker = known_layers(nn.Sequential(*feature_map.layers))
@@ -57,42 +62,6 @@ class SecondSteps:
         channels = [part[-1].out_channels for part in self.readers]
         maps = second_step(source, cells, weights, level, sum(channels))
         return maps.split(channels, dim=1)
-
-
-def selected_maps(
-    head: SRNHead, x: Sequence[Tensor | DeferredMap], steps: SecondSteps | None
-) -> tuple[list[Tensor], ...]:
-    """Compute ``SRNHead.forward``; in an export, as far as the STC levels are read.
-
-    There the second step's maps are then right where the first leaves an anchor, and
-    hold anything elsewhere.
-
-    Args:
-        head: In evaluation mode, of one class.
-        x: The neck's maps, as for ``SRNHead.forward``.
-        steps: How to compute the second step. None: all over.
-    """
-    one_map = len(x) == head.prior_generator.num_levels
-    if steps is None or steps.way == 'dense' or one_map or not is_exporting():
-        return head(x)
-    first_cls_scores, first_bbox_preds, cls_scores, bbox_preds = [], [], [], []
-    for level, (first, second) in enumerate(zip(*head.split_steps(x), strict=True)):
-        if level in head.str_levels:
-            deltas = head.first_reg_predictor(head.reg_subnet(to_dense(first)))
-            first_bbox_preds.append(deltas)
-        if level in head.stc_levels:
-            scores = head.first_cls_predictor(head.cls_subnet(to_dense(first)))
-            first_cls_scores.append(scores)
-            left = survives(scores.unsqueeze(-1), head.theta)  # (N, A, H, W)
-            cells = left.any(dim=1, keepdim=True).float()
-            scores, deltas = steps.at(cells, second, level)
-        else:
-            second = to_dense(second)
-            scores = head.conv_cls(head.cls_subnet(second))
-            deltas = head.second_reg_predictor(head.reg_subnet(second))
-        cls_scores.append(scores)
-        bbox_preds.append(deltas)
-    return first_cls_scores, first_bbox_preds, cls_scores, bbox_preds
 
 
 @torch.library.custom_op('mmdet_srn::second_step', mutates_args=())

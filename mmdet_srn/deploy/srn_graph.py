@@ -9,12 +9,13 @@ from mmdet.models.task_modules import DeltaXYWHBBoxCoder
 from torch import Tensor, nn
 
 from ..models.cpu import ChannelsLastPreprocessor
+from ..models.cpu.matrix_conv import is_exporting
 from ..models.dense_heads import QuerySRNHead, SRNHead
 from ..models.dense_heads.selection import combine_scores
 from ..models.dense_heads.voting import vote_boxes
 from ..models.losses.two_stage_focal_loss import survives
 from .nms_op import NmsSettings, nms_keep
-from .second_step_op import SecondSteps, selected_maps
+from .second_step_op import SecondSteps
 
 FORMS = ('raw', 'boxes', 'detections')
 """Outputs of a graph: the head's maps, the candidates, or these after NMS."""
@@ -103,7 +104,9 @@ class SRNGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs of images, uint8 (N, H, W, 3)."""
         features = self.detector.extract_feat(self.preprocess(images))
-        maps = selected_maps(self.detector.bbox_head, features, self.second_steps)
+        steps = self.second_steps
+        in_part = steps is not None and steps.way != 'dense' and is_exporting()
+        maps = self.detector.bbox_head(features, steps if in_part else None)
         if self.form == 'raw':
             return tuple(each for part in maps for each in part)
         scores, boxes = self._candidates(*maps)

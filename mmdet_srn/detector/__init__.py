@@ -1,6 +1,7 @@
 """Detection in images and videos: FaceDetector, and what the command is made of."""
 
-from .face_detector import FaceDetections, FaceDetector
+from .face_detections import FaceDetections
+from .face_detector import FaceDetector
 from .images import ImageError
 
 __all__ = ['FaceDetections', 'FaceDetector', 'ImageError']

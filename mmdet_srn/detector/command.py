@@ -13,16 +13,17 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
+from ..folder_lock import lock_folder
 from ..version import __version__
 from .arguments import STDOUT, parse_args
 from .face_detector import FaceDetector
-from .folder_lock import lock_folder
+from .frames import count_frames, frames
 from .hiding import Hiding
 from .journal import Journal, find_journal
 from .model_files import find_model, hash_model
 from .pictures import CropFiles, DrawnFiles, HiddenFiles
 from .run import Run
-from .sources import Skipped, Source, count_frames, find_sources, frames
+from .sources import Skipped, Source, find_sources
 from .tracking import FaceTracker
 from .writers import FORMATS, LineFile, Writer, take_stdout
 

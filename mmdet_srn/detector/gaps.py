@@ -10,8 +10,9 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from .face_detector import FaceDetections
-from .sources import Frame, Source
+from .face_detections import FaceDetections
+from .frames import Frame
+from .sources import Source
 
 # Our choices. How far a face may be from where it is expected, for each frame and at
 # most, in its own sides; and how many times as large or small it may be.

@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .face_detector import FaceDetections
+from .face_detections import FaceDetections
+from .frames import Frame
 from .gaps import GapFiller
 from .hiding import Hiding
 from .images import limit_size
-from .sources import Frame, Source
+from .sources import Source
 from .video_writer import PlainVideo, TimedVideo, open_video
 from .writers import FileWriter, list_ids
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from .face_detector import FaceDetections, FaceDetector
+from .face_detections import FaceDetections
+from .face_detector import FaceDetector
+from .frames import Frame
 from .gaps import GapFiller
 from .images import ImageError
 from .journal import Journal
-from .sources import Frame, Source
+from .sources import Source
 from .tracking import FaceTracker
 from .writers import LineFile, Writer
 

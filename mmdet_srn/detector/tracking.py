@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .face_detector import FaceDetections
-from .sources import Frame, Source
+from .face_detections import FaceDetections
+from .frames import Frame
+from .sources import Source
 from .video_writer import DEFAULT_FPS
 
 

@@ -11,7 +11,8 @@ from warnings import warn
 import cv2
 import numpy as np
 
-from .sources import Frame, Source, is_utf8
+from .frames import Frame, is_utf8
+from .sources import Source
 
 if TYPE_CHECKING:
     from av import Packet

@@ -15,10 +15,12 @@ from unittest import mock
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .face_detector import FaceDetections, FaceDetector
+from .face_detections import FaceDetections
+from .face_detector import FaceDetector
+from .frames import Frame
 from .images import ImageError
 from .pictures import DrawnFiles
-from .sources import Frame, Source
+from .sources import Source
 from .writers import Csv, JsonLines
 
 #: Largest number of pixels of a decoded picture, our choice: 300 MB.

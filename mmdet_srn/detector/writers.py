@@ -19,8 +19,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from ..evaluation.wider_face_results import write_results
-from .face_detector import FaceDetections
-from .sources import Frame, Source
+from .face_detections import FaceDetections
+from .frames import Frame
+from .sources import Source
 
 CSV_HEADER = (
     *('image', 'frame', 'width', 'height'),

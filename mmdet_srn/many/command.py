@@ -13,9 +13,9 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
-from ..detector.folder_lock import lock_folder
 from ..detector.model_files import hash_model
 from ..detector.sources import Skipped
+from ..folder_lock import lock_folder
 from ..weights import weights_file
 from .inputs import TAR_SUFFIXES, find_paths
 from .job import Job, Store, begin_job, load_job

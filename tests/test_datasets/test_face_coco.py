@@ -6,22 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS
-from mmengine.logging import MMLogger
 from PIL import ExifTags, Image
 
 import mmdet_srn  # noqa: F401
-
-
-@pytest.fixture
-def log():
-    """What the current logger says meanwhile."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    logger = MMLogger.get_instance('test_face_coco')
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import logging
 import pickle
 
 import cv2
@@ -7,7 +6,6 @@ import pytest
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset
-from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 import mmdet_srn  # noqa: F401
@@ -138,41 +136,29 @@ def test_which_images(root, arguments, names):
     assert [name.split('/')[1] for name in found] == names
 
 
-def test_corners_taken_for_sizes(tmp_path, caplog):
+def test_corners_taken_for_sizes(tmp_path, log):
     cv2.imwrite(str(tmp_path / 'a.jpg'), np.zeros((48, 64, 3), np.uint8))
     rest = '0 0 0 0 0 0'
-    logger = MMLogger.get_instance('test_wider_face_txt')
-    logger.addHandler(caplog.handler)
-    try:
-        for row, warned in (('20 10 50 40', True), ('20 10 30 30', False)):
-            caplog.clear()
-            (tmp_path / 'a.txt').write_text(f'a.jpg\n1\n{row} {rest}\n')
-            DATASETS.build(
-                dict(
-                    type='WIDERFaceTxtDataset',
-                    ann_file=str(tmp_path / 'a.txt'),
-                    data_prefix=dict(img=str(tmp_path)),
-                )
+    for row, warned in (('20 10 50 40', True), ('20 10 30 30', False)):
+        log.clear()
+        (tmp_path / 'a.txt').write_text(f'a.jpg\n1\n{row} {rest}\n')
+        DATASETS.build(
+            dict(
+                type='WIDERFaceTxtDataset',
+                ann_file=str(tmp_path / 'a.txt'),
+                data_prefix=dict(img=str(tmp_path)),
             )
-            assert ('--corners' in caplog.text) == warned
-    finally:
-        logger.removeHandler(caplog.handler)
+        )
+        assert any('--corners' in record.getMessage() for record in log) == warned
 
 
-def test_log_line(root, caplog):
-    # MMLogger does not propagate, so caplog must be attached to it.
-    logger = MMLogger.get_instance('test_wider_face_txt')
-    logger.addHandler(caplog.handler)
-    try:
-        with caplog.at_level(logging.INFO):
-            _build(
-                root,
-                degenerate_boxes='drop',
-                filter_cfg=dict(filter_empty_gt=True, bbox_min_size=4),
-            )
-    finally:
-        logger.removeHandler(caplog.handler)
-    (message,) = caplog.messages
+def test_log_line(root, log):
+    _build(
+        root,
+        degenerate_boxes='drop',
+        filter_cfg=dict(filter_empty_gt=True, bbox_min_size=4),
+    )
+    (message,) = (record.getMessage() for record in log)
     assert message == (
         f'{_annotation(root)}: 1 of 3 images used (2 without faces to find; 2 of these '
         'removed), 5 faces (3 ignored; 1 dropped; 2 invalid: ignore; '

@@ -1,4 +1,5 @@
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,6 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+
+from tests.test_detector.videos import write_video
 
 # mmdet is imported where it is used: what it prints then, pytest captures. From here,
 # in a process of several, it would come after the summary.
@@ -66,3 +69,26 @@ def make_image() -> Callable[..., np.ndarray]:
         return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
     return make
+
+
+@pytest.fixture
+def photo(tmp_path: Path, make_image: Callable[..., np.ndarray]) -> Path:
+    path = tmp_path / 'my photo.png'
+    cv2.imwrite(str(path), make_image())
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path, make_image, monkeypatch) -> Path:
+    """A working folder with pictures in folders, a video, and other things."""
+    names = ['b.jpg', 'in/a.png', 'in/c.JPG', 'in/deep/d.jpg', 'in/.hidden.jpg']
+    names += ['in/.cache/e.jpg', 'out/b_faces.jpg', 'in/raw.jpg']
+    for i, name in enumerate(names):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), make_image(i))
+    os.rename(tmp_path / 'in/raw.jpg', tmp_path / 'in/photo.raw')
+    (tmp_path / 'in/notes.txt').write_text('hello')
+    write_video(tmp_path / 'in/clip.avi')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -6,7 +6,8 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from mmdet_srn.detector import FaceDetections
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.frames import Frame
+from mmdet_srn.detector.sources import Source
 
 PIXELS = np.zeros((64, 96, 3), np.uint8)
 VIDEO = Source('video', 'clips/clip.avi', PurePath('clip'))

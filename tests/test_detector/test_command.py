@@ -1,6 +1,7 @@
 """``python -m mmdet_srn`` on real files, with a tiny detector."""
 
 import csv
+import fcntl
 import gc
 import hashlib
 import io
@@ -21,9 +22,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmdet_srn.detector import command
-from mmdet_srn.detector.folder_lock import lock_folder
+from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.mmdet_backend import MMDetBackend
-from mmdet_srn.detector.sources import Frame
 from mmdet_srn.evaluation import read_results
 from mmdet_srn.evaluation.parity import compare_detections
 from tests.test_detector.tiny_model import load
@@ -426,15 +426,17 @@ def test_what_folders_hide_is_said(run, folder, monkeypatch, capsys):
 
 
 def test_two_processes_with_one_out(run, folder, capsys):
-    """The lock is another's in this process, too, as it belongs to an open file."""
     Path('detections').mkdir()
     Path('detections/faces.jsonl').write_text('finished\n')
-    with lock_folder(Path('detections')):
+    with open('detections/.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print('process 7 on another machine', end='', file=lock, flush=True)
         assert run('photos') == 1
-    assert f'process {os.getpid()} on' in capsys.readouterr().err
-    assert files('detections') == ['faces.jsonl']
+    assert 'process 7 on another machine' in capsys.readouterr().err
+    assert files('detections') == ['.lock', 'faces.jsonl']
     assert Path('detections/faces.jsonl').read_text() == 'finished\n'
     assert run('photos') == 0
+    assert '.lock' not in files('detections')
 
 
 # ------------------------------------------------------------------ what it must not do

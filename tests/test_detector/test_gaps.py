@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.gaps import GapFiller
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.sources import Source
 from tests.leaks import measure
 
 CLIP = Source('video', 'clip.mkv', PurePath('clip'))

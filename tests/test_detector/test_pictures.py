@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.hiding import STYLES, Hiding
 from mmdet_srn.detector.images import read_image
 from mmdet_srn.detector.pictures import (
@@ -21,7 +22,7 @@ from mmdet_srn.detector.pictures import (
     HiddenFiles,
     draw_faces,
 )
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.sources import Source
 from tests.test_detector.shown import PIXELS, VIDEO, faces, faces_at, image, write
 from tests.test_detector.videos import read_video
 
@@ -210,7 +211,8 @@ import os, signal
 from pathlib import Path, PurePath
 import numpy as np
 from mmdet_srn.detector import FaceDetections
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.frames import Frame
+from mmdet_srn.detector.sources import Source
 from mmdet_srn.detector.pictures import DrawnFiles
 
 drawn = DrawnFiles(Path({str(tmp_path)!r}))

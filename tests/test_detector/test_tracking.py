@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mmdet_srn.detector import FaceDetections
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.frames import Frame
+from mmdet_srn.detector.sources import Source
 from mmdet_srn.detector.tracking import FaceTracker
 
 PIXELS = np.zeros((64, 96, 3), np.uint8)

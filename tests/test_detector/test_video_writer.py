@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet_srn.detector.frames import Frame, frames
 from mmdet_srn.detector.images import read_image
-from mmdet_srn.detector.sources import Frame, Source, find_sources, frames
+from mmdet_srn.detector.sources import Source, find_sources
 from mmdet_srn.detector.video_writer import open_video
 from tests.test_detector.videos import (
     hear,

@@ -120,13 +120,6 @@ class Visitor:
         )
 
 
-@pytest.fixture
-def photo(tmp_path, make_image) -> Path:
-    path = tmp_path / 'my photo.png'
-    cv2.imwrite(str(path), make_image())
-    return path
-
-
 def test_faces_and_files(visitor, photo, detector, address, driver):
     scores = detector.detect(photo).scores
     scores = scores[scores >= 0.5]

@@ -33,13 +33,6 @@ def address(page):
         yield address
 
 
-@pytest.fixture
-def photo(tmp_path, make_image) -> Path:
-    path = tmp_path / 'my photo.png'
-    cv2.imwrite(str(path), make_image())
-    return path
-
-
 def connect(address: str):
     """Gradio's own client, without its telemetry."""
     from gradio_client import Client

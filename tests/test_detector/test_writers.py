@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.pictures import DrawnFiles
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector.sources import Source
 from mmdet_srn.detector.writers import (
     CSV_HEADER,
     Csv,

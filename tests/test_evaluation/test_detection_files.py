@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from mmdet_srn.detector.face_detector import FaceDetections
-from mmdet_srn.detector.sources import Frame, Source
+from mmdet_srn.detector import FaceDetections
+from mmdet_srn.detector.frames import Frame
+from mmdet_srn.detector.sources import Source
 from mmdet_srn.detector.writers import JsonLines, WIDERText
 from mmdet_srn.evaluation.detection_files import read_detections
 

@@ -7,7 +7,6 @@ import torch
 from mmdet.datasets import CocoDataset
 from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
-from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
 import mmdet_srn  # noqa: F401
@@ -81,18 +80,6 @@ def _random_samples(count=3):
 def gt_dir(tmp_path):
     write_ground_truth(tmp_path / 'gt', IMAGES, SUBSETS)
     return str(tmp_path / 'gt')
-
-
-@pytest.fixture
-def log():
-    """What the current logger says meanwhile."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    logger = MMLogger.get_instance('test_wider_face_metric')
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 def test_all_faces_and_height_bands(log):

@@ -1,5 +1,7 @@
 """convert_annotations.py: both outputs train, what is left out is printed."""
 
+import json
+
 import pytest
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
@@ -67,6 +69,21 @@ def test_several_classes_are_several_categories(tmp_path, capsys):
     text = (tmp_path / 'out.json').read_text()
     assert text.count('"category_id": 1,') == 1
     assert text.count('"category_id": 2,') == 3
+
+
+@pytest.mark.parametrize('row', ['', '0 0 0 0 0 0 0 0 0 0\n'])
+def test_negatives_alone(tmp_path, row):
+    """Scenes without a face are a set, too, and need no --classes."""
+    exports.write_images(tmp_path, ['a.jpg', 'b.jpg'])
+    source, out = tmp_path / 'in.txt', tmp_path / 'out.txt'
+    source.write_text(f'a.jpg\n0\n{row}b.jpg\n0\n{row}')
+    assert convert(source, out) == convert(source, out.with_suffix('.json')) == 0
+    zeros = '0 0 0 0 0 0 0 0 0 0'
+    assert out.read_text() == f'a.jpg\n0\n{zeros}\nb.jpg\n0\n{zeros}\n'
+    content = json.loads(out.with_suffix('.json').read_text())
+    assert [image['file_name'] for image in content['images']] == ['a.jpg', 'b.jpg']
+    assert content['categories'] == [dict(id=1, name='face')]
+    assert not content['annotations']
 
 
 def test_split_by_name(tmp_path):

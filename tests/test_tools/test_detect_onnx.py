@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -9,20 +7,11 @@ import pytest
 
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from tests.test_deploy import small_srn
-from tests.tool_loader import find_tool, load_tool
+from tests.tool_loader import load_tool, run_without_stack
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
-TOOL = find_tool('detect_onnx')
-# Runs a script in a process in which these cannot be imported.
-BLOCKED = """
-import runpy, sys
-for name in ('torch', 'mmdet', 'mmcv', 'mmengine', 'onnx'):
-    sys.modules[name] = None
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name='__main__')
-"""
 
 
 @pytest.fixture
@@ -32,18 +21,11 @@ def image(tmp_path):
     return path
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, '-c', BLOCKED, TOOL, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
 def test_without_torch(image):
     model = small_srn.exported('detections')
-    result = run(model, image, image, '--score-thr', '0.7', '--threads', '1')
+    result = run_without_stack(
+        'detect_onnx', model, image, image, '--score-thr', '0.7', '--threads', '1'
+    )
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     [(boxes, scores)] = OnnxRunner(model)(small_srn.images(1, 96, 128), 0.7)
@@ -59,7 +41,9 @@ def test_skips_what_it_cannot_read(image, tmp_path):
     broken.write_text('no image')
     os.mkfifo(pipe)
     image = image.rename(image.with_name(os.fsdecode(b'\xe9.png')))
-    result = run(small_srn.exported('detections'), broken, pipe, image)
+    result = run_without_stack(
+        'detect_onnx', small_srn.exported('detections'), broken, pipe, image
+    )
     assert result.returncode == 1
     assert f'cannot read {broken}' in result.stderr and 'is a pipe' in result.stderr
     assert '2 images skipped' in result.stderr

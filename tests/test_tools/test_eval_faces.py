@@ -1,12 +1,10 @@
 import json
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from tests.test_evaluation.test_face_eval import write_annotation
-from tests.tool_loader import find_tool, load_tool
+from tests.tool_loader import load_tool, run_without_stack
 
 ELLIPSE = '30 20 1.5 50 50'
 
@@ -99,14 +97,7 @@ def test_errors_have_file_and_line(tool, afw, fddb, tmp_path, capsys):
 
 
 def test_without_the_stack(afw):
-    code = (
-        'import sys, runpy\n'
-        'for name in ("torch", "mmdet", "mmcv", "mmengine"): sys.modules[name] = None\n'
-        'sys.argv = sys.argv[1:]\n'
-        'runpy.run_path(sys.argv[0], run_name="__main__")\n'
-    )
-    command = [sys.executable, '-c', code, str(find_tool('eval_faces')), *afw]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = run_without_stack('eval_faces', *afw)
     assert done.returncode == 0, done.stderr
     assert 'AP, boxes as detected' in done.stdout
 

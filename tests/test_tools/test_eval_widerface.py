@@ -1,13 +1,11 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
 from tests.test_evaluation.mat_writer import write_ground_truth
-from tests.tool_loader import load_tool
+from tests.tool_loader import load_tool, run_without_stack
 
 IMAGES = {
     '0--Parade/a': [(0, 0, 9, 9), (50, 50, 20, 20)],
@@ -201,20 +199,7 @@ def test_errors_are_one_message(tool, folders, tmp_path, capsys):
     assert 'wider_pr_info' in capsys.readouterr().err
 
 
-def test_runs_without_the_stack(repo_root, folders):
-    """Neither PyTorch nor anything of OpenMMLab is imported."""
-    blocked = ('torch', 'mmcv', 'mmengine', 'mmdet')
-    script = (
-        'import runpy, sys\n'
-        f'sys.modules.update(dict.fromkeys({blocked!r}))\n'
-        f'sys.argv[0] = {str(repo_root / "tools/analysis_tools/eval_widerface.py")!r}\n'
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', script, *folders, '--analysis'],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_runs_without_the_stack(folders):
+    done = run_without_stack('eval_widerface', *folders, '--analysis')
     assert done.returncode == 0, done.stderr
     assert '0.4167' in done.stdout

@@ -22,6 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not instal
 
 from mmdet_srn.evaluation import ImageFaces, face_eval, fddb
 from mmdet_srn.evaluation.detection_files import Detections, read_detections
+from mmdet_srn.evaluation.json_data import plain
 
 NUM_IMAGES = dict(fddb=2845, afw=205, pascal=851)
 LIMITS = (100, 500, 1000, 2000)  # false positives
@@ -128,9 +129,8 @@ def _counts(faces: dict, found: Detections, num_faces: int) -> dict[str, Any]:
 
 def _curve(curve: Any) -> dict[str, dict[str, list]]:
     """Return its arrays as lists; NaN (nothing counted yet) as None."""
-    arrays = {k: v for k, v in curve._asdict().items() if isinstance(v, np.ndarray)}
-    lists = {k: [None if x != x else x for x in v.tolist()] for k, v in arrays.items()}
-    return dict(curve=lists)
+    fields = curve._asdict().items()
+    return dict(curve=plain({k: v for k, v in fields if isinstance(v, np.ndarray)}))
 
 
 if __name__ == '__main__':

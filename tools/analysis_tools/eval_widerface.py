@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
@@ -27,6 +25,7 @@ from mmdet_srn.evaluation import (
     wider_face_ground_truth,
     wider_face_results,
 )
+from mmdet_srn.evaluation.json_data import plain
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -117,7 +116,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.analysis:
         analysis = wider_face_analysis.analyze_wider_face(detections, ground_truth)
         print_analysis(analysis)
-        stored['analysis_not_official'] = _jsonable(analysis)
+        stored['analysis_not_official'] = plain(analysis)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(stored, indent=1, allow_nan=False)
@@ -249,23 +248,12 @@ def summarize(
         num_images=report.num_images,
         num_detections=report.num_rows,
         odd_files={kind: found for kind, found in report.odd.items() if found},
-        results=_jsonable(results),
+        results=plain(results),
         published={
-            other: {subset: _jsonable(curve.ap) for subset, curve in panels.items()}
+            other: {subset: plain(curve.ap) for subset, curve in panels.items()}
             for other, panels in published.items()
         },
     )
-
-
-def _jsonable(value: Any) -> Any:
-    """Convert named tuples to dicts, arrays to lists, NaN to None."""
-    if hasattr(value, '_asdict'):
-        return _jsonable(value._asdict())
-    if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return [_jsonable(item) for item in value.tolist()]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 if __name__ == '__main__':

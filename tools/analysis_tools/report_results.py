@@ -43,6 +43,7 @@ from mmdet_srn.evaluation import (
     evaluate_face_ap,
     read_instances,
 )
+from mmdet_srn.evaluation.json_data import plain
 from mmdet_srn.evaluation.operating_points import (
     OperatingPoint,
     best_f1,
@@ -75,10 +76,9 @@ class Mistake(NamedTuple):
     score: float  # its own; of a face, that of what would find it, or -inf
 
     def to_json(self) -> dict[str, Any]:
-        """Describe it as plain data."""
-        x1, y1, x2, y2 = self.box.tolist()
-        score = self.score if math.isfinite(self.score) else None
-        return dict(image=self.path, bbox=[x1, y1, x2, y2], height=y2 - y1, score=score)
+        """Describe it for JSON."""
+        _, y1, _, y2 = bbox = self.box.tolist()
+        return dict(image=self.path, bbox=bbox, height=y2 - y1, score=self.score)
 
 
 def share(text: str) -> float:
@@ -476,17 +476,6 @@ def print_tables(
 def number(value: float) -> str:
     """Format a figure; a dash where there is none."""
     return '-' if math.isnan(value) else f'{value:.4f}'
-
-
-def plain(value: Any) -> Any:
-    """Make plain data for JSON: NaN and infinite numbers are null."""
-    if isinstance(value, OperatingPoint):
-        return plain(value._asdict())
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def threshold_curves(curve: FaceAP, num_images: int) -> dict[str, list]:

@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             images, folder, args.classes, args.boxes_are, args.corners
         )
         labels = {face.label for image in kept for face in image.faces}
-        classes = args.classes or sorted(labels)
+        classes = args.classes or sorted(labels) or ['face']
         parts, files = {'train': kept}, {'train': args.out}
         if args.val:
             parts = split(kept, args.share)

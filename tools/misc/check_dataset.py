@@ -32,6 +32,7 @@ os.environ.setdefault('MMDET_SRN_LIGHT', '1')  # needs neither PyTorch nor mmdet
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # a clone, not installed
 
 from mmdet_srn.datasets import checks, formats
+from mmdet_srn.datasets.image_scan import scan_images
 from mmdet_srn.datasets.wider_face_txt_reader import AnnotationError
 from mmdet_srn.detector.images import ImageError, read_image
 
@@ -163,7 +164,7 @@ def check_dataset(args: argparse.Namespace) -> int:
     tqdm.monitor_interval = 0  # no thread of its own: processes are forked
     interval = 0.5 if sys.stderr.isatty() else 30
     with tqdm(total=len(paths), unit='image', mininterval=interval) as bar:
-        facts = checks.scan_images(paths, args.workers, bar.update)
+        facts = scan_images(paths, args.workers, bar.update)
     checks.check_splits(reports, facts)
     print_table(reports)
     print_findings(reports, args.list)

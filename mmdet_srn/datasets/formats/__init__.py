@@ -1,6 +1,6 @@
 """Annotations of faces in the formats that tools export."""
 
-from .cleaning import CORNERS_WARNING, REASONS, clean, look_like_corners
+from .cleaning import REASONS, clean, look_like_corners
 from .labelled_image import Face, LabelledImage
 from .options import Reading, add_reading_options
 from .reading import CONVERTER, FORMATS, hint, read_annotation, recognise
@@ -8,7 +8,6 @@ from .writing import write_annotation
 
 __all__ = [
     'CONVERTER',
-    'CORNERS_WARNING',
     'FORMATS',
     'REASONS',
     'Face',

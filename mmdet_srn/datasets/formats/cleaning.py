@@ -45,7 +45,7 @@ def clean(
     Args:
         images: As a format's reader returns them.
         folder: Of the images.
-        classes: Labels to keep. Defaults to the only one that there is.
+        classes: Labels to keep. Defaults to the only one, if there is any.
         boxes_are: Whether boxes are of images as displayed ('upright') or as stored,
             before the rotation that an EXIF tag asks for. Defaults to what the
             annotated sizes tell.
@@ -98,12 +98,12 @@ def clean(
 
 def _only_class(images: Sequence[LabelledImage]) -> str:
     counts = Counter(face.label for image in images for face in image.faces)
-    if len(counts) != 1:
+    if len(counts) > 1:
         there = ', '.join(f'{name!r} ({n})' for name, n in counts.most_common())
         raise AnnotationError(
-            f'choose what is a face with --classes, there are: {there or "no faces"}'
+            f'choose what is a face with --classes, there are: {there}'
         )
-    return next(iter(counts))
+    return next(iter(counts), 'face')  # of negatives alone
 
 
 def _locate(
@@ -217,13 +217,6 @@ def _keypoints_in_pixels(face: Face, found: _Located, turn: bool) -> tuple[float
             points[known, :2], found.stored, found.orientation
         )
     return tuple(points.ravel().tolist())
-
-
-#: What a data set says where :func:`look_like_corners` holds.
-CORNERS_WARNING = (
-    'boxes leave their image, and none would if the numbers were x1 y1 x2 y2, not '
-    'x y w h: check_dataset.py shows them, convert_annotations.py --corners mends them'
-)
 
 
 def look_like_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:

@@ -179,6 +179,8 @@ def _recognise_text(path: Path) -> str:
     if len(lines[0].split(',')) > 4:
         return 'csv'
     faces = [row for row in rows if len(row) >= 4 and are_numbers(row[:4])]
+    if not faces and ['0'] in rows:  # scenes without faces
+        return 'wider_face'
     if not faces:
         raise AnnotationError(f'{path} has no row of a face, perhaps it lists files')
     official = [len(row) == 10 and _are_integers(row) for row in faces]

@@ -1,17 +1,14 @@
 """Checkpoints that neither an interruption nor a second run can spoil."""
 
 import logging
-import os
 import re
 import shutil
-import socket
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from mmdet.registry import HOOKS
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import BaseStorageBackend
@@ -19,6 +16,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
+from ...folder_lock import lock_folder
 from ..atomic_backend import ATOMIC_BACKEND, AtomicLocalBackend, remove_partial_files
 
 # A killed run's loader workers may hold its lock for 5 more seconds.
@@ -55,7 +53,7 @@ class AtomicCheckpointHook(CheckpointHook):
         OSError: In training, if a checkpoint cannot be written; names the file, the
             free space and the last whole checkpoint.
         FileNotFoundError: Before it, if the run to resume has no whole checkpoint.
-        RuntimeError: Before it, if another training is writing to the folder.
+        BlockingIOError: Before it, if another training is writing to the folder.
         ValueError: Before it, if ``save_best`` is no figure of the validation.
     """
 
@@ -69,7 +67,7 @@ class AtomicCheckpointHook(CheckpointHook):
         local = '://' not in str(self.out_dir or '')
         if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC_BACKEND)
-        self._lock: FileLock | None = None
+        self._lock = ExitStack()
 
     def before_run(self, runner: Runner) -> None:
         """Mend ``last_checkpoint`` before the run resumes."""
@@ -86,7 +84,9 @@ class AtomicCheckpointHook(CheckpointHook):
         if self._is_atomic():
             folder = self._folder(runner)
             if is_main_process():
-                self._lock = _lock(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = lock_folder(folder, '.training.lock', _LOCK_TIMEOUT)
+                self._lock.enter_context(lock)
                 for path in remove_partial_files(folder):
                     _warn(f'{path}, left by a process that ended early, is removed')
             _keep_best_inside(runner, folder)
@@ -96,10 +96,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_train(self, runner: Runner) -> None:
         """Publish checkpoints and release the folder."""
         super().after_train(runner)
-        if self._lock is not None:
-            _owner_file(self._lock).unlink(missing_ok=True)
-            self._lock.release()
-            self._lock = None
+        self._lock.close()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save a checkpoint if it is time."""
@@ -228,29 +225,6 @@ class _LateRemoval:
             remove, path = self._outdated.pop()
             if path not in keep:
                 remove(path)
-
-
-def _lock(folder: Path) -> FileLock:
-    """Lock the folder until this process releases it or ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / '.training.lock', is_singleton=True)
-    owner = _owner_file(lock)
-    try:
-        lock.acquire(timeout=_LOCK_TIMEOUT)
-    except Timeout:
-        other = owner.read_text(encoding='utf-8') if owner.is_file() else 'a process'
-        raise RuntimeError(
-            f'another training is writing into {folder}: {other.strip()}. Wait for '
-            'its end, or choose another --work-dir'
-        ) from None
-    text = f'process {os.getpid()} on {socket.gethostname()}\n'
-    owner.write_text(text, encoding='utf-8')
-    return lock
-
-
-def _owner_file(lock: FileLock) -> Path:
-    """Return a separate file, as Windows does not let locked ones be read."""
-    return Path(lock.lock_file).with_suffix('.owner')
 
 
 def _keep_best_inside(runner: Runner, folder: Path) -> None:

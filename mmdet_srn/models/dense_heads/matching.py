@@ -1,7 +1,7 @@
 """Matching of one step's priors with the faces."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
@@ -10,6 +10,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..task_modules.assigners import OnlineAssigner, find_ignored
+
+if TYPE_CHECKING:
+    from .srn_head import SRNHead
 
 PAPER_FIRST_ASSIGNER = dict(
     type='GridMaxIoUAssigner',
@@ -40,28 +43,25 @@ class StepTargets(NamedTuple):
 
 
 def match_step(
+    head: 'SRNHead',
     assigner: BaseAssigner,
     priors: Tensor,
     valid: Tensor | None,
     batch_gt_instances: InstanceList,
-    batch_gt_instances_ignore: OptInstanceList,
-    num_classes: int,
-    encode: Callable[[Tensor, Tensor], Tensor] | None = None,
-    pos_weight: float = -1,
+    batch_gt_instances_ignore: OptInstanceList = None,
     predictions: Mapping[str, Tensor] | None = None,
 ) -> StepTargets:
     """Match the priors of one step, image by image.
 
     Args:
+        head: Its classes, its coder and the ``pos_weight`` of its ``train_cfg`` make
+            the targets.
         assigner: The step's matching.
         priors: (N, P, 4), xyxy in pixels.
         valid: Boolean (N, P), priors that take part; None for all.
         batch_gt_instances: ``bboxes`` (K, 4) xyxy in pixels and ``labels`` (K, ) of
             each image.
         batch_gt_instances_ignore: ``bboxes`` to ignore of each image; None for none.
-        num_classes: The label of background.
-        encode: Makes regression targets of priors and boxes; None for the boxes.
-        pos_weight: Label weight of the positives; 1 if not positive.
         predictions: For an ``OnlineAssigner``, what it reads, each (N, P, ...).
     """
     ignored = batch_gt_instances_ignore or [None] * len(priors)
@@ -81,16 +81,17 @@ def match_step(
     offsets = counts.cumsum(0).to(priors.device)
     positive = (assigned > 0).flatten().nonzero().squeeze(1)  # (K, )
     matched = assigned.flatten()[positive] - 1 + offsets[positive // len(priors[0])]
-    labels = torch.full_like(assigned, num_classes)
+    labels = torch.full_like(assigned, head.num_classes)
     labels.view(-1)[positive] = gts.labels[matched]
     label_weights = (assigned >= 0).to(priors.dtype)
+    pos_weight = head.train_cfg.get('pos_weight', -1)
     if pos_weight > 0:
         label_weights.view(-1)[positive] = pos_weight
     added = added_weights > 0
     label_weights[added] *= added_weights[added]
     targets = gts.bboxes[matched]  # (K, 4)
-    if encode is not None:
-        targets = encode(priors.flatten(0, 1)[positive], targets)
+    if not head.reg_decoded_bbox:
+        targets = head.bbox_coder.encode(priors.flatten(0, 1)[positive], targets)
     bbox_targets = torch.zeros_like(priors, memory_format=torch.contiguous_format)
     bbox_targets.view(-1, 4)[positive] = targets.to(bbox_targets)
     return StepTargets(labels, label_weights, bbox_targets, added)

@@ -1,12 +1,11 @@
 """SRN's head: selective two-step classification and regression."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import AnchorHead
-from mmdet.models.task_modules.assigners import BaseAssigner
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, OptInstanceList
@@ -27,6 +26,9 @@ from .anchor_grid import AnchorGrid, flatten_maps
 from .matching import PAPER_FIRST_ASSIGNER, StepTargets, match_step
 from .selection import Selection, select_candidates
 from .voting import vote_boxes
+
+SecondStep = Callable[[Tensor, Tensor | DeferredMap, int], tuple[Tensor, Tensor]]
+"""See ``SRNHead.forward``."""
 
 
 @MODELS.register_module()
@@ -232,12 +234,19 @@ class SRNHead(AnchorHead):
 
     # ----------------------------------------------------------------- forward
 
-    def forward(self, x: Sequence[Tensor | DeferredMap]) -> tuple[list[Tensor], ...]:
+    def forward(
+        self,
+        x: Sequence[Tensor | DeferredMap],
+        second_step: SecondStep | None = None,
+    ) -> tuple[list[Tensor], ...]:
         """Compute what each step predicts, where a step predicts.
 
         Args:
             x: L maps for both steps, or the L maps of the first step and then the L of
                 the second; each (N, C, H, W).
+            second_step: Computes the second step of STC levels with a map of its own,
+                which an export needs at some cells alone: from the first scores, the
+                map and the level's number to scores and boxes. Default: on whole maps.
 
         Returns:
             With A anchors per cell, finest level first,
@@ -250,23 +259,30 @@ class SRNHead(AnchorHead):
         first_cls_scores, first_bbox_preds, cls_scores, bbox_preds = [], [], [], []
         for level, (first, second) in enumerate(zip(*self.split_steps(x), strict=True)):
             one_map = first is second
-            second = to_dense(second)
-            first = second if one_map else to_dense(first)
-            with record_function(SECOND_STEP):
-                cls_feat = self.cls_subnet(second)
-                reg_feat = self.reg_subnet(second)
-                cls_scores.append(self.conv_cls(cls_feat))
-                bbox_preds.append(self.second_reg_predictor(reg_feat))
+            stc, refined = level in self.stc_levels, level in self.str_levels
+            if stc or refined or one_map:
+                first = to_dense(first)
             with record_function(FIRST_STEP):
-                # On one map both steps have the same features.
-                if level in self.stc_levels:
-                    if not one_map:
-                        cls_feat = self.cls_subnet(first)
+                if stc:
+                    cls_feat = self.cls_subnet(first)
                     first_cls_scores.append(self.first_cls_predictor(cls_feat))
-                if level in self.str_levels:
-                    if not one_map:
-                        reg_feat = self.reg_subnet(first)
+                if refined:
+                    reg_feat = self.reg_subnet(first)
                     first_bbox_preds.append(self.first_reg_predictor(reg_feat))
+            if stc and second_step and not one_map:
+                scores, boxes = second_step(first_cls_scores[-1], second, level)
+            else:
+                second = first if one_map else to_dense(second)
+                with record_function(SECOND_STEP):
+                    # On one map both steps have the same features.
+                    if not (one_map and stc):
+                        cls_feat = self.cls_subnet(second)
+                    if not (one_map and refined):
+                        reg_feat = self.reg_subnet(second)
+                    scores = self.conv_cls(cls_feat)
+                    boxes = self.second_reg_predictor(reg_feat)
+            cls_scores.append(scores)
+            bbox_preds.append(boxes)
         return first_cls_scores, first_bbox_preds, cls_scores, bbox_preds
 
     def split_steps(self, x: Sequence) -> tuple[Sequence, Sequence]:
@@ -420,27 +436,7 @@ class SRNHead(AnchorHead):
         )
         return boxes.view(anchors.shape)
 
-    def match_step(
-        self,
-        assigner: BaseAssigner,
-        priors: Tensor,
-        valid: Tensor | None,
-        batch_gt_instances: InstanceList,
-        batch_gt_instances_ignore: OptInstanceList = None,
-        predictions: Mapping[str, Tensor] | None = None,
-    ) -> StepTargets:
-        """Match priors (N, P, 4) by a step's assigner; see ``matching.match_step``."""
-        return match_step(
-            assigner,
-            priors,
-            valid,
-            batch_gt_instances,
-            batch_gt_instances_ignore,
-            self.num_classes,
-            encode=None if self.reg_decoded_bbox else self.bbox_coder.encode,
-            pos_weight=self.train_cfg.get('pos_weight', -1),
-            predictions=predictions,
-        )
+    match_step = match_step  # a method: its first argument is the head
 
     def second_box_losses(
         self,

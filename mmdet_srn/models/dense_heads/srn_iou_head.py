@@ -5,9 +5,9 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from ..sparse.side_by_side import SideBySide
 from . import checks
 from .selection import Selection
-from .side_by_side import SideBySide
 from .srn_head import SRNHead
 
 DEFAULT_ALPHA = 0.4

@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
-from ...checkpoint_file import UnfitError, check_fit, load_checkpoint
+from ...checkpoint_file import load_weights
 from ..sparse.deferred_map import to_dense
 
 
@@ -47,14 +47,7 @@ class PKDDetector(KnowledgeDistillationSingleStageDetector):
     ) -> None:
         super().__init__(*args, **kwargs)
         if teacher_ckpt is not None:  # mmdet would log what does not fit, and go on
-            weights = load_checkpoint(teacher_ckpt)
-            try:
-                check_fit(self.teacher_model, weights)
-            except UnfitError as error:
-                raise ValueError(
-                    f'{teacher_ckpt} does not fit teacher_config: {error}'
-                ) from error
-            self.teacher_model.load_state_dict(weights['state_dict'], strict=False)
+            load_weights(self.teacher_model, teacher_ckpt, 'teacher_config')
         self.loss_pkd = MODELS.build(loss_pkd)
         self.weigh_cells = weigh_cells
         own, teachers = self.data_preprocessor, self.teacher_model.data_preprocessor

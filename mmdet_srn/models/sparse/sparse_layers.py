@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from ..dense_heads.side_by_side import SideBySide
 from ..necks.rfe import RFE
 from .deferred_map import Added
+from .side_by_side import SideBySide
 
 NORMS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
 """Pointwise in eval mode; by their methods, as mmengine swaps the class on a CPU."""

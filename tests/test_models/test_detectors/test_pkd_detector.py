@@ -97,7 +97,8 @@ def test_only_the_student_learns_and_is_saved(cfg):
 
 def test_teacher_has_all_of_its_weights(cfg, tmp_path):
     state = {k: v + 1 for k, v in build(cfg).teacher_model.state_dict().items()}
-    torch.save(dict(state_dict=state), tmp_path / 'teacher.pth')
+    wrapped = {f'module.{key}': value for key, value in state.items()}
+    torch.save(dict(state_dict=wrapped), tmp_path / 'teacher.pth')
     model = build(cfg, teacher_ckpt=str(tmp_path / 'teacher.pth'), init=False)
     found = model.teacher_model.state_dict()
     assert all(torch.equal(found[key], state[key]) for key in state)

@@ -2,6 +2,7 @@
 
 import torch
 from mmdet.registry import TASK_UTILS
+from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -37,7 +38,7 @@ class AliAMSAssigner(OnlineAssigner):
         """Choose positives to add; see ``OnlineAssigner.add``."""
         nobody = len(gt_instances)
         first = torch.full_like(matched, nobody)  # face that wants each prior
-        centres = _centres(pred_instances.priors)
+        centres = bbox_xyxy_to_cxcywh(pred_instances.priors)[:, :2]
         for level in pred_instances.levels.unique():
             rows = (pred_instances.levels == level).nonzero().squeeze(1)
             counts = count_matches(matched[rows], len(gt_instances))
@@ -45,7 +46,7 @@ class AliAMSAssigner(OnlineAssigner):
             short = ((counts > 0) & (counts < most)).nonzero().squeeze(1)
             for faces in short.split(CHUNK_SIZE):
                 distances = torch.cdist(
-                    _centres(gt_instances.bboxes[faces]),
+                    bbox_xyxy_to_cxcywh(gt_instances.bboxes[faces])[:, :2],
                     centres[rows],
                     # by products it would be wrong by some tenths of a pixel
                     compute_mode='donot_use_mm_for_euclid_dist',
@@ -60,8 +61,3 @@ class AliAMSAssigner(OnlineAssigner):
                 first.scatter_reduce_(0, near[wanted], face, 'amin')
         gt_inds = torch.where(first == nobody, 0, first + 1)
         return gt_inds, torch.ones_like(free.float())
-
-
-def _centres(boxes: Tensor) -> Tensor:
-    """Centres (n, 2) of boxes (n, 4)."""
-    return (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -1,10 +1,12 @@
+import fcntl
 import os
 import signal
+import threading
 import time
 
 import pytest
 
-from mmdet_srn.detector.folder_lock import lock_folder
+from mmdet_srn.folder_lock import lock_folder
 
 
 def test_another_process_is_named_and_kept_out(tmp_path):
@@ -31,3 +33,11 @@ def test_another_process_is_named_and_kept_out(tmp_path):
     with lock_folder(tmp_path):
         assert str(os.getpid()) in lock.read_text()
     assert os.listdir(tmp_path) == []
+
+
+def test_waits_for_another_process_to_end(tmp_path):
+    with (tmp_path / '.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.2, file.close).start()
+        with lock_folder(tmp_path, wait=60):
+            assert file.closed

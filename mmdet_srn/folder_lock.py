@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,27 +11,38 @@ from pathlib import Path
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, name: str = '.lock', wait: float = 0.0) -> Iterator[None]:
     """Keep out other processes that ask for the same folder.
 
-    The lock ends with the process. Its file, ``.lock``, says who has it, which
-    ``filelock`` would not.
+    The lock ends with the process, which may take it several times. Its file says
+    who has it, which ``filelock`` would not.
+
+    Args:
+        folder: It must be there.
+        name: Of the lock's file, which is removed in the end.
+        wait: Seconds in which another process may end.
 
     Raises:
         BlockingIOError: If another process has it; the message says which.
         OSError: If no file can be made in the folder.
     """
-    path = folder / '.lock'
+    path, end = folder / name, time.monotonic() + wait
+    me = f'process {os.getpid()} on {socket.gethostname()}'
     while True:
         with path.open('a+', encoding='utf-8') as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise BlockingIOError(
-                    f'{folder}: {file.read() or "another process"} writes there; wait '
-                    'for it, or give another folder'
-                ) from None
+                holder = file.read()
+                if holder != me:  # else since a training that failed
+                    if time.monotonic() < end:
+                        time.sleep(0.1)
+                        continue
+                    raise BlockingIOError(
+                        f'{folder}: {holder or "another process"} writes there; wait '
+                        'for it, or give another folder'
+                    ) from None
             except OSError as error:  # some network file systems
                 warnings.warn(
                     f'{folder} cannot be locked ({error.strerror}): let no other '
@@ -43,7 +55,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
             ):
                 continue
             file.truncate(0)
-            file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            file.write(me)
             file.flush()
             try:
                 yield

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mmdet_srn.models.dense_heads.side_by_side import SideBySide
+from mmdet_srn.models.sparse.side_by_side import SideBySide
 from mmdet_srn.models.sparse.sparse_layers import Rows, sparse_chain
 
 
