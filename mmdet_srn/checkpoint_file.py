@@ -88,8 +88,8 @@ def find_misfits(model: nn.Module, checkpoint: Any) -> dict[str, list[str]]:
     given = {re.sub(r'^module\.', '', str(k)): v for k, v in state.items()}
     shapes = {k: tuple(getattr(v, 'shape', ('none',))) for k, v in given.items()}
     problems = {
-        'missing': [n for n in wanted if n not in given and not _is_counter(n)],
-        'unexpected': [n for n in given if n not in wanted and not _is_counter(n)],
+        'missing': [n for n in wanted if n not in given and not is_counter(n)],
+        'unexpected': [n for n in given if n not in wanted and not is_counter(n)],
         'of another shape': [
             f'{name} {shapes[name]}, not {tuple(wanted[name].shape)}'
             for name in given
@@ -134,7 +134,7 @@ def load_weights(
     return checkpoint
 
 
-def _is_counter(name: str) -> bool:
+def is_counter(name: str) -> bool:
     """Whether it is a counter of BatchNorm (old checkpoints lack it) or of SRNHead.
 
     A head has ``AvgFactors`` only if its training config asks for them.

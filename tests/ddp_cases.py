@@ -43,11 +43,12 @@ CASES = {
     'none at all': Case([[0, 0, 0, 0]]),
     'accumulated': Case([[5, 0, 1, 2], [0, 0, 3, 1], [1, 1, 1, 1]]),
     'checkpointing': Case([[5, 2, 1, 0]], {'model.backbone.with_cp': True}),
+    'queries': Case([[5, 2, 1, 0]], {'model.bbox_head.type': 'QuerySRNHead'}),
     'one step': Case([[5, 2, 1, 0]], placed((), ())),
     'successors': Case(
         [[5, 0, 1, 2]],
         {
-            'model.bbox_head.type': 'QuerySRNIoUHead',
+            'model.bbox_head.type': 'SRNIoUHead',
             'model.train_cfg.assigner.type': 'HAMBoxAssigner',
             'model.train_cfg.assigner.pred_iou_thr': 0.3,
         },

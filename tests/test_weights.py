@@ -7,6 +7,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from mmdet_srn import FaceDetector, weights
 from mmdet_srn.evaluation.parity import compare_detections
@@ -54,6 +55,14 @@ def test_a_portrait(detector, astronaut):
     assert iou(faces.bboxes[0], ASTRONAUT) > 0.5
 
 
+def test_the_file_from_free_sources(astronaut):
+    config = weights.configs_folder() / f'{weights.FREE}.py'
+    file = weights.weights_file('.pth', weights.FREE)
+    faces = FaceDetector(config, file, device='cpu').detect(astronaut)
+    assert len(faces) == 1
+    assert iou(faces.bboxes[0], ASTRONAUT) > 0.5
+
+
 @pytest.mark.parametrize('sizes', [[240, 160, 110, 75], [60, 50, 60, 50]])
 def test_a_made_scene(detector, astronaut, sizes):
     image, boxes = scene(astronaut, sizes)
@@ -89,7 +98,10 @@ runpy.run_module('mmdet_srn', run_name='__main__')
     )
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / 'detections' / 'faces.jsonl').read_text().splitlines()
-    precise = FaceDetector(device='cpu', score_thr=0.05, clip=False)
+    config = Config.fromfile(weights.config_file())
+    config.model.test_cfg.second_step = 'dense'  # an exported file asks no queries
+    file = weights.weights_file('.pth')
+    precise = FaceDetector(config, file, device='cpu', score_thr=0.05, clip=False)
     for line, image in zip(lines, images, strict=True):
         found, expected = json.loads(line), precise.detect(image)
         boxes = np.array(found['bboxes']).reshape(-1, 4)
@@ -98,18 +110,21 @@ runpy.run_module('mmdet_srn', run_name='__main__')
         assert len(expected) and parity.same, parity
 
 
-@pytest.mark.parametrize('suffix', ['.pth', '.onnx'])
-def test_files(suffix, monkeypatch):
-    path = weights.weights_file(suffix)
-    assert path.stat().st_size < 8.5e6
+@pytest.mark.parametrize('file', weights.SHA256)
+def test_files(file, monkeypatch):
+    name, _, suffix = file.partition('.')
+    path = weights.weights_file('.' + suffix, name)
+    assert path.name == file and path.stat().st_size < 8.5e6
     card = path.with_name('README.md').read_text()
-    assert weights.SHA256[suffix] in card
-    monkeypatch.setitem(weights.SHA256, suffix, '0' * 64)
-    with pytest.raises(ValueError, match=f'{path.name}.*SHA-256'):
-        weights.weights_file(suffix)
-    monkeypatch.setattr(weights, 'NAME', 'absent')
+    assert weights.SHA256[file] in card
+    monkeypatch.setitem(weights.SHA256, file, '0' * 64)
+    with pytest.raises(ValueError, match=f'{file}.*SHA-256'):
+        weights.weights_file('.' + suffix, name)
+
+
+def test_a_file_that_is_not_there():
     with pytest.raises(FileNotFoundError, match='absent'):
-        weights.weights_file(suffix)
+        weights.weights_file('.pth', 'absent')
 
 
 def test_config_is_shipped():

@@ -7,7 +7,11 @@ from mmdet_srn.weights import weights_file  # noqa: E402
 
 load_from = str(weights_file('.pth'))
 
-model = dict(backbone=dict(init_cfg=None))  # load_from has it
+model = dict(
+    backbone=dict(init_cfg=None),  # load_from has it
+    bbox_head=dict(type='SRNHead'),
+    test_cfg=dict(vote_iou_thr=None),
+)
 
 max_iters = 1300
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

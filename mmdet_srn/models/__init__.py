@@ -2,7 +2,7 @@
 
 from .backbones import EfficientNetLite, PretrainedBackbone, SameConv2d
 from .cpu import ChannelsLastPreprocessor
-from .dense_heads import QuerySRNHead, QuerySRNIoUHead, SRNHead, SRNIoUHead
+from .dense_heads import QuerySRNHead, SRNHead, SRNIoUHead
 from .detectors import PKDDetector
 from .losses import PKDLoss, TwoStageFocalLoss
 from .necks import RFE, SRNFPN
@@ -18,7 +18,6 @@ __all__ = [
     'EfficientNetLite',
     'PretrainedBackbone',
     'QuerySRNHead',
-    'QuerySRNIoUHead',
     'SRNAnchorGenerator',
     'SRNHead',
     'SRNIoUHead',

@@ -4,27 +4,31 @@ import hashlib
 from pathlib import Path
 
 NAME = 'srn_efflite0_faces'
+FREE = 'srn_efflite0_faces_free'
 SHA256 = {
-    '.pth': '250ef0dc74647ab05d768ac3187172471377834d784767180ae35715bdd6608c',
-    '.onnx': '152d391102a6c5c800049a2c5d96eb07a0c72f7ef6bed873adc5ac064cbe1e5b',
+    f'{NAME}.pth': '43716605e2afd78788b2abc78452649bdd964453459226a7b983d66400a28ba4',
+    f'{NAME}.onnx': '78a89a129f245ab66d3cd20dfee3c0791ce4c0b7861777eafdf60f0f88e98b54',
+    f'{FREE}.pth': 'bec670ecf020ac6c76affcd7dcf8018f1b8049315728f964b21326fd4022d1b2',
 }
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def weights_file(suffix: str) -> Path:
+def weights_file(suffix: str, name: str = NAME) -> Path:
     """Return a file of the weights, after a look at its hash.
 
     Args:
         suffix: '.pth' for PyTorch, '.onnx' for onnxruntime; one model.
+        name: The detector; ``FREE`` is the one from photographs with free terms, a
+            '.pth' alone.
 
     Raises:
         FileNotFoundError: If it is not there.
         ValueError: If it is not the one that was shipped.
     """
-    path = Path(__file__).with_name(NAME + suffix)
+    path = Path(__file__).with_name(name + suffix)
     if not path.is_file():
         raise FileNotFoundError(f'the package lacks {path}: install it again')
-    if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256[suffix]:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256[path.name]:
         raise ValueError(
             f'{path} is not the file that was shipped (another SHA-256): install the '
             'package again, or name your own model'

@@ -17,7 +17,8 @@ def tool():
 def save(path, **values):
     weight = torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
     state = {'a.weight': weight, 'bn.num_batches_tracked': torch.tensor(7), **values}
-    state['bbox_head.avg_factors.mean'] = torch.ones(3)
+    for name in ('avg_factors', 'query_avg_factors'):
+        state[f'bbox_head.{name}.total'] = torch.ones(3)
     meta = dict(dataset_meta=dict(classes=('face',), palette=[(1, 2, 3)]), iter=9)
     torch.save(dict(state_dict=state, meta=meta, optimizer=dict(lr=1.0)), path)
     return weight

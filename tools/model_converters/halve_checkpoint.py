@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from mmdet_srn.checkpoint_file import load_checkpoint
+from mmdet_srn.checkpoint_file import is_counter, load_checkpoint
 from mmdet_srn.engine import AtomicLocalBackend
 from mmdet_srn.trust import add_trust_option
 
@@ -50,7 +50,7 @@ def halve(checkpoint: dict) -> dict:
     """
     state = {}
     for name, value in checkpoint['state_dict'].items():
-        if name.endswith('num_batches_tracked') or '.avg_factors.' in name:
+        if is_counter(name):
             continue
         state[name] = value.half() if value.is_floating_point() else value
         if not torch.isfinite(state[name]).all():

@@ -17,7 +17,6 @@ from ..sparse.level_outputs import LevelOutputs, read_when_needed
 from . import checks
 from .query_branch import QueryBranch, finer_cells, query_targets
 from .srn_head import SRNHead
-from .srn_iou_head import SRNIoUHead
 
 
 @MODELS.register_module()
@@ -50,8 +49,8 @@ class QuerySRNHead(SRNHead):
         query_radius: A cell should say yes if a face of the finer level has its centre
             within so many strides of the cell's (our choice).
         query_cfg: Arguments of ``QueryBranch``, which all levels share.
-        loss_query: Loss of the branch, divided by its positive cells. Default: gamma
-            and weight of QueryDet.
+        loss_query: Loss of the branch, divided by its positive cells. Default: with the
+            gamma of QueryDet; its weight of 10 would outweigh all other losses of SRN.
         **kwargs: See ``SRNHead``.
 
     Raises:
@@ -66,7 +65,7 @@ class QuerySRNHead(SRNHead):
         query_radius: float = 1.0,
         query_cfg: dict = dict(),  # noqa: B006
         loss_query: dict = dict(  # noqa: B006
-            type='FocalLoss', use_sigmoid=True, gamma=1.3, alpha=0.25, loss_weight=10.0
+            type='FocalLoss', use_sigmoid=True, gamma=1.3, alpha=0.25
         ),
         **kwargs: Any,
     ) -> None:
@@ -161,8 +160,3 @@ class QuerySRNHead(SRNHead):
             )
             for level, logits in zip(self.query_levels, self.query_maps(x), strict=True)
         }
-
-
-@MODELS.register_module()
-class QuerySRNIoUHead(QuerySRNHead, SRNIoUHead):
-    """``QuerySRNHead`` that also predicts the IoU; takes the arguments of both."""
