@@ -1,5 +1,6 @@
 # The last part of the shipped weights: the query branch alone, on those of a model that
-# was trained without it (successors/base_faces.py): --cfg-options load_from=FILE
+# was trained without it (successors/base_faces.py): --cfg-options load_from=FILE;
+# without that it trains the shipped branch on.
 _base_ = 'srn_efflite0_faces.py'
 
 from mmdet_srn.weights import weights_file  # noqa: E402

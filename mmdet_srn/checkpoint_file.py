@@ -129,7 +129,7 @@ def load_weights(
     except UnfitError as error:
         raise ValueError(f'{path} does not fit {name}: {error}') from error
     weights = checkpoint['state_dict'].items()
-    state = {re.sub(r'^module\.', '', name): value for name, value in weights}
+    state = {re.sub(r'^module\.', '', key): value for key, value in weights}
     model.load_state_dict(state, strict=False)  # only counters may be missing now
     return checkpoint
 

@@ -3,6 +3,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -41,3 +42,17 @@ def test_waits_for_another_process_to_end(tmp_path):
         threading.Timer(0.2, file.close).start()
         with lock_folder(tmp_path, wait=60):
             assert file.closed
+
+
+def test_a_run_of_ones_own(tmp_path):
+    """It keeps another out; who may take it again keeps it when the first one ends."""
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(lock_folder(tmp_path))
+    with pytest.raises(BlockingIOError, match=f'process {os.getpid()} on'):
+        second.enter_context(lock_folder(tmp_path))
+    second.enter_context(lock_folder(tmp_path, again=True))
+    first.close()
+    with pytest.raises(BlockingIOError, match=f'process {os.getpid()} on'):
+        ExitStack().enter_context(lock_folder(tmp_path))
+    second.close()
+    assert os.listdir(tmp_path) == []

@@ -122,7 +122,10 @@ def test_files(file, monkeypatch):
         weights.weights_file('.' + suffix, name)
 
 
-def test_a_file_that_is_not_there():
+def test_a_file_that_is_not_there(monkeypatch):
+    with pytest.raises(ValueError, match='absent'):
+        weights.weights_file('.pth', 'absent')
+    monkeypatch.setitem(weights.SHA256, 'absent.pth', '0' * 64)
     with pytest.raises(FileNotFoundError, match='absent'):
         weights.weights_file('.pth', 'absent')
 

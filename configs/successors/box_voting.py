@@ -3,4 +3,5 @@
 # more. Only the test changes: no training is needed.
 _base_ = 'base_faces.py'
 
-model = dict(test_cfg=dict(vote_iou_thr=0.6))
+# As in the shipped weights; without their queries: test_cfg.second_step='dense'.
+model = dict(bbox_head=dict(type='QuerySRNHead'), test_cfg=dict(vote_iou_thr=0.6))

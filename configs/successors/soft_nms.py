@@ -3,4 +3,7 @@
 # test changes: no training is needed.
 _base_ = 'base_faces.py'
 
-model = dict(test_cfg=dict(nms=dict(_delete_=True, type='soft_nms', iou_threshold=0.4)))
+model = dict(
+    bbox_head=dict(type='QuerySRNHead'),  # as in the shipped weights
+    test_cfg=dict(nms=dict(_delete_=True, type='soft_nms', iou_threshold=0.4)),
+)

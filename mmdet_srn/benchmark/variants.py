@@ -84,8 +84,9 @@ def precision_context(name: str, device: torch.device) -> AbstractContextManager
 
 @contextmanager
 def compute_as(head: SRNHead, mode: str) -> Iterator[None]:
-    """Let a head compute both steps in one of ``MODES``; the detections stay the same.
+    """Let a head compute both steps in one of ``MODES``.
 
+    The detections stay the same, but for what a ``QuerySRNHead``'s branch leaves out.
     In mode 'released', a neck with one map for both steps makes the head raise a
     ValueError when it is called.
     """

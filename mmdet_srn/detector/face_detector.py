@@ -49,7 +49,8 @@ class FaceDetector:
         faces.bboxes, faces.scores  # (N, 4) xyxy in pixels, (N,); best first
 
     The shipped model (``mmdet_srn/weights``) is run by mmdet where that is installed,
-    else, or with MMDET_SRN_LIGHT=1, by onnxruntime, with the same faces.
+    else, or with MMDET_SRN_LIGHT=1, by onnxruntime. That asks no queries (see
+    ``QuerySRNHead``) and may find a few small faces more.
 
     It runs the config's own test pipeline, including its ``Resize``, and its model in
     evaluation mode. Its methods are not thread-safe. In a process forked from that of a

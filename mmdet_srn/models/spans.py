@@ -11,7 +11,7 @@ NECK = 'srn.neck'
 
 FIRST_STEP = 'srn.first_step'
 """Subnets and predictors on the first step's maps. Where both steps read one map, the
-class features that they share are here."""
+features that they share are here."""
 
 SECOND_STEP = 'srn.second_step'
 """Subnets and predictors on the second step's maps."""

@@ -23,9 +23,11 @@ def weights_file(suffix: str, name: str = NAME) -> Path:
 
     Raises:
         FileNotFoundError: If it is not there.
-        ValueError: If it is not the one that was shipped.
+        ValueError: If it is not the one that was shipped, or none is.
     """
     path = Path(__file__).with_name(name + suffix)
+    if path.name not in SHA256:
+        raise ValueError(f'{path.name} is none of {", ".join(SHA256)}')
     if not path.is_file():
         raise FileNotFoundError(f'the package lacks {path}: install it again')
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256[path.name]:

@@ -8,6 +8,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmdet_srn.model_loader import load_detector
+from mmdet_srn.weights import weights_file
 from tests.training import logged, small_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -20,8 +22,8 @@ CHANGED = {
         *('model.train_cfg.assigner.type', 'model.train_cfg.assigner.pred_iou_thr'),
     ],
     'ali_ams': ['model.train_cfg.assigner.type'],
-    'soft_nms': ['model.test_cfg.nms'],
-    'box_voting': ['model.test_cfg.vote_iou_thr'],
+    'soft_nms': ['model.bbox_head.type', 'model.test_cfg.nms'],
+    'box_voting': ['model.bbox_head.type', 'model.test_cfg.vote_iou_thr'],
 }
 CROPS = ['scrfd_crops', 'sse']
 
@@ -51,6 +53,11 @@ def test_readme_names_every_config():
     text = (SUCCESSORS / 'README.md').read_text()
     for path in SUCCESSORS.glob('*.py'):
         assert f'`{path.name}`' in text
+
+
+@pytest.mark.parametrize('name', ['soft_nms', 'box_voting'])
+def test_parts_of_the_test_take_the_shipped_weights(name):
+    load_detector(SUCCESSORS / f'{name}.py', weights_file('.pth'))
 
 
 @pytest.mark.parametrize('name', CHANGED)

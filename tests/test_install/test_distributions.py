@@ -46,7 +46,7 @@ def test_wheel_has_mims_files_for_both_mims():
         code = {n for n in names if n.endswith('.py') and '/.mim/' not in n}
         assert code == _relative(sources, 'mmdet_srn/**/*.py')
         weights = _relative(sources, 'mmdet_srn/weights/*.*')
-        assert len(weights) == 4 and weights < set(names)  # .pth is in .gitignore
+        assert len(weights) == 5 and weights < set(names)  # .pth is in .gitignore
 
 
 def test_container_gets_what_a_wheel_is_built_from(repo_root):

@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept, left_out = formats.clean(
             images, folder, args.classes, args.boxes_are, args.corners
         )
-        labels = {face.label for image in kept for face in image.faces}
+        labels = {face.label for image in images for face in image.faces}
         classes = args.classes or sorted(labels) or ['face']
         parts, files = {'train': kept}, {'train': args.out}
         if args.val:
@@ -124,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'{source} is {formats.FORMATS[name].title}')
     faces = sum(len(image.faces) for image in images)
     print(f'read: {len(images)} images, {faces} faces')
+    if not faces:
+        print('no face: every image counts as a scene without faces', file=sys.stderr)
     for path, content in written.items():
         print(f'{path}: {content}')
     for reason, found in left_out.items():

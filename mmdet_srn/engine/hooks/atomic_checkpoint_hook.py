@@ -85,7 +85,7 @@ class AtomicCheckpointHook(CheckpointHook):
             folder = self._folder(runner)
             if is_main_process():
                 folder.mkdir(parents=True, exist_ok=True)
-                lock = lock_folder(folder, '.training.lock', _LOCK_TIMEOUT)
+                lock = lock_folder(folder, '.training.lock', _LOCK_TIMEOUT, again=True)
                 self._lock.enter_context(lock)
                 for path in remove_partial_files(folder):
                     _warn(f'{path}, left by a process that ended early, is removed')

@@ -17,7 +17,7 @@ class TrainOnlyHook(Hook):
 
     Args:
         modules: Names of the modules to train, as in the state dict, such as
-            ``'bbox_head.conv_iou'``.
+            ``['bbox_head.query']``.
 
     Raises:
         ValueError: Before training, if a module has no parameters or does not exist.

@@ -50,7 +50,7 @@ class QuerySRNHead(SRNHead):
             within so many strides of the cell's (our choice).
         query_cfg: Arguments of ``QueryBranch``, which all levels share.
         loss_query: Loss of the branch, divided by its positive cells. Default: with the
-            gamma of QueryDet; its weight of 10 would outweigh all other losses of SRN.
+            gamma of QueryDet; with its weight of 10 it outweighed the others at first.
         **kwargs: See ``SRNHead``.
 
     Raises:

@@ -21,9 +21,9 @@ from ..sparse.deferred_map import DeferredMap, to_dense
 from ..sparse.level_outputs import LevelOutputs, map_readers, read_when_needed
 from ..sparse.partial_map import SPARSE_COST
 from ..task_modules.assigners import OnlineAssigner
-from . import checks
+from . import checks, matching
 from .anchor_grid import AnchorGrid, flatten_maps
-from .matching import PAPER_FIRST_ASSIGNER, StepTargets, match_step
+from .matching import PAPER_FIRST_ASSIGNER, StepTargets
 from .selection import Selection, select_candidates
 from .voting import vote_boxes
 
@@ -436,7 +436,7 @@ class SRNHead(AnchorHead):
         )
         return boxes.view(anchors.shape)
 
-    match_step = match_step  # a method: its first argument is the head
+    match_step = matching.match_step
 
     def second_box_losses(
         self,
