@@ -6,7 +6,6 @@ _base_ = 'srn_efflite0_faces.py'
 from mmdet_srn.weights import weights_file  # noqa: E402
 
 load_from = str(weights_file('.pth'))
-find_unused_parameters = True  # by several processes: the branch alone has gradients
 
 model = dict(backbone=dict(init_cfg=None))  # load_from has it
 

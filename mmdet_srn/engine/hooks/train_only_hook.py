@@ -12,8 +12,7 @@ from mmengine.runner import Runner
 class TrainOnlyHook(Hook):
     """Freeze all parameters but those of some modules.
 
-    Norms' statistics are not parameters: freeze them by ``norm_eval``. Several
-    processes need ``find_unused_parameters=True``.
+    Norms' statistics are not parameters: freeze them by ``norm_eval``.
 
     Args:
         modules: Names of the modules to train, as in the state dict, such as
@@ -28,7 +27,8 @@ class TrainOnlyHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Freeze the others."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        wrapped = is_model_wrapper(runner.model)
+        model = runner.model.module if wrapped else runner.model
         missing = set(self.modules)
         for name, parameter in model.named_parameters():
             owners = {each for each in self.modules if name.startswith(f'{each}.')}
@@ -36,3 +36,5 @@ class TrainOnlyHook(Hook):
             missing -= owners
         if missing:
             raise ValueError(f'TrainOnlyHook: no parameters in {sorted(missing)}')
+        if wrapped:  # anew: DDP chose whose gradients to wait for when it was made
+            runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)

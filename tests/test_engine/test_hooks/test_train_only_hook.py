@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 from mmdet_srn.engine import TrainOnlyHook
@@ -35,3 +36,26 @@ def test_others_stay():
 def test_a_module_that_is_not_there():
     with pytest.raises(ValueError, match="'a_t'"):
         TrainOnlyHook(['a', 'a_t']).before_train(SimpleNamespace(model=Twins()))
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    store = torch.distributed.FileStore(str(tmp_path / 'store'), 1)
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_wrapped_for_several_processes(one_process):
+    """DDP would wait for the others' gradients for ever, and say so."""
+
+    def wrap_model(cfg, model):
+        return MMDistributedDataParallel(module=model)
+
+    runner = SimpleNamespace(cfg={}, wrap_model=wrap_model)
+    runner.model = wrap_model(None, Twins())
+    TrainOnlyHook(['a']).before_train(runner)
+    for _ in range(3):
+        runner.model(torch.ones(1, 2)).sum().backward()
+    names = {n for n, p in runner.model.module.named_parameters() if p.grad is not None}
+    assert names == {'a.weight', 'a.bias'}
