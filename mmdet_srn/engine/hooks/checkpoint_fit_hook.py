@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
+from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
@@ -29,7 +30,8 @@ class CheckpointFitHook(Hook):
 
     Raises:
         ValueError: If a checkpoint does not fit, or is not the same for all processes;
-            names the files.
+            if ``--resume`` finds none, and the config has a ``load_from``; names the
+            files.
     """
 
     priority = 'LOWEST'  # behind AtomicCheckpointHook, which mends last_checkpoint
@@ -45,6 +47,8 @@ class CheckpointFitHook(Hook):
             path = find_latest_checkpoint(runner.work_dir) if has_one else None
         if not runner._has_loaded:
             _check_same(path)
+        if runner._resume and not path:
+            _refuse_dropped_start(runner)
         if not path or self._is_partial(runner):
             return
         for module in runner.model.modules():
@@ -73,6 +77,17 @@ class CheckpointFitHook(Hook):
         """Return whether a part is enough: only at the start of a training."""
         trains = isinstance(runner._train_loop, BaseLoop)
         return self.allow_partial and trains and not runner._resume
+
+
+def _refuse_dropped_start(runner: Runner) -> None:
+    """Raise a ValueError if mmdet's ``--resume`` has dropped the config's start."""
+    file = runner.cfg.filename
+    start = Config.fromfile(file).get('load_from') if file else None
+    if start:
+        raise ValueError(
+            f'{runner.work_dir} has nothing to resume, and --resume drops load_from of '
+            f'{file} ({start}): start without --resume'
+        )
 
 
 def _check_same(path: str | None) -> None:

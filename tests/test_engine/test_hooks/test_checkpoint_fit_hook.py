@@ -74,6 +74,18 @@ def test_another_network_is_an_error(trained, tmp_path, what, hook):
         wrong.train() if what == 'resume' else wrong.test()
 
 
+def test_resume_does_not_drop_the_start(trained, tmp_path):
+    """mmdet's --resume sets load_from to None, whether there is a checkpoint or not."""
+    file = tmp_path / 'config.py'
+    file.write_text(f'load_from = {str(trained)!r}\n')
+    options = dict(cfg=Config.fromfile(file), resume=True)
+    with pytest.raises(ValueError, match=r'config\.py .*epoch_1\.pth'):
+        runner(tmp_path / 'new', Model(), **options).train()
+    again = runner(trained.parent, Model(), epochs=2, **options)
+    again.train()
+    assert again.iter == 2
+
+
 def test_last_checkpoint_of_another_network(trained):
     with pytest.raises(ValueError, match=r'run does not fit'):
         runner(trained.parent, Model(5), 2, resume=True).train()
