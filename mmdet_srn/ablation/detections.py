@@ -58,9 +58,7 @@ def detection_figures(folder: Path, cfg: Config) -> dict[str, dict[str, Any]]:
 def _read_images(folder: Path, cfg: Config) -> list[ImageFaces]:
     """Read the detections and the faces of the test data's images."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    dataset = DATASETS.build(
-        dict(cfg.test_dataloader.dataset, pipeline=[], lazy_init=False)
-    )
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     results, report = read_result_folder(folder, [info['img_path'] for info in infos])
     if missing := report.odd['missing']:

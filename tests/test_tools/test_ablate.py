@@ -46,14 +46,15 @@ here = pathlib.Path(__file__).parent
 arguments = sys.argv[1:]
 work_dir = pathlib.Path(arguments[arguments.index('--work-dir') + 1])
 config = pathlib.Path(arguments[0])
-assert config.is_file() and '--resume' in arguments
+assert config.is_file()
+assert ('--resume' in arguments) == (work_dir / 'epoch_1.pth').is_file()
+shutil.copy(here / 'epoch_1.pth', work_dir)
 with (here / 'calls.txt').open('a') as file:
     file.write(f'train {config.stem} {work_dir.name[5:]}\\n')
 if config.stem in os.environ.get('FAKE_FAIL', '').split():
     print('Traceback: the disk is full')
     sys.exit(3)
 time.sleep(float(os.environ.get('FAKE_SECONDS', 0)))
-shutil.copy(here / 'epoch_1.pth', work_dir)
 (work_dir / 'last_checkpoint').write_text('/moved/epoch_1.pth')
 """
 

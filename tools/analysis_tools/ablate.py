@@ -153,7 +153,9 @@ def steps(run: Run, args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]
         launcher = ['--launcher', args.launcher]
     config = str(run.config)
     if run.result is None:
-        train = [*python, str(TOOLS / 'train.py'), config, '--resume', *launcher]
+        # With nothing to resume, mmdet would drop the base's load_from.
+        resume = ['--resume'] if any(run.folder.glob('*.pth')) else []
+        train = [*python, str(TOOLS / 'train.py'), config, *resume, *launcher]
         yield 'training', [*train, '--work-dir', str(run.folder)]
         test = [*python, str(TOOLS / 'test.py'), config, str(checkpoint_of(run))]
         test += [*launcher, *(['--tta'] if args.tta else [])]
