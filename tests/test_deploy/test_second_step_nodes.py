@@ -13,6 +13,7 @@ from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.evaluation.parity import compare_detections
 from mmdet_srn.model_loader import run_detector
 from mmdet_srn.models.necks import RFE
+from mmdet_srn.models.sparse.cells import Cells
 from mmdet_srn.models.sparse.sparse_layers import sparse_chain
 from tests.test_deploy import small_srn
 
@@ -112,10 +113,10 @@ def test_the_cheaper_one_is_chosen(factor, overhead, monkeypatch):
     chosen = set()
     for source, cells, expected in cases():
         work = 0
-        for image in torch.from_numpy(cells)[:, 0]:
+        for image in map(Cells, torch.from_numpy(cells)[:, 0]):
             need = readers[0].reach(image)
-            work += int(maker.work_at(maker.reach(need), need))
-            work += sum(int(chain.work_at(need, image)) for chain in readers)
+            work += maker.work_at(maker.reach(need), need)
+            work += sum(chain.work_at(need, image) for chain in readers)
         sparse = factor * work + overhead < per_cell * cells.size
         output = run(auto, source, cells)
         expected = np.where(cells, expected, 0) if sparse else expected

@@ -64,9 +64,9 @@ from mmdet_srn.benchmark.survivors import clustered_cells
 from mmdet_srn.benchmark.variants import FORMATS, PRECISIONS, precision_context
 from mmdet_srn.model_loader import check_device
 from mmdet_srn.models.dense_heads import SRNHead
+from mmdet_srn.models.sparse.cells import Cells, Rows
 from mmdet_srn.models.sparse.deferred_map import Added
 from mmdet_srn.models.sparse.partial_map import SPARSE_COST, PartialMap, SparseModule
-from mmdet_srn.models.sparse.sparse_layers import Rows
 
 CHANNELS = 256
 #: Maps of P2 to P4 of 640x480 and 1024x1024 pixels, and two smaller ones.
@@ -107,10 +107,10 @@ class SparseAndDense:
         deferred: Sequence[nn.Module] = (),
     ) -> None:
         self.modules, self.deferred = modules, deferred
-        self.source, self.cells = source, cells
+        self.source, self.cells = source, Cells(cells)
         self.renew()
-        need = self._reader.chain.reach(cells)
-        self.sparse_work = self._map().sparse_work(self._reader, need, cells)
+        need = self._reader.chain.reach(self.cells)
+        self.sparse_work = self._map().sparse_work(self._reader, need, self.cells)
         self.dense_work = self._map().dense_work(self._reader)
 
     def renew(self) -> None:

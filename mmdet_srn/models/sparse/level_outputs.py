@@ -10,9 +10,9 @@ from torch.profiler import record_function
 
 from ..losses.two_stage_focal_loss import full_precision
 from ..spans import FIRST_STEP, SECOND_STEP
+from .cells import Cells, Rows
 from .deferred_map import DeferredMap, to_dense
 from .partial_map import PartialMaps, SparseModule
-from .sparse_layers import Rows
 
 if TYPE_CHECKING:
     from ..dense_heads import SRNHead
@@ -102,13 +102,12 @@ def partial_readers(maps: PartialMaps, module: SparseModule, span: str) -> list[
                 if not in_part:
                     return whole()[image](cells)
                 height, width = source.shape[-2:]
-                chosen = source.new_zeros(height * width, dtype=torch.bool)
-                chosen[cells] = True
-                chosen = chosen.view(height, width)
-                if not known or (chosen & ~known[0].cells).any():
+                mask = source.new_zeros(height * width, dtype=torch.bool)
+                mask[cells] = True
+                chosen = Cells(mask.view(height, width))
+                if not known or not known[0].cells.holds(chosen):
                     known[:] = [Rows(chosen, maps.images[image].apply(module, chosen))]
-                numbers = known[0].cells.flatten().cumsum(0) - 1
-                return known[0].values[numbers[cells]]
+                return known[0].values[known[0].cells.rows[cells]]
 
         return read
 

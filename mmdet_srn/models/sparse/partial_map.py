@@ -5,8 +5,9 @@ from itertools import cycle
 
 from torch import Tensor, nn
 
+from .cells import Cells, Rows
 from .deferred_map import Added, DeferredMap, to_dense
-from .sparse_layers import Rows, sparse_chain
+from .sparse_layers import sparse_chain
 
 SPARSE_COST = {'cpu': (1.45, 0.06e9)}
 """Cost of sparse multiply-adds in dense ones: a factor, and an overhead.
@@ -54,11 +55,10 @@ class PartialMap:
         self._map = source if conv is None else None
         self._rows: Rows | None = None
 
-    def apply(self, module: SparseModule, cells: Tensor) -> Tensor:
+    def apply(self, module: SparseModule, cells: Cells) -> Tensor:
         """Compute ``module`` on this map at some cells: (number of cells, C').
 
-        ``cells`` is boolean (H, W), with at least one; the output is in its order, row
-        by row.
+        There must be at least one; the output is in their order, row by row.
         """
         if self.may_pay(module):
             need = module.chain.reach(cells)
@@ -85,24 +85,24 @@ class PartialMap:
             per_cell += self.conv.chain.work
         return per_cell * self.source[0, 0].numel()
 
-    def sparse_work(self, module: SparseModule, need: Tensor, cells: Tensor) -> int:
+    def sparse_work(self, module: SparseModule, need: Cells, cells: Cells) -> int:
         """Multiply-adds to compute ``module`` at cells that need others of the map."""
         work = module.chain.work_at(need, cells)
         if self._map is None and not self._has(need):
             chain = self.conv.chain
-            work = work + chain.work_at(chain.reach(need), need)
-        return int(work)
+            work += chain.work_at(chain.reach(need), need)
+        return work
 
-    def sparse_pays(self, module: SparseModule, need: Tensor, cells: Tensor) -> bool:
+    def sparse_pays(self, module: SparseModule, need: Cells, cells: Cells) -> bool:
         """Whether that is faster than the whole map."""
         factor, overhead = self._cost
         work = self.sparse_work(module, need, cells)
         return factor * work + overhead < self.dense_work(module)
 
-    def _has(self, cells: Tensor) -> bool:
-        return self._rows is not None and not (cells & ~self._rows.cells).any()
+    def _has(self, cells: Cells) -> bool:
+        return self._rows is not None and self._rows.cells.holds(cells)
 
-    def _at_least(self, cells: Tensor) -> Rows:
+    def _at_least(self, cells: Cells) -> Rows:
         if self._map is not None:
             return Rows.of(self._map[0], cells)
         if not self._has(cells):

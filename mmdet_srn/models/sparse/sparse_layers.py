@@ -1,8 +1,9 @@
 """Convolutional layers computed at some cells of a map only, exactly."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import NamedTuple, Protocol
+from functools import cached_property, reduce
+from operator import or_
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from ..necks.rfe import RFE
+from .cells import Cells, Rows
 from .deferred_map import Added
 from .side_by_side import SideBySide
 
@@ -39,34 +41,6 @@ family 25 model 17, 32 MiB of L3). Elsewhere 256 MiB, not measured.
 """
 
 
-class Rows(NamedTuple):
-    """Some cells of one image's map.
-
-    Attributes:
-        cells: Boolean (H, W), which cells these are.
-        values: (number of cells, C), row by row.
-    """
-
-    cells: Tensor
-    values: Tensor
-
-    @classmethod
-    def of(cls, feature_map: Tensor, cells: Tensor) -> 'Rows':
-        """Read them from a map (C, H, W)."""
-        at = cells.flatten().nonzero().squeeze(1)
-        # a view in both memory formats, and fast in both
-        return cls(
-            cells, feature_map.permute(1, 2, 0).flatten(0, 1).index_select(0, at)
-        )
-
-    def at(self, cells: Tensor) -> Tensor:
-        """Values (n, C) of some of the cells (H, W)."""
-        if cells is self.cells:
-            return self.values
-        numbers = self.cells.flatten().cumsum(0) - 1
-        return self.values[numbers[cells.flatten()]]
-
-
 class Layer(Protocol):
     """A layer that knows which cells of its input it reads.
 
@@ -76,16 +50,16 @@ class Layer(Protocol):
 
     work: int
 
-    def reach(self, cells: Tensor) -> Tensor:
-        """Find the input cells (H, W) that the given output cells read."""
+    def reach(self, cells: Cells) -> Cells:
+        """Find the input cells that the given output cells read."""
 
-    def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
+    def work_at(self, have: Cells, cells: Cells) -> int:
         """Multiply-adds of ``self(Rows(have, ...), cells)``."""
 
-    def __call__(self, rows: Rows, cells: Tensor) -> Rows:
+    def __call__(self, rows: Rows, cells: Cells) -> Rows:
         """Compute the output at ``cells`` or more.
 
-        ``cells`` is boolean (H, W); the input must be there at ``reach(cells)``.
+        The input must be there at ``reach(cells)``.
         """
 
 
@@ -96,13 +70,13 @@ class _Pointwise:
         self.function = function
         self.work = work
 
-    def reach(self, cells: Tensor) -> Tensor:
+    def reach(self, cells: Cells) -> Cells:
         return cells
 
-    def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
-        return have.sum() * self.work
+    def work_at(self, have: Cells, cells: Cells) -> int:
+        return have.count * self.work
 
-    def __call__(self, rows: Rows, cells: Tensor) -> Rows:
+    def __call__(self, rows: Rows, cells: Cells) -> Rows:
         return Rows(rows.cells, self.function(rows))
 
 
@@ -125,20 +99,23 @@ class _Conv:
         """The weight (out, kernel * in), in the order of gathered rows."""
         return self.conv.weight.permute(0, 2, 3, 1).flatten(1)
 
-    def reach(self, cells: Tensor) -> Tensor:
+    def reach(self, cells: Cells) -> Cells:
+        mask = cells.mask
         for dim, steps in enumerate(self.steps):
-            size, given = cells.shape[dim], cells
-            cells = torch.zeros_like(cells)
+            if steps == [0]:
+                continue
+            size, given = mask.shape[dim], mask
+            mask = torch.zeros_like(given)
             for step in steps:
                 if (number := size - abs(step)) > 0:
-                    target = cells.narrow(dim, max(step, 0), number)
+                    target = mask.narrow(dim, max(step, 0), number)
                     target.logical_or_(given.narrow(dim, max(-step, 0), number))
-        return cells
+        return Cells(mask)
 
-    def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
-        return cells.sum() * self.work
+    def work_at(self, have: Cells, cells: Cells) -> int:
+        return cells.count * self.work
 
-    def __call__(self, rows: Rows, cells: Tensor) -> Rows:
+    def __call__(self, rows: Rows, cells: Cells) -> Rows:
         padded = F.pad(rows.values, (0, 0, 0, 1))  # the last row: outside the map
         limit = GATHERED_BYTES.get(padded.device.type, 256 * 2**20)
         size = self.matrix.shape[1] * padded.element_size()
@@ -152,18 +129,17 @@ class _Conv:
         ]
         return Rows(cells, parts[0] if len(parts) == 1 else torch.cat(parts))
 
-    def _neighbours(self, have: Tensor, cells: Tensor) -> Tensor:
+    def _neighbours(self, have: Cells, cells: Cells) -> Tensor:
         """Rows that each cell reads (cells, kernel); one more where it is outside."""
         y, x = self.conv.padding
-        number = int(have.sum())
-        numbers = (have.flatten().cumsum(0) - 1).view_as(have)
-        numbers = F.pad(numbers.where(have, number), (x, x, y, y), value=number)
-        width = numbers.shape[1]
-        at_y, at_x = cells.nonzero(as_tuple=True)
+        rows = have.rows.view_as(have.mask).where(have.mask, have.count)
+        rows = F.pad(rows, (x, x, y, y), value=have.count)
+        width = rows.shape[1]
+        at_y, at_x = cells.places
         centres = (at_y + y) * width + at_x + x
         down, right = self.steps
         steps = centres.new_tensor([dy * width + dx for dy in down for dx in right])
-        return numbers.flatten()[centres[:, None] + steps]
+        return rows.flatten()[centres[:, None] + steps]
 
 
 class Chain:
@@ -173,33 +149,33 @@ class Chain:
         self.layers = layers
         self.work = sum(layer.work for layer in layers)
 
-    def reach(self, cells: Tensor) -> Tensor:
+    def reach(self, cells: Cells) -> Cells:
         """See ``Layer``."""
         for layer in reversed(self.layers):
-            cells = layer.reach(cells)
+            cells = cells.read_by(layer)
         return cells
 
-    def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
+    def work_at(self, have: Cells, cells: Cells) -> int:
         """See ``Layer``."""
-        total = cells.new_zeros((), dtype=torch.long)
+        total = 0
         for layer, output in self._outputs(cells):
             if layer.work:
-                total = total + layer.work_at(have, output)
+                total += layer.work_at(have, output)
             have = have if isinstance(layer, _Pointwise) else output
         return total
 
-    def __call__(self, rows: Rows, cells: Tensor) -> Rows:
+    def __call__(self, rows: Rows, cells: Cells) -> Rows:
         """See ``Layer``; the output is at ``cells`` alone."""
         for layer, output in self._outputs(cells):
             rows = layer(rows, output)
         return Rows(cells, rows.at(cells))
 
-    def _outputs(self, cells: Tensor) -> list[tuple[Layer, Tensor]]:
+    def _outputs(self, cells: Cells) -> list[tuple[Layer, Cells]]:
         """Each layer with the cells that are wanted of its output."""
         outputs = []
         for layer in reversed(self.layers):
             outputs.append((layer, cells))
-            cells = layer.reach(cells)
+            cells = cells.read_by(layer)
         return outputs[::-1]
 
 
@@ -211,21 +187,17 @@ class _Enhancement:
         self.fuse = Chain(_layers(rfe.fuse))
         self.work = sum(chain.work for chain in (*self.branches, self.fuse))
 
-    def reach(self, cells: Tensor) -> Tensor:
+    def reach(self, cells: Cells) -> Cells:
         inner = self.fuse.reach(cells)
-        reach = cells
-        for branch in self.branches:
-            reach = reach | branch.reach(inner)
-        return reach
+        reaches = [branch.reach(inner).mask for branch in self.branches]
+        return Cells(reduce(or_, reaches, cells.mask))
 
-    def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
+    def work_at(self, have: Cells, cells: Cells) -> int:
         inner = self.fuse.reach(cells)
-        total = self.fuse.work_at(inner, cells)
-        for branch in self.branches:
-            total = total + branch.work_at(have, inner)
-        return total
+        work = self.fuse.work_at(inner, cells)
+        return work + sum(branch.work_at(have, inner) for branch in self.branches)
 
-    def __call__(self, rows: Rows, cells: Tensor) -> Rows:
+    def __call__(self, rows: Rows, cells: Cells) -> Rows:
         inner = self.fuse.reach(cells)
         branches = [branch(rows, inner).values for branch in self.branches]
         fused = self.fuse(Rows(inner, torch.cat(branches, dim=1)), cells)
@@ -240,14 +212,13 @@ class _SideBySide:
         self.join = module.join
         self.work = sum(conv.work for conv in self.convs)
 
-    def reach(self, cells: Tensor) -> Tensor:
-        reaches = [conv.reach(cells) for conv in self.convs]
-        return torch.stack(reaches).any(dim=0)
+    def reach(self, cells: Cells) -> Cells:
+        return Cells(reduce(or_, (conv.reach(cells).mask for conv in self.convs)))
 
-    def work_at(self, have: Tensor, cells: Tensor) -> Tensor:
+    def work_at(self, have: Cells, cells: Cells) -> int:
         return sum(conv.work_at(have, cells) for conv in self.convs)
 
-    def __call__(self, rows: Rows, cells: Tensor) -> Rows:
+    def __call__(self, rows: Rows, cells: Cells) -> Rows:
         return Rows(cells, self.join([conv(rows, cells).values for conv in self.convs]))
 
 

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_srn.models.necks import RFE
 from mmdet_srn.models.sparse import partial_map
+from mmdet_srn.models.sparse.cells import Cells
 from mmdet_srn.models.sparse.deferred_map import DeferredMap, to_dense
 from mmdet_srn.models.sparse.partial_map import PartialMap, PartialMaps, SparseModule
 
@@ -25,7 +26,7 @@ def reader(seed=1, **kwargs):
 
 def some(share, height=30, width=40, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(height, width, generator=generator) < share
+    return Cells(torch.rand(height, width, generator=generator) < share)
 
 
 def flops(function, *args):
@@ -46,15 +47,17 @@ def test_values_are_those_of_the_whole_map(deferred, share, always):
     cells = some(share)
     for image, part in enumerate(PartialMaps(x).images):
         found = part.apply(module, cells)
-        torch.testing.assert_close(found, expected[image][cells], rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            found, expected[image][cells.mask], rtol=0, atol=1e-12
+        )
 
 
 def test_bf16_is_as_near_to_fp32_as_the_dense_one():
     x = torch.randn(1, 8, 30, 40)
     module, cells = reader(always=True), some(0.2)
-    exact = module.dense(x)[0].permute(1, 2, 0)[cells]
+    exact = module.dense(x)[0].permute(1, 2, 0)[cells.mask]
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        dense = module.dense(x)[0].permute(1, 2, 0)[cells]
+        dense = module.dense(x)[0].permute(1, 2, 0)[cells.mask]
         sparse = PartialMap(x).apply(module, cells)
     assert sparse.dtype == dense.dtype == torch.bfloat16
     errors = [(found.float() - exact).pow(2).mean().sqrt() for found in (dense, sparse)]
@@ -70,7 +73,7 @@ def test_the_cheaper_one_is_chosen(deferred, monkeypatch):
     def cost(module, cells):
         return flops(PartialMap(source, conv).apply, module, cells)[0]
 
-    dense = cost(reader(), torch.ones(30, 40, dtype=torch.bool))
+    dense = cost(reader(), some(1.1))
     for share in (0.001, 0.1, 0.9):
         cells = some(share)
         sparse = cost(reader(always=True), cells)
@@ -85,8 +88,9 @@ def test_the_cheaper_one_is_chosen(deferred, monkeypatch):
 def test_what_is_computed_is_not_computed_again(monkeypatch):
     monkeypatch.setitem(partial_map.SPARSE_COST, 'cpu', (1.0, 0))
     source = torch.randn(1, 6, 30, 40)
-    many, few = some(0.02), some(0.02) & some(0.5, seed=1)
-    assert 0 < few.sum() < many.sum()
+    many = some(0.02)
+    few = Cells(many.mask & some(0.5, seed=1).mask)
+    assert 0 < few.count < many.count
     always, auto = reader(always=True), reader()
     conv = SparseModule(output_conv())
     of_conv = conv.chain.work_at(*[auto.chain.reach(few)] * 2)
@@ -96,7 +100,7 @@ def test_what_is_computed_is_not_computed_again(monkeypatch):
     partial.apply(always, many)
     assert flops(partial.apply, always, few)[0] == 2 * of_reader
     # other cells are
-    other = ~many & some(0.01, seed=2)
+    other = Cells(~many.mask & some(0.01, seed=2).mask)
     assert flops(partial.apply, always, other)[0] > 2 * auto.chain.work_at(
         auto.chain.reach(other), other
     )
@@ -116,7 +120,7 @@ def test_unknown_layers_are_computed_on_the_whole_map():
     cells = some(0.1, 12, 10)
     module = SparseModule(nn.Conv2d(8, 4, 3, padding=1, groups=2), always=True)
     assert module.chain is None
-    expected = module.dense(x)[0].permute(1, 2, 0)[cells]
+    expected = module.dense(x)[0].permute(1, 2, 0)[cells.mask]
     assert torch.equal(PartialMap(x).apply(module, cells), expected)
     # an unknown convolution leaves nothing to defer
     conv = nn.Conv2d(8, 8, 3, padding=1, groups=2)
@@ -156,11 +160,11 @@ def test_a_deferred_sum_of_each_image(share, monkeypatch):
     need = module.chain.reach(cells)
     for image, part in enumerate(PartialMaps(x).images):
         work, found = flops(part.apply, module, cells)
-        torch.testing.assert_close(found, expected[image][cells])
-        predicted = int(
+        torch.testing.assert_close(found, expected[image][cells.mask])
+        predicted = (
             module.chain.work_at(need, cells)
-            + need.sum() * conv.weight.numel()
-            + SparseModule(conv).chain.reach(need).sum() * lateral.weight.numel()
+            + need.count * conv.weight.numel()
+            + SparseModule(conv).chain.reach(need).count * lateral.weight.numel()
         )
         assert work == 2 * predicted
         # what is compared is what is computed

@@ -1,8 +1,9 @@
 import torch
 from torch import nn
 
+from mmdet_srn.models.sparse.cells import Cells, Rows
 from mmdet_srn.models.sparse.side_by_side import SideBySide
-from mmdet_srn.models.sparse.sparse_layers import Rows, sparse_chain
+from mmdet_srn.models.sparse.sparse_layers import sparse_chain
 
 
 def test_outputs_of_an_anchor_are_side_by_side():
@@ -16,9 +17,9 @@ def test_outputs_of_an_anchor_are_side_by_side():
         assert torch.equal(own[:, :4], one[:, 4 * anchor : 4 * anchor + 4])
         assert torch.equal(own[:, 4:], other[:, 2 * anchor : 2 * anchor + 2])
 
-    chain, cells = sparse_chain(module), torch.rand(5, 7) < 0.3
+    chain, cells = sparse_chain(module), Cells(torch.rand(5, 7) < 0.3)
     need = chain.reach(cells)
-    assert cells.sum() < need.sum() < 35
+    assert cells.count < need.count < 35
     rows = chain(Rows.of(x[0], need), cells)
-    torch.testing.assert_close(rows.values, found[0].permute(1, 2, 0)[cells])
-    assert chain.work_at(need, cells) == need.sum() * 72 + cells.sum() * 6 * 54
+    torch.testing.assert_close(rows.values, found[0].permute(1, 2, 0)[cells.mask])
+    assert chain.work_at(need, cells) == need.count * 72 + cells.count * 6 * 54

@@ -9,8 +9,9 @@ from torch import nn
 
 from mmdet_srn.models.necks import RFE
 from mmdet_srn.models.sparse import sparse_layers
+from mmdet_srn.models.sparse.cells import Cells, Rows
 from mmdet_srn.models.sparse.deferred_map import Added
-from mmdet_srn.models.sparse.sparse_layers import Rows, sparse_chain
+from mmdet_srn.models.sparse.sparse_layers import sparse_chain
 
 
 def conv(kernel, dilation=1, channels=(3, 3), **kwargs):
@@ -80,7 +81,7 @@ def choose(place, height, width, seed=0):
     elif place != 'none':
         share = dict(some=0.05, many=0.5, all=1.1)[place]
         cells |= torch.rand(height, width, generator=generator) < share
-    return cells
+    return Cells(cells)
 
 
 @pytest.mark.parametrize('name', KNOWN)
@@ -104,7 +105,7 @@ def test_it_is_the_dense_one(name, size, place, seed, limit):
         found = chain(Rows.of(x[0], chain.reach(cells)), cells)
         dense = module(x)
     assert found.cells is cells
-    expected = dense[0].permute(1, 2, 0)[cells]
+    expected = dense[0].permute(1, 2, 0)[cells.mask]
     torch.testing.assert_close(found.values, expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(x, before)
 
@@ -118,8 +119,8 @@ def test_reach_is_what_the_output_depends_on(name):
     for place in ('one', 'corners', 'some'):
         cells = choose(place, 11, 17)
         x = torch.rand(1, 3, 11, 17, dtype=torch.float64, requires_grad=True)
-        module(x)[0, :, cells].sum().backward()
-        assert torch.equal(chain.reach(cells), x.grad[0].abs().sum(0) > 0)
+        module(x)[0, :, cells.mask].sum().backward()
+        assert torch.equal(chain.reach(cells).mask, x.grad[0].abs().sum(0) > 0)
 
 
 @pytest.mark.parametrize('name', KNOWN)
@@ -138,24 +139,25 @@ def test_work_is_what_is_multiplied(name, monkeypatch):
         need = chain.reach(cells)
         done.clear()
         chain(Rows.of(torch.randn(3, 11, 17), need), cells)
-        assert int(chain.work_at(need, cells)) == sum(done)
-    assert sum(done) == chain.work * cells.numel()
+        assert chain.work_at(need, cells) == sum(done)
+    assert sum(done) == chain.work * 11 * 17
 
 
 def test_work_of_one_cell():
     """Counted by hand: what the released subnet needs around one cell, and no more."""
     chain = sparse_chain(subnet([rfe()]))
-    cells = torch.zeros(40, 40, dtype=torch.bool)
-    cells[20, 20] = True
+    mask = torch.zeros(40, 40, dtype=torch.bool)
+    mask[20, 20] = True
+    cells = Cells(mask)
     need = chain.reach(cells)
     # the last 3x3 reads 3x3 cells, the rectangles 3x7 and 7x3, the first 3x3 one more
-    assert int(need.sum()) == 5 * 9 + 9 * 5 - 5 * 5
+    assert need.count == 5 * 9 + 9 * 5 - 5 * 5
     first = (3 * 7 + 7 * 3 - 3 * 3) * (9 * 3 * 4)
     into = (3 * 7 + 7 * 3 - 3 * 3) * (4 * 4 * 1)
     rectangles = 3 * 3 * (5 + 5 + 3 + 3)
     out_of = 3 * 3 * (4 * 1 + 4 * 4)
     last = 9 * 4 * 5 + 5 * 2
-    work = int(chain.work_at(need, cells))
+    work = chain.work_at(need, cells)
     assert work == first + into + rectangles + out_of + last
 
 
@@ -217,13 +219,14 @@ def test_batch_norm_is_known_in_eval_mode_alone():
 )
 def test_rows(memory_format):
     x = torch.randn(1, 5, 6, 7).to(memory_format=memory_format)
-    cells, fewer = choose('many', 6, 7), choose('many', 6, 7, 1)
-    fewer &= cells
+    cells = choose('many', 6, 7)
+    fewer = Cells(cells.mask & choose('many', 6, 7, 1).mask)
     rows = Rows.of(x[0], cells)
-    assert torch.equal(rows.values, x[0].permute(1, 2, 0)[cells])
-    assert torch.equal(rows.at(fewer), x[0].permute(1, 2, 0)[fewer])
+    assert torch.equal(rows.values, x[0].permute(1, 2, 0)[cells.mask])
+    assert torch.equal(rows.at(fewer), x[0].permute(1, 2, 0)[fewer.mask])
     assert rows.at(cells) is rows.values
-    assert 0 < fewer.sum() < cells.sum()
+    assert 0 < fewer.count < cells.count
+    assert cells.holds(fewer) and cells.holds(cells) and not fewer.holds(cells)
 
 
 def test_a_sum_is_of_one_image():
@@ -232,5 +235,5 @@ def test_a_sum_is_of_one_image():
     x, cells = torch.randn(1, 3, 11, 17), choose('some', 11, 17)
     chain = sparse_chain(layers)
     found = chain(Rows.of(x[0], chain.reach(cells)), cells).values
-    torch.testing.assert_close(found, layers(x)[0].permute(1, 2, 0)[cells])
+    torch.testing.assert_close(found, layers(x)[0].permute(1, 2, 0)[cells.mask])
     assert sparse_chain(Added(torch.randn(2, 4, 11, 17))) is None
