@@ -21,14 +21,14 @@ class Cells:
         self._read: dict[Layer, Cells] = {}
 
     @cached_property
+    def indices(self) -> Tensor:
+        """Each y * W + x, (n, ), row by row."""
+        return self.mask.flatten().nonzero().squeeze(1)
+
+    @property
     def count(self) -> int:
         """Number of cells, n."""
-        return int(self.mask.sum())
-
-    @cached_property
-    def places(self) -> tuple[Tensor, Tensor]:
-        """Their y and x, each (n, ), row by row."""
-        return self.mask.nonzero(as_tuple=True)
+        return len(self.indices)
 
     @cached_property
     def rows(self) -> Tensor:
@@ -60,14 +60,12 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, feature_map: Tensor, cells: Cells) -> 'Rows':
         """Read them from a map (C, H, W)."""
-        at = cells.mask.flatten().nonzero().squeeze(1)
         # a view in both memory formats, and fast in both
-        return cls(
-            cells, feature_map.permute(1, 2, 0).flatten(0, 1).index_select(0, at)
-        )
+        rows = feature_map.permute(1, 2, 0).flatten(0, 1)
+        return cls(cells, rows.index_select(0, cells.indices))
 
     def at(self, cells: Cells) -> Tensor:
         """Values (n, C) of some of the cells."""
         if cells is self.cells:
             return self.values
-        return self.values[self.cells.rows[cells.mask.flatten()]]
+        return self.values[self.cells.rows[cells.indices]]

@@ -135,7 +135,8 @@ class _Conv:
         rows = have.rows.view_as(have.mask).where(have.mask, have.count)
         rows = F.pad(rows, (x, x, y, y), value=have.count)
         width = rows.shape[1]
-        at_y, at_x = cells.places
+        at_y = cells.indices // have.mask.shape[1]
+        at_x = cells.indices % have.mask.shape[1]
         centres = (at_y + y) * width + at_x + x
         down, right = self.steps
         steps = centres.new_tensor([dy * width + dx for dy in down for dx in right])
