@@ -230,7 +230,7 @@ def measure(args: argparse.Namespace, device: torch.device) -> pd.DataFrame:
                 args.runs,
                 before=(lambda: None) if args.keep_weights else ways.renew,
             )
-        left = 100 * int(ways.cells.sum()) / ways.cells.numel()
+        left = 100 * ways.cells.count / ways.cells.mask.numel()
         work = ways.sparse_work, ways.dense_work
         rows.append([name, left, deferred, *work, *(1e3 * each for each in seconds)])
     columns = ['size', 'left_percent', 'deferred', *MEASURED, 'choice_ms']
