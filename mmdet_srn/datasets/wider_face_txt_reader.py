@@ -7,6 +7,7 @@ of zeros. ``wider_face_test_filelist.txt`` holds image paths only.
 """
 
 from collections.abc import Sequence
+from os.path import splitext
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -39,7 +40,7 @@ class ImageRecord(NamedTuple):
     @property
     def img_id(self) -> str:
         """Path without its suffix: ``0--Parade/0_Parade_marchingband_1_465``."""
-        return _stem(self.path)
+        return splitext(self.path)[0]
 
 
 def read_wider_face_txt(path: str | Path) -> list[ImageRecord]:
@@ -98,13 +99,6 @@ def are_numbers(words: Sequence[str]) -> bool:
         return False
 
 
-def _stem(path: str) -> str:
-    """Remove the suffix, if there is one."""
-    name = path.rpartition('/')[2]
-    dot = name.rfind('.')
-    return path[: dot - len(name)] if 0 < dot < len(name) - 1 else path
-
-
 def _shorten(line: str) -> str:
     return repr(line if len(line) <= 60 else line[:57] + '...')
 
@@ -152,7 +146,7 @@ class _Parser:
 
     def path(self, index: int) -> str:
         path = self.lines[index].replace('\\', '/')
-        stem = _stem(path)
+        stem, suffix = splitext(path)
         if are_numbers(path.split()):
             self.fail(
                 index,
@@ -161,7 +155,7 @@ class _Parser:
             )
         if '\0' in path:
             self.fail(index, f'{_shorten(path)} has a NUL character, no path has one')
-        if stem == path:
+        if not suffix:
             self.fail(
                 index,
                 'expected the path of an image, event/name.jpg, '
