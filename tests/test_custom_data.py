@@ -4,7 +4,6 @@ import json
 import math
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 from mmdet.registry import DATASETS
@@ -13,7 +12,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
 import mmdet_srn  # noqa: F401
-from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from mmdet_srn.datasets.formats import clean, read_annotation, write_annotation
 from tests.training import logged, losses, small_config, write_data_set
 
 COCO = 'srn_r50_fpn_face_coco'
@@ -35,36 +34,12 @@ def text_root(tmp_path_factory) -> Path:
 def coco_root(text_root) -> Path:
     """The same images, annotated in COCO's JSON."""
     root = text_root.parent / 'coco'
-    (root / 'annotations').mkdir(parents=True)
+    root.mkdir()
     for split in ('train', 'val'):
         (root / split).symlink_to(text_root / f'WIDER_{split}/images')
-        images, annotations = [], []
-        for record in read_wider_face_txt(
-            text_root / f'wider_face_split/wider_face_{split}_bbx_gt.txt'
-        ):
-            height, width = cv2.imread(str(root / split / record.path)).shape[:2]
-            number = len(images) + 1
-            size = dict(width=width, height=height)
-            images.append(dict(id=number, file_name=record.path, **size))
-            annotations += [
-                dict(
-                    id=len(annotations) + index,
-                    image_id=number,
-                    category_id=7,
-                    bbox=[x, y, w, h],
-                    area=w * h,
-                    iscrowd=invalid,
-                )
-                for index, (x, y, w, h, *_, invalid, _, _) in enumerate(
-                    record.faces.tolist(), 1
-                )
-            ]
-        content = dict(
-            images=images,
-            annotations=annotations,
-            categories=[dict(id=7, name='face')],
-        )
-        (root / f'annotations/{split}.json').write_text(json.dumps(content))
+        text = text_root / f'wider_face_split/wider_face_{split}_bbx_gt.txt'
+        images, _ = clean(read_annotation(text)[1], root / split)
+        write_annotation(root / f'annotations/{split}.json', images, ['face'])
     return root
 
 

@@ -1,8 +1,10 @@
-"""Images of noise with boxes, as a data loader gives them."""
+"""Images of noise with boxes, as a data loader gives them, and a model run on them."""
 
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
+from torch import Tensor, nn
 
 
 def image_batch(number: int, size: int, num_classes: int = 1, seed: int = 0) -> dict:
@@ -31,3 +33,26 @@ def image_batch(number: int, size: int, num_classes: int = 1, seed: int = 0) -> 
         samples.append(DetDataSample(gt_instances=faces, metainfo=info))
         images.append(torch.randint(256, (3, *shape), generator=generator).byte())
     return dict(inputs=images, data_samples=samples)
+
+
+def train_and_detect(
+    model: nn.Module, number: int = 1, size: int = 96, num_classes: int = 1
+) -> tuple[dict[str, Tensor], InstanceData]:
+    """Train one step on some images, then detect in one; return losses and objects.
+
+    Losses and boxes must be finite, and the step must reach every parameter, or
+    distributed training would stop.
+    """
+    model.init_weights()
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), 1e-3))
+    unread = {key for key, p in model.named_parameters() if p.requires_grad}
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(lambda _, key=key: unread.discard(key))
+    losses = model.train_step(image_batch(number, size, num_classes), optimizer)
+    assert all(value.isfinite() for value in losses.values())
+    assert unread == set()
+    model.eval()
+    (found,) = model.test_step(image_batch(1, size, num_classes))
+    assert found.pred_instances.bboxes.isfinite().all()
+    return losses, found.pred_instances

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
 
 from mmdet_srn.ablation.cells import resolve
 from mmdet_srn.ablation.tables import TABLES
-from tests.test_config_folders.image_batch import image_batch
+from tests.test_config_folders.image_batch import train_and_detect
 from tests.training import SMALL_MODEL
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -181,23 +179,12 @@ def test_changes_the_same_on_the_mosaics_base(name, on_mosaic):
 @pytest.mark.parametrize('name', TRAINED)
 def test_trains_and_detects(name, on_small):
     model = MODELS.build(dict(on_small[name].model, _scope_='mmdet'))
-    model.init_weights()
-    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), 1e-3))
     head = model.bbox_head
     expected = {'loss', 'loss_cls_second', 'loss_bbox_second', 'num_pos_second'}
     if head.stc_levels:
         expected |= {'loss_cls_first', 'stc_survivors', 'num_pos_first'}
     if head.str_levels:
         expected |= {'loss_bbox_first', 'num_pos_first'}
-    unread = {key for key, p in model.named_parameters() if p.requires_grad}
-    for key, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            parameter.register_hook(lambda _, key=key: unread.discard(key))
-    losses = model.train_step(image_batch(1, 96), optimizer)
+    losses, found = train_and_detect(model)
     assert losses.keys() == expected
-    assert all(value.isfinite() for value in losses.values())
-    assert unread == set()  # which would stop distributed training
-    model.eval()
-    (found,) = model.test_step(image_batch(1, 96))
-    assert 0 < len(found.pred_instances) <= 20
-    assert found.pred_instances.bboxes.isfinite().all()
+    assert 0 < len(found) <= 20

@@ -348,10 +348,7 @@ def test_which_splits(tmp_path):
 
 @pytest.mark.parametrize('export', [exports.yolo, exports.voc, exports.datumaro])
 def test_formats_to_convert_are_checked_as_well(export, tmp_path):
-    source = export(tmp_path)
-    report = read_split(Split('custom', source, tmp_path))
-    facts = scan_images(map(report.image_path, report.records), 1)
-    check_splits([report], facts)
+    report = _check(Split('custom', export(tmp_path), tmp_path))
     assert report.numbers['boxes'] == 4
     assert 'convert_annotations' in report.findings['convert'][0]
     assert report.statuses() == {0}
@@ -377,8 +374,7 @@ def test_corners_are_noticed(tmp_path):
     )
     source = tmp_path / 'gt.txt'
     source.write_text(f'a/one.jpg\n3\n{rows}\n')
-    report = read_split(Split('custom', source, tmp_path))
-    check_splits([report], scan_images(map(report.image_path, report.records), 1))
+    report = _check(Split('custom', source, tmp_path))
     assert '--corners' in report.findings['corners'][0]
 
 

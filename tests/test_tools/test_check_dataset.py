@@ -330,9 +330,8 @@ def test_sheet_and_fixed_annotation(tool, tmp_path, capsys):
     source.write_text(source.read_text().replace('10,20,40,60', '300,150,340,190'))
     (tmp_path / 'a/two.jpg').write_bytes((tmp_path / 'a/two.jpg').read_bytes()[:700])
     sheet, fixed = tmp_path / 'sheet.png', tmp_path / 'fixed.txt'
-    options = ['--ann-file', 'faces.csv', '--images', '.', '--workers', '1']
-    options += ['--sheet', str(sheet), '--fix', str(fixed)]
-    assert tool.main([str(tmp_path), *options]) == 4
+    options = ('--ann-file', 'faces.csv', '--images', '.')
+    assert _run(tool, tmp_path, *options, '--sheet', sheet, '--fix', fixed) == 4
     image = cv2.imread(str(sheet))
     assert (image[..., 2].astype(int) - image[..., 1] > 100).any()  # a red box
     assert 'partly outside' in capsys.readouterr().out
@@ -348,11 +347,11 @@ def test_how_a_list_is_read_may_be_said(tool, tmp_path, capsys):
         f'{" ".join(map(str, box))} {REST}' for box in exports.FACES['a/one.jpg']
     )
     (tmp_path / 'gt.txt').write_text(f'a/one.jpg\n3\n{rows}\n')
-    options = ['--ann-file', 'gt.txt', '--images', '.', '--workers', '1']
+    options = ('--ann-file', 'gt.txt', '--images', '.')
     fixed = tmp_path / 'fixed.txt'
-    assert tool.main([str(tmp_path), *options]) == 6
+    assert _run(tool, tmp_path, *options) == 6
     assert '--corners' in capsys.readouterr().out
-    assert tool.main([str(tmp_path), *options, '--corners', '--fix', str(fixed)]) == 0
+    assert _run(tool, tmp_path, *options, '--corners', '--fix', fixed) == 0
     assert 'convert_annotations' in capsys.readouterr().out
     assert read_wider_face_txt(fixed)[0].faces[0, :4].tolist() == [10, 20, 30, 40]
 
@@ -362,10 +361,10 @@ def test_boxes_of_turned_images_may_be_said(tool, tmp_path, capsys):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 3
     Image.new('RGB', (320, 200)).save(tmp_path / 'a/two.jpg', exif=exif)
-    options = ['--ann-file', 'faces.txt', '--images', '.', '--workers', '1']
-    assert tool.main([str(tmp_path), *options]) == 3
+    options = ('--ann-file', 'faces.txt', '--images', '.')
+    assert _run(tool, tmp_path, *options) == 3
     assert '--boxes-are' in capsys.readouterr().out
-    assert tool.main([str(tmp_path), *options, '--boxes-are', 'unturned']) == 0
+    assert _run(tool, tmp_path, *options, '--boxes-are', 'unturned') == 0
 
 
 def test_an_annotation_is_read_once(tool, tmp_path, monkeypatch, capsys):
@@ -374,9 +373,8 @@ def test_an_annotation_is_read_once(tool, tmp_path, monkeypatch, capsys):
     form = tool.formats.FORMATS['csv']
     counted = form._replace(read=lambda path: reads.append(path) or form.read(path))
     monkeypatch.setitem(tool.formats.FORMATS, 'csv', counted)
-    options = ['--ann-file', 'faces.csv', '--images', '.', '--workers', '1']
-    fixed = tmp_path / 'fixed.json'
-    assert tool.main([str(tmp_path), *options, '--fix', str(fixed)]) == 0
+    options = ('--ann-file', 'faces.csv', '--images', '.')
+    assert _run(tool, tmp_path, *options, '--fix', tmp_path / 'fixed.json') == 0
     assert len(reads) == 1
     assert 'fixed.json: 3 images, 4 faces' in capsys.readouterr().out
 
@@ -387,9 +385,9 @@ def test_labels_are_counted(tool, tmp_path, capsys):
     content['categories'].append(dict(id=8, name='mask'))
     content['annotations'][0]['category_id'] = 8
     source.write_text(json.dumps(content))
-    options = ['--ann-file', 'faces.json', '--images', '.', '--workers', '1']
+    options = ('--ann-file', 'faces.json', '--images', '.')
     out = tmp_path / 'found.json'
-    assert tool.main([str(tmp_path), *options, '--json', str(out)]) == 0
+    assert _run(tool, tmp_path, *options, '--json', out) == 0
     printed = capsys.readouterr().out
     assert "'mask' 1" in printed
     assert "classes = ('face', 'mask')" in printed  # the categories' order
