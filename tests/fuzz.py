@@ -188,13 +188,12 @@ def _read_onnx(path: Path) -> None:
     """A file with this metadata: one line of JSON, or else one text for all."""
     from mmdet_srn.detector.onnx_backend import OnnxBackend
 
-    data = path.read_bytes().decode(errors='replace')
+    data = path.read_bytes()
     try:
-        settings = json.loads(data)
-        texts = {str(k): json.dumps(v) for k, v in settings.items()}
+        metadata = {str(k): v for k, v in json.loads(data).items()}
     except (ValueError, AttributeError, RecursionError):
-        texts = dict.fromkeys(('format', 'form', 'resize'), data)
-    write_onnx(path, texts)
+        metadata = dict.fromkeys(('format', 'form', 'resize'), data)
+    write_onnx(path, metadata=metadata)
     OnnxBackend(path)
 
 

@@ -85,12 +85,9 @@ def test_without_the_stack(tmp_path):
     """
     pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')
-    import json
+    from tests.test_detector.constant_onnx import write_onnx
 
-    from tests.test_detector.constant_onnx import SETTINGS, write_onnx
-
-    values = {name: json.dumps(value) for name, value in SETTINGS.items()}
-    path = write_onnx(tmp_path / 'a.onnx', values)
+    path = write_onnx(tmp_path / 'a.onnx')
     code = """
 import numpy, mmdet_srn.datasets.checks, mmdet_srn.detector.writers
 from mmdet_srn import FaceDetector, evaluation

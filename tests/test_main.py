@@ -19,13 +19,12 @@ def model(tmp_path, monkeypatch):
     """Options for a model; the working folder has pictures, one called export."""
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
-    from tests.test_detector.constant_onnx import SETTINGS, write_onnx
+    from tests.test_detector.constant_onnx import write_onnx
 
     monkeypatch.chdir(tmp_path)
     for name in ('photo.png', 'export'):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(name, format='png')
-    values = {name: json.dumps(value) for name, value in SETTINGS.items()}
-    write_onnx(tmp_path / 'a.onnx', values)
+    write_onnx(tmp_path / 'a.onnx')
     return ['--checkpoint', 'a.onnx', '--out', '-']
 
 

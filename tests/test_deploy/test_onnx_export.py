@@ -15,7 +15,7 @@ from mmdet_srn.deploy.onnx_export import OPSET
 from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.srn_graph import EXAMPLE, SRNGraph
 from mmdet_srn.evaluation.parity import compare_detections
-from mmdet_srn.model_loader import load_detector, run_detector
+from mmdet_srn.model_loader import run_detector
 from mmdet_srn.version import __version__
 from tests.test_deploy import small_srn
 
@@ -208,18 +208,3 @@ def test_old_torch(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.8.1+cu126')
     with pytest.raises(ImportError, match=r'torch >= 2\.9, this is 2\.8\.1'):
         importlib.reload(nms_op)
-
-
-def test_module_prefix(tmp_path):
-    """Of a checkpoint that a parallel wrapper saved."""
-    config, checkpoint = small_srn.files()
-    content = torch.load(checkpoint, weights_only=True)
-    content['state_dict'] = {
-        f'module.{name}': value for name, value in content['state_dict'].items()
-    }
-    torch.save(content, tmp_path / 'wrapped.pth')
-    _, detector, classes = load_detector(config, tmp_path / 'wrapped.pth')
-    assert classes == ('face',)
-    expected = small_srn.detector().state_dict()
-    for name, value in detector.state_dict().items():
-        assert value.equal(expected[name]), name

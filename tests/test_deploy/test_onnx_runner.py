@@ -12,7 +12,7 @@ from mmcv.ops import nms
 from mmdet_srn.deploy.onnx_runner import OnnxRunner, suppress
 from tests.test_deploy import small_srn
 
-onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
@@ -96,27 +96,14 @@ def test_what_is_no_image(runner, image, error, message):
         runner([np.zeros((9, 9, 3), np.uint8), image])
 
 
-def test_what_is_no_file_of_ours(tmp_path, runner):
+def test_what_cannot_be_loaded(tmp_path):
+    """Metadata that is not ours: test_onnx_backend.py."""
     with pytest.raises(FileNotFoundError, match=r'none\.onnx'):
         OnnxRunner(tmp_path / 'none.onnx')
     text = tmp_path / 'text.onnx'
     text.write_text('no model')
     with pytest.raises(ValueError, match=r'onnxruntime cannot load .*text\.onnx'):
         OnnxRunner(text)
-    model = onnx.load(small_srn.exported('detections'))
-    [entry] = [p for p in model.metadata_props if p.key == 'mmdet_srn.format']
-    entry.value = '2'
-    newer = tmp_path / 'newer.onnx'
-    onnx.save(model, newer)
-    with pytest.raises(ValueError, match=r'has format 2, .* reads format 1'):
-        OnnxRunner(newer)
-    del model.metadata_props[:]
-    foreign = tmp_path / 'foreign.onnx'
-    onnx.save(model, foreign)
-    with pytest.raises(ValueError, match=r'foreign\.onnx .* no file of export'):
-        OnnxRunner(foreign)
-    with pytest.raises(ValueError, match='form raw.*--form detections'):
-        OnnxRunner(small_srn.exported('raw'))
     with pytest.raises(ValueError, match='has no FooProvider, only .*CPUExecution'):
         OnnxRunner(small_srn.exported('detections'), providers=['FooProvider'])
 

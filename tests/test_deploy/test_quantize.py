@@ -1,6 +1,5 @@
 """Eight bits, through the real onnxruntime, against the same roundings in float64."""
 
-import json
 import sys
 
 import numpy as np
@@ -55,8 +54,7 @@ def weights():
 def model(weights, tmp_path_factory):
     path = tmp_path_factory.mktemp('model') / 'model.onnx'
     metadata = dict(SETTINGS, max_per_img=SIZE * SIZE, score_thr=-1e9)
-    texts = {name: json.dumps(value) for name, value in metadata.items()}
-    write_onnx(path, texts, GRAPH)
+    write_onnx(path, GRAPH, metadata)
     stored = onnx.load(path)
     for tensor in weights.items():
         stored.graph.initializer.append(onnx.numpy_helper.from_array(*tensor[::-1]))

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import json
 
 import cv2
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 
 from mmdet_srn.deploy.onnx_conversions import bring_to_opset, compute_in_half
 from mmdet_srn.deploy.onnx_export import export_onnx, save_onnx
-from mmdet_srn.deploy.onnx_runner import OnnxRunner
 from mmdet_srn.deploy.static_graph import StaticGraph
 from mmdet_srn.evaluation.parity import compare_detections
 from mmdet_srn.model_loader import run_detector
@@ -119,20 +117,6 @@ def test_half():
     kinds = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
     weights = {node.input[1] for node in half.graph.node if node.op_type == 'Conv'}
     assert {kinds[name] for name in weights} == {onnx.TensorProto.FLOAT16}
-
-
-def test_the_runner_does_not_take_it(tmp_path):
-    (tmp_path / 'static.onnx').write_bytes(static_file())
-    with pytest.raises(ValueError, match='for other runtimes'):
-        OnnxRunner(tmp_path / 'static.onnx')
-
-
-def static_file():
-    """With the metadata of an export."""
-    exported = onnx.ModelProto.FromString(model().SerializeToString())
-    properties = {'mmdet_srn.format': json.dumps(1), 'mmdet_srn.form': '"static"'}
-    onnx.helper.set_model_props(exported, properties)
-    return exported.SerializeToString()
 
 
 def test_refuses_what_it_cannot_do(tmp_path):

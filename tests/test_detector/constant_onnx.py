@@ -1,7 +1,9 @@
 """An exported file whose network says the same of every image."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmdet_srn.deploy.onnx_runner import PREFIX
 
@@ -25,8 +27,10 @@ GRAPH = """
     }"""
 
 
-def write_onnx(path: Path, metadata: Mapping[str, str], graph: str = GRAPH) -> Path:
-    """Write it with these texts as its metadata; the names without our prefix."""
+def write_onnx(
+    path: Path, graph: str = GRAPH, metadata: Mapping[str, Any] = SETTINGS
+) -> Path:
+    """Write it with these values as JSON, bytes as they are; names have no prefix."""
     import onnx  # of the extra onnx
 
     model = onnx.helper.make_model(
@@ -34,7 +38,12 @@ def write_onnx(path: Path, metadata: Mapping[str, str], graph: str = GRAPH) -> P
         opset_imports=[onnx.helper.make_opsetid('', 18)],
         ir_version=9,
     )
-    texts = {PREFIX + name: text for name, text in metadata.items()}
+    texts = {
+        PREFIX + name: value.decode(errors='replace')
+        if isinstance(value, bytes)
+        else json.dumps(value)
+        for name, value in metadata.items()
+    }
     onnx.helper.set_model_props(model, texts)
     onnx.save(model, path)
     return path

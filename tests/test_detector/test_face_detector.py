@@ -3,7 +3,6 @@
 import copy
 import gc
 import io
-import json
 import os
 import pickle
 import subprocess
@@ -672,9 +671,8 @@ def exported(tmp_path) -> Path:
             counts = Expand (one, batch)
         }"""
     resize = [dict(type='Resize', scale=[120, 120], keep_ratio=True)]
-    settings = SETTINGS | dict(max_per_img=1, resize=resize)
-    metadata = {name: json.dumps(value) for name, value in settings.items()}
-    return write_onnx(tmp_path / 'tiny.onnx', metadata, graph)
+    metadata = SETTINGS | dict(max_per_img=1, resize=resize)
+    return write_onnx(tmp_path / 'tiny.onnx', graph, metadata)
 
 
 def blue(level: int, height: int, width: int) -> np.ndarray:

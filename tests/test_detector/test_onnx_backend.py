@@ -21,16 +21,18 @@ onnxruntime = pytest.importorskip('onnxruntime')
 
 
 def write(path, **changes):
-    values = {k: json.dumps(v) for k, v in (SETTINGS | changes).items()}
-    values = {k: v.replace('"BAD"', '{bad') for k, v in values.items() if v != 'null'}
-    return write_onnx(path, values)
+    metadata = {k: v for k, v in (SETTINGS | changes).items() if v is not None}
+    return write_onnx(path, metadata=metadata)
 
 
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(format='BAD'), 'damaged'),
+        (dict(format=b'{bad'), 'damaged'),
         (dict(format=None), 'no file of'),
+        (dict(format=2), 'has format 2, .* reads format 1'),
+        (dict(form='raw'), 'form raw.*--form detections'),
+        (dict(form='static'), 'for other runtimes'),
         (dict(form=None), 'form is missing'),
         (dict(form=['boxes']), 'form is'),
         (dict(score_thr=None), 'score_thr is missing'),

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mmdet_srn.detector.stdin import is_picture
-from tests.test_detector.constant_onnx import SETTINGS, write_onnx
+from tests.test_detector.constant_onnx import write_onnx
 from tests.test_detector.videos import write_video
 
 
@@ -22,8 +22,7 @@ def model(tmp_path) -> Path:
     """A network that finds one face in any image, for onnxruntime."""
     pytest.importorskip('onnx', reason='needs onnx, of the extra onnx')
     pytest.importorskip('onnxruntime', reason='needs onnxruntime, of the extra onnx')
-    metadata = {name: json.dumps(value) for name, value in SETTINGS.items()}
-    return write_onnx(tmp_path / 'model.onnx', metadata)
+    return write_onnx(tmp_path / 'model.onnx')
 
 
 def run(model: Path, content: bytes, *arguments: str) -> subprocess.CompletedProcess:

@@ -1,6 +1,5 @@
 """compare_detectors.py: the table, of a made model and of the peers' real files."""
 
-import json
 import os
 
 import cv2
@@ -10,7 +9,7 @@ import torch
 
 from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
 from tests.test_benchmark.small_detector import write_config
-from tests.test_detector.constant_onnx import GRAPH, SETTINGS, write_onnx
+from tests.test_detector.constant_onnx import GRAPH, write_onnx
 from tests.tool_loader import load_tool
 
 FACE = '10 20 30 40 0 0 0 {invalid} 0 0'
@@ -36,8 +35,7 @@ def made(tmp_path):
     """A model that finds the same in all images."""
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
-    metadata = {name: json.dumps(value) for name, value in SETTINGS.items()}
-    return ['--model', f'made={write_onnx(tmp_path / "made.onnx", metadata, FINDS_IT)}']
+    return ['--model', f'made={write_onnx(tmp_path / "made.onnx", FINDS_IT)}']
 
 
 @pytest.fixture
