@@ -59,6 +59,21 @@ def detector(tiny: tuple[Path, Path]) -> 'FaceDetector':
     return FaceDetector(*tiny, device='cpu')
 
 
+@pytest.fixture
+def shapes(monkeypatch) -> list[tuple[int, int]]:
+    """Height and width of each image that mmdet gets meanwhile."""
+    from mmdet_srn.detector.mmdet_backend import MMDetBackend
+
+    shapes, call = [], MMDetBackend.__call__
+
+    def spy(backend, images, *args):
+        shapes.extend(image.shape[:2] for image in images)
+        return call(backend, images, *args)
+
+    monkeypatch.setattr(MMDetBackend, '__call__', spy)
+    return shapes
+
+
 @pytest.fixture(scope='session')
 def make_image() -> Callable[..., np.ndarray]:
     """Seeded pictures with some structure."""

@@ -1,6 +1,6 @@
 """Frames with faces, for writers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -27,10 +27,13 @@ def faces(number: int, seed: int = 0) -> FaceDetections:
     return FaceDetections(bboxes, scores, 96, 64)
 
 
-def faces_at(pixels: np.ndarray, *boxes: tuple[float, ...]) -> FaceDetections:
+def faces_at(
+    pixels: np.ndarray, *boxes: Sequence[float], ids: list[int] | None = None
+) -> FaceDetections:
     scores = np.linspace(0.9, 0.5, len(boxes), dtype=np.float32)
-    bboxes = np.float32(boxes).reshape(-1, 4)
-    return FaceDetections(bboxes, scores, pixels.shape[1], pixels.shape[0])
+    bboxes, (height, width) = np.float32(boxes).reshape(-1, 4), pixels.shape[:2]
+    ids = None if ids is None else np.array(ids, int)
+    return FaceDetections(bboxes, scores, width, height, ids=ids)
 
 
 def write(kind, folder: Path, shown: Iterable[tuple[Frame, FaceDetections]]) -> Path:
@@ -40,3 +43,9 @@ def write(kind, folder: Path, shown: Iterable[tuple[Frame, FaceDetections]]) -> 
         writer.write(frame, found)
     writer.close()
     return writer.path
+
+
+def files(root: str | Path) -> list[str]:
+    """Relative paths of all files in a folder and below."""
+    found = (path for path in Path(root).rglob('*') if path.is_file())
+    return sorted(path.relative_to(root).as_posix() for path in found)

@@ -23,9 +23,9 @@ from pycocotools.coco import COCO
 
 from mmdet_srn.detector import command
 from mmdet_srn.detector.frames import Frame
-from mmdet_srn.detector.mmdet_backend import MMDetBackend
 from mmdet_srn.evaluation import read_results
 from mmdet_srn.evaluation.parity import compare_detections
+from tests.test_detector.shown import files
 from tests.test_detector.tiny_model import load
 from tests.test_detector.videos import (
     read_sound,
@@ -66,11 +66,6 @@ def run(tiny, monkeypatch):
 def records(out: str | Path = 'detections') -> list[dict]:
     lines = Path(out, 'faces.jsonl').read_text().splitlines()
     return [json.loads(line) for line in lines]
-
-
-def files(root: str | Path) -> list[str]:
-    found = (path for path in Path(root).rglob('*') if path.is_file())
-    return sorted(path.relative_to(root).as_posix() for path in found)
 
 
 # ------------------------------------------------------------------------ what it does
@@ -157,16 +152,9 @@ def test_a_hidden_video_keeps_times_and_sound(run, folder):
     assert kept and kept == [content for _, content in read_sound(path)][-len(kept) :]
 
 
-def test_one_in_n_frames(run, folder, monkeypatch, detector):
+def test_one_in_n_frames(run, folder, shapes, detector):
     """The others get boxes between those of the same face."""
     write_video(Path('clip.avi'), 8)
-    shapes, call = [], MMDetBackend.__call__
-
-    def spy(backend, images, *args, **kwargs):
-        shapes.extend(image.shape[:2] for image in images)
-        return call(backend, images, *args, **kwargs)
-
-    monkeypatch.setattr(MMDetBackend, '__call__', spy)
     arguments = ('clip.avi', 'photos/a.png', '--every', '3', '--batch-size', '2')
     assert run(*arguments, '--hide', 'blur') == 0
     assert len(shapes) == 3 + 1
@@ -205,24 +193,6 @@ def test_tracks(run, folder):
     ][: len(rows)]
 
 
-def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector, make_image):
-    grey = make_image(6)[..., 0]
-    cv2.imwrite('grey.png', grey)
-    cv2.imwrite('deep.png', grey.astype(np.uint16) * 257)
-    cv2.imwrite('rgba.png', np.dstack([grey, grey, grey, 255 - grey]))
-    cv2.imwrite('tiny.png', grey[:1, :1])
-    cv2.imwrite('strip.png', grey[:, :1])
-    names = ['grey.png', 'deep.png', 'rgba.png', 'tiny.png', 'strip.png']
-    assert run(*names, '--batch-size', '5') == 0
-    found = records()
-    assert [record['image'] for record in found] == names
-    wanted = detector.detect(np.dstack([grey] * 3))
-    for record in found[:3]:
-        np.testing.assert_allclose(record['scores'], wanted.scores, atol=1e-4)
-    assert (found[3]['width'], found[3]['height']) == (1, 1)
-    assert cv2.imread('detections/strip_faces.jpg').shape == (64, 1, 3)
-
-
 @pytest.mark.parametrize(
     ('more', 'seen'),
     [
@@ -231,18 +201,10 @@ def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector, make_image):
         (('--max-size', '0'), (20, 3100)),
     ],
 )
-def test_huge_images(run, folder, make_image, monkeypatch, more, seen):
+def test_huge_images(run, folder, make_image, shapes, more, seen):
     """They are made smaller for the detector; the boxes are in their own pixels."""
     height, width = 20, 3100
     cv2.imwrite('huge.png', make_image(9, height, width))
-    shapes = []
-    call = MMDetBackend.__call__
-
-    def spy(backend, images, *args, **kwargs):
-        shapes.extend(image.shape[:2] for image in images)
-        return call(backend, images, *args, **kwargs)
-
-    monkeypatch.setattr(MMDetBackend, '__call__', spy)
     assert run('huge.png', '--no-draw', *more) == 0
     assert shapes == [seen]
     (record,) = records()

@@ -5,7 +5,6 @@ import gc
 import io
 import os
 import pickle
-import subprocess
 import sys
 import warnings
 import weakref
@@ -27,12 +26,14 @@ from torch import nn
 from mmdet_srn import FaceDetector
 from mmdet_srn.detector import FaceDetections, ImageError
 from tests.test_detector.constant_onnx import SETTINGS, write_onnx
+from tests.test_detector.shown import faces
 from tests.test_detector.tiny_model import (
     build,
     change_pipeline,
     load,
     write_checkpoint,
 )
+from tests.tool_loader import run_light
 
 # What torch may change between one image and a batch.
 CLOSE = dict(rtol=1e-4, atol=1e-3)
@@ -343,24 +344,13 @@ def test_min_size(tiny, files):
         FaceDetector(*tiny, min_size=float('nan'))
 
 
-def test_tiles(detector, make_image):
+def test_tiles(detector, make_image, shapes):
     """Of a larger image they are what is found; a smaller one is not cut."""
     image = make_image(0, 100, 150)
     plain = detector.detect(image)
     assert_same(detector.detect(image, tile=150), plain)
-    shapes = []
-    model = detector._backend
-
-    class Spy(type(model)):
-        def __call__(self, images, multi_scale=False):
-            shapes.extend(each.shape[:2] for each in images)
-            return super().__call__(images, multi_scale)
-
-    model.__class__ = Spy
-    try:
-        found = detector.detect([image, image[:50, :50]], tile=64, batch_size=4)
-    finally:
-        model.__class__ = Spy.__base__
+    shapes.clear()
+    found = detector.detect([image, image[:50, :50]], tile=64, batch_size=4)
     assert sorted(set(shapes)) == [(43, 64), (50, 50), (64, 64)]
     assert (found[0].width, found[0].height) == (150, 100)
     bboxes = found[0].bboxes
@@ -401,15 +391,13 @@ def test_supervision(detector, files):
     assert set(detections['class_name']) == {'face'}
     merged = supervision.Detections.merge([detections, detections])
     assert len(merged.with_nms(0.9)) == len(found)
-    nothing = FaceDetections(np.zeros((0, 4), 'f'), np.zeros(0, 'f'), 8, 8)
-    assert len(nothing.to_supervision()) == 0
+    assert len(faces(0).to_supervision()) == 0
 
 
 def test_supervision_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'supervision', None)
-    nothing = FaceDetections(np.zeros((0, 4), 'f'), np.zeros(0, 'f'), 8, 8)
     with pytest.raises(ImportError, match='pip install supervision'):
-        nothing.to_supervision()
+        faces(0).to_supervision()
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 300), (300, 1), (2, 3), (33, 31)])
@@ -723,7 +711,7 @@ def test_exported_file_as_checkpoint(exported):
     assert everything.detect(dim).scores == pytest.approx([100 / 255])
 
 
-def test_exported_file_in_another_process(exported, monkeypatch, repo_root):
+def test_exported_file_in_another_process(exported, monkeypatch):
     """Pickled, as multiprocessing and data loaders do, from another folder."""
     monkeypatch.chdir(exported.parent)
     detector = FaceDetector(exported.name, score_thr=0.1, min_size=3, threads=1)
@@ -736,15 +724,9 @@ session = detector._backend._runner._session
 assert session.get_session_options().intra_op_num_threads == 1
 sys.stdout.buffer.write(pickle.dumps(detector.detect(image)))
 """
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        env={**os.environ, 'PYTHONPATH': str(repo_root), 'MMDET_SRN_LIGHT': '1'},
-        cwd='/',
-        input=pickle.dumps((detector, blue(200, 64, 96))),
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=300,
-    )
+    given = pickle.dumps((detector, blue(200, 64, 96)))
+    done = run_light('-c', code, cwd=Path('/'), input=given)
+    assert done.returncode == 0, done.stderr
     assert_same(pickle.loads(done.stdout), detector.detect(blue(200, 64, 96)))
 
 
@@ -792,7 +774,7 @@ def test_exported_file_that_cannot_be_used(tmp_path):
         FaceDetector(path)
 
 
-def test_import_in_a_fresh_process(repo_root):
+def test_import_in_a_fresh_process():
     """The name is there without anything else being imported first.
 
     And OpenCV is limited then: to fewer pixels than this file claims to have.
@@ -805,13 +787,6 @@ def test_import_in_a_fresh_process(repo_root):
         "except cv2.error as error: assert 'MAX_IMAGE_PIXELS' in str(error)\n"
         "else: raise SystemExit('not limited')"
     )
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
-        cwd=repo_root,
-        env={**os.environ, 'MMDET_SRN_LIGHT': '1'},  # with mmdet: tests of mim
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.stdout.split()[-1] == 'mmdet_srn.detector.face_detector', done.stderr
+    done = run_light('-c', code)  # with mmdet: tests of mim
     assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == b'mmdet_srn.detector.face_detector'

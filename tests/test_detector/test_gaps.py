@@ -1,6 +1,6 @@
 import gc
 import weakref
-from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePath
 
 import numpy as np
@@ -11,16 +11,11 @@ from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.gaps import GapFiller
 from mmdet_srn.detector.sources import Source
 from tests.leaks import measure
+from tests.test_detector.shown import PIXELS, faces_at
 
 CLIP = Source('video', 'clip.mkv', PurePath('clip'))
 BOX = (20.0, 10.0, 40.0, 34.0)
-
-
-def found(*boxes: Sequence[float], ids: list[int] | None = None) -> FaceDetections:
-    bboxes = np.float32(boxes).reshape(-1, 4)
-    scores = np.linspace(0.9, 0.6, len(boxes), dtype=np.float32)
-    numbers = None if ids is None else np.array(ids, int)
-    return FaceDetections(bboxes, scores, 96, 64, ids=numbers)
+found = partial(faces_at, PIXELS)
 
 
 def frame(index: int | None, level: int = 20, source: Source = CLIP) -> Frame:

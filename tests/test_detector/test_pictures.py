@@ -1,11 +1,9 @@
 import io
-import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import cv2
 import numpy as np
@@ -23,14 +21,17 @@ from mmdet_srn.detector.pictures import (
     draw_faces,
 )
 from mmdet_srn.detector.sources import Source
-from tests.test_detector.shown import PIXELS, VIDEO, faces, faces_at, image, write
+from tests.test_detector.shown import (
+    PIXELS,
+    VIDEO,
+    faces,
+    faces_at,
+    files,
+    image,
+    write,
+)
 from tests.test_detector.videos import read_video
-
-
-def files_in(folder: Path) -> list[str]:
-    found = (path for path in folder.rglob('*') if path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
-
+from tests.tool_loader import run_light
 
 # ----------------------------------------------------------------------------- drawings
 
@@ -65,8 +66,7 @@ def test_images(tmp_path, make_image):
     strip = np.zeros((2, 70000, 3), np.uint8)  # too long for a JPEG file
     shown.append((image('strip.png', strip), faces_at(strip)))
     write(DrawnFiles, tmp_path, shown)
-    files = [path for path in tmp_path.rglob('*') if path.is_file()]
-    assert sorted(p.relative_to(tmp_path).as_posix() for p in files) == [
+    assert files(tmp_path) == [
         *('deep/photo_faces.jpg', 'photo_2_faces.jpg', 'photo_faces.jpg'),
         'strip_faces.jpg',
     ]
@@ -138,7 +138,7 @@ def test_hidden_pictures_carry_nothing_of_the_original(tmp_path, make_image):
             colours = np.asarray(hidden.convert('L').resize((8, 12))).astype(float)
         assert colours.std() < np.asarray(cv2.resize(photo, (8, 12))).std()
         assert style != 'box' or not colours.any()
-    assert files_in(out) == ['photo_hidden.jpg']
+    assert files(out) == ['photo_hidden.jpg']
 
 
 @pytest.mark.filterwarnings('ignore:.*sound')
@@ -185,7 +185,7 @@ def test_crops(tmp_path, make_image):
     shown += [(image('none.png', photo), outside)]
     shown += [(Frame(VIDEO, photo, i), found) for i in (0, 7)]
     write(partial(CropFiles, margin=0.5, min_size=9), tmp_path / 'crops', shown)
-    assert files_in(tmp_path / 'crops') == [
+    assert files(tmp_path / 'crops') == [
         *('clip.frames/000000_0.jpg', 'clip.frames/000000_2.jpg'),
         *('clip.frames/000007_0.jpg', 'clip.frames/000007_2.jpg'),
         *('photo_0.jpg', 'photo_2.jpg', 'photo_2_0.jpg', 'photo_2_2.jpg'),
@@ -204,7 +204,7 @@ def test_what_cannot_be_written(tmp_path):
             drawn.write(frame, faces(0))
 
 
-def test_a_video_can_be_played_after_a_kill(tmp_path, repo_root):
+def test_a_video_can_be_played_after_a_kill(tmp_path):
     """mim kills its script a quarter of a second after Ctrl-C."""
     code = f"""
 import os, signal
@@ -224,9 +224,7 @@ for i in range(200):
     drawn.write(Frame(clip, image, i, 25.0), none)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    env = {**os.environ, 'PYTHONPATH': str(repo_root), 'MMDET_SRN_LIGHT': '1'}
-    command = [sys.executable, '-W', 'ignore', '-c', code]
-    done = subprocess.run(command, env=env, capture_output=True, timeout=600)
+    done = run_light('-c', code)
     assert done.returncode == -signal.SIGKILL, done.stderr
     images = read_video(tmp_path / 'clip_faces.mkv')
     assert 150 < len(images) <= 200

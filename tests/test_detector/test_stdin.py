@@ -2,10 +2,8 @@
 
 import io
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +13,7 @@ from PIL import Image
 from mmdet_srn.detector.stdin import is_picture
 from tests.test_detector.constant_onnx import write_onnx
 from tests.test_detector.videos import write_video
+from tests.tool_loader import run_light
 
 
 @pytest.fixture
@@ -26,19 +25,8 @@ def model(tmp_path) -> Path:
 
 
 def run(model: Path, content: bytes, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, '-W', 'ignore', '-m', 'mmdet_srn', *arguments]
-    return subprocess.run(
-        [*command, '--checkpoint', str(model)],
-        cwd=model.parent,
-        input=content,
-        env={
-            **os.environ,
-            'PYTHONPATH': str(Path(__file__).parents[2]),
-            'MMDET_SRN_LIGHT': '1',
-        },
-        capture_output=True,
-        timeout=300,
-    )
+    words = ['-m', 'mmdet_srn', *arguments, '--checkpoint', model]
+    return run_light(*words, cwd=model.parent, input=content)
 
 
 def test_a_picture(model, make_image):
@@ -82,14 +70,7 @@ def test_a_reader_that_has_enough(model, make_image):
     path.write_bytes(cv2.imencode('.png', make_image())[1].tobytes())
     code = 'import os, runpy, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n'
     code += "sys.argv[0] = 'x'; runpy.run_module('mmdet_srn', run_name='__main__')"
-    command = [sys.executable, '-W', 'ignore', '-c', code, str(path), '--out', '-']
-    done = subprocess.run(
-        [*command, '--checkpoint', str(model)],
-        env={**os.environ, 'MMDET_SRN_LIGHT': '1'},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        timeout=300,
-    )
+    done = run_light('-c', code, path, '--out', '-', '--checkpoint', model)
     assert done.returncode == 141 and b'detect:' not in done.stderr
 
 

@@ -4,19 +4,10 @@ from pathlib import PurePath
 import numpy as np
 import pytest
 
-from mmdet_srn.detector import FaceDetections
 from mmdet_srn.detector.frames import Frame
 from mmdet_srn.detector.sources import Source
 from mmdet_srn.detector.tracking import FaceTracker
-
-PIXELS = np.zeros((64, 96, 3), np.uint8)
-
-
-def found(*boxes) -> FaceDetections:
-    bboxes = np.float32(boxes).reshape(-1, 4)
-    scores = np.linspace(0.9, 0.3, len(boxes), dtype=np.float32)
-    return FaceDetections(bboxes, scores, 96, 64)
-
+from tests.test_detector.shown import PIXELS, faces_at
 
 A, B = (Source('video', name, PurePath(name)) for name in 'ab')
 
@@ -36,7 +27,7 @@ def test_ids_over_frames():
         boxes = [one + 2 * i, two] if i % 2 else [two, one + 2 * i]
         if i == 4:  # missed once; nothing is found in the frame after
             boxes = boxes[:1]
-        faces = found(*(boxes if i != 5 else ()))
+        faces = faces_at(PIXELS, *(boxes if i != 5 else ()))
         faces = tracker(Frame(A, PIXELS, i, 10.0), faces)
         assert faces.ids.shape == (len(faces),)
         ids.append(faces.ids.tolist())
@@ -47,9 +38,8 @@ def test_ids_over_frames():
         *([second, first], [first, second])
     ]
     # Another video starts anew; images have no ids.
-    again = [
-        tracker(Frame(B, PIXELS, i, 10.0), found(one)).ids.tolist() for i in range(2)
-    ]
+    alone = faces_at(PIXELS, one)
+    again = [tracker(Frame(B, PIXELS, i, 10.0), alone).ids.tolist() for i in range(2)]
     assert again == [[-1], [0]]
     picture = Frame(Source('image', 'x.png', PurePath('x')), PIXELS)
-    assert tracker(picture, found(one)).ids is None
+    assert tracker(picture, alone).ids is None
