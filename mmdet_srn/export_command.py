@@ -41,11 +41,7 @@ from .deploy.onnx_export import OPSET, export_onnx
 from .deploy.onnx_runner import OnnxRunner
 from .deploy.srn_graph import FORMS
 from .detector.images import read_image
-from .evaluation.parity import (
-    BOX_TOLERANCE,
-    SCORE_TOLERANCE,
-    compare_detections,
-)
+from .evaluation.parity import BOX_TOLERANCE, SCORE_TOLERANCE, compare_detections
 from .model_loader import load_detector, run_detector
 from .trust import add_trust_option
 

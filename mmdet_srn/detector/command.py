@@ -19,7 +19,7 @@ from .arguments import STDOUT, parse_args
 from .face_detector import FaceDetector
 from .frames import count_frames, frames
 from .hiding import Hiding
-from .journal import Journal, find_journal
+from .journal import JOURNAL, Journal
 from .model_files import find_model, hash_model
 from .pictures import CropFiles, DrawnFiles, HiddenFiles
 from .run import Run
@@ -67,11 +67,7 @@ def make_writers(
 ) -> Iterator[Writer]:
     """Make the writers that the command line asks for, one after the other.
 
-    Args:
-        args: The command line.
-        out: The folder, or stdout.
-        taken: Files that must not be written to.
-        lengths: See :class:`.LineFile`.
+    ``taken`` are files that must not be written to; ``lengths``: see `.LineFile`.
     """
     for name in args.formats:
         kind = FORMATS[name]
@@ -111,7 +107,7 @@ def load_model(args: argparse.Namespace) -> FaceDetector:
 def _open_journal(args: argparse.Namespace, sources: list[Source]) -> Journal:
     """Open the journal of ``--out``: a new one for inputs that come only once."""
     live = any(source.is_live for source in sources)
-    if live and not args.overwrite and find_journal(args.out).exists():
+    if live and not args.overwrite and (args.out / JOURNAL).exists():
         raise ValueError(
             f'{args.out} holds results, to which webcams, streams and stdin cannot '
             'add: give another --out, or --overwrite to replace them'

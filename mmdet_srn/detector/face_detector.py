@@ -15,12 +15,7 @@ from .._stack import use_mmdet
 from ..deploy.onnx_runner import suppress
 from ..weights import config_file, weights_file
 from .face_detections import FaceDetections
-from .images import (
-    ChannelOrder,
-    from_memory,
-    limit_size,
-    rescale_boxes,
-)
+from .images import ChannelOrder, from_memory, limit_size, rescale_boxes
 from .onnx_backend import OnnxBackend
 from .tiles import Found, find_in_tiles
 
@@ -260,7 +255,6 @@ class FaceDetector:
         images, shapes, paths = {}, [], []
         by_shape: dict[tuple[int, ...], list[int]] = {}
         results: dict[int, FaceDetections] = {}
-        limit = self._backend.max_faces(multi_scale)
         for i, source in enumerate(inputs):
             image, path = self._load(source, channel_order)
             paths.append(path)
@@ -277,7 +271,7 @@ class FaceDetector:
             found = self._backend([images[i] for i in indices], multi_scale)
             for i, (bboxes, scores) in zip(indices, found, strict=True):
                 bboxes = rescale_boxes(bboxes, images[i].shape, shapes[i])
-                full = self._is_full(scores, limit)
+                full = self._is_full(scores, multi_scale)
                 results[i] = self._select(bboxes, scores, full, shapes[i], paths[i])
         return [results[i] for i in range(len(inputs))]
 
@@ -306,12 +300,11 @@ class FaceDetector:
     ) -> tuple[np.ndarray, np.ndarray, bool]:
         """Return boxes, scores, and whether the model gave all it can somewhere."""
         full = False
-        limit = self._backend.max_faces(multi_scale)
 
         def detect(images: Sequence[np.ndarray]) -> Found:
             nonlocal full
             found = self._backend(images, multi_scale)
-            full |= any(self._is_full(scores, limit) for _, scores in found)
+            full |= any(self._is_full(scores, multi_scale) for _, scores in found)
             return found
 
         bboxes, scores = find_in_tiles(detect, image, tile, whole, batch_size)
@@ -327,8 +320,9 @@ class FaceDetector:
             order = order[scores[order] >= self.score_thr]
         return order
 
-    def _is_full(self, scores: np.ndarray, limit: int | None) -> bool:
+    def _is_full(self, scores: np.ndarray, multi_scale: bool) -> bool:
         """Whether the model may have found more faces than it can return."""
+        limit = self._backend.max_faces(multi_scale)
         return limit is not None and len(self._best(scores)) >= limit
 
     def _select(

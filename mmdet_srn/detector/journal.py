@@ -8,9 +8,12 @@ from typing import Any
 
 from .sources import Source
 
+#: Name of the journal in its folder.
+JOURNAL = '.finished.jsonl'
+
 
 class Journal:
-    """The file ``.finished.jsonl`` in a folder of results.
+    """The file :data:`JOURNAL` in a folder of results.
 
     Its first line is the options that results depend on, each other one an input that
     is done with. What was written of an input that is not is cut off when the journal
@@ -38,7 +41,7 @@ class Journal:
         self.files: list[str] = []
         self._done: dict[str, dict[str, Any]] = {}
         self._folder = folder
-        path = find_journal(folder)
+        path = folder / JOURNAL
         if overwrite:
             path.unlink(missing_ok=True)
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
@@ -116,11 +119,6 @@ class Journal:
             if not file.is_file() or file.stat().st_size < length:
                 raise ValueError(f'{file} was changed or removed: --overwrite')
             os.truncate(file, length)
-
-
-def find_journal(folder: Path) -> Path:
-    """Return where the journal of a folder is, if it has one."""
-    return folder / '.finished.jsonl'
 
 
 def _state(source: Source) -> list[int] | None:

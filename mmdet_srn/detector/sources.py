@@ -195,8 +195,7 @@ def _match(pattern: str, outputs: Path, skipped: Skipped) -> Iterator[Path]:
         pattern = os.path.dirname(pattern)
         for folder in glob.glob(os.path.join(pattern, ''), recursive=True):
             if not os.access(folder, os.R_OK | os.X_OK):
-                error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
-                skipped.add_folder(error)
+                skipped.unreadable.append(f'{folder}: {os.strerror(errno.EACCES)}')
 
 
 def _lies_in(path: str | Path, folder: str) -> bool:

@@ -63,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _, detector, _ = load_detector(args.config, args.checkpoint)
         runner = OnnxRunner(args.model, args.threads)
-        photograph = None
-        if args.image:
-            photograph = read_image(args.image)
+        photograph = read_image(args.image) if args.image else None
     except (OSError, ValueError, ImportError) as error:
         print(f'benchmark_onnx: {error}', file=sys.stderr)
         return 1
