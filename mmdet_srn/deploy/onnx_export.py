@@ -87,15 +87,9 @@ def save_onnx(
     opset: int = OPSET,
     half: bool = False,
 ) -> None:
-    """Export a graph, check the result and write it.
+    """Export a graph, check the result and write it; see :func:`export_onnx`.
 
-    Args:
-        graph: The graph.
-        metadata: Plain data, stored as JSON under names with a prefix.
-        path: The file to write.
-        half_weights: See :func:`export_onnx`, and for the others.
-        opset: The same.
-        half: The same.
+    The metadata, plain data, are stored as JSON under names with a prefix.
 
     Raises:
         ValueError: If the graph cannot be brought to ``opset``.

@@ -89,12 +89,7 @@ def _(
 
 
 def second_step_translation(opset: int, steps: SecondSteps) -> dict[Any, Callable]:
-    """Make the ``custom_translation_table`` by which torch exports ``second_step``.
-
-    Args:
-        opset: Version of ONNX's operators.
-        steps: Those of the exported graph.
-    """
+    """Make the ``custom_translation_table`` by which torch exports ``second_step``."""
     import onnxscript
 
     op = getattr(onnxscript, f'opset{opset}')

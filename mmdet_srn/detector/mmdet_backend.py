@@ -27,17 +27,7 @@ ONEDNN_PRIMITIVES = 128
 
 
 class MMDetBackend:
-    """Runs a one-class detector on images.
-
-    Args:
-        config: The config, or its file.
-        checkpoint: File of the weights.
-        device: Such as 'cpu' or 'cuda:0'; None: a GPU if there is one.
-        max_faces: Number of faces that the model must be able to return. Defaults to
-            None: as many as its config says.
-        threads: Number of PyTorch's threads, in the whole process. Defaults to None: as
-            it is.
-    """
+    """Runs a one-class detector on images; for the arguments see ``FaceDetector``."""
 
     def __init__(
         self,

@@ -26,14 +26,12 @@ INTERPOLATIONS = {
 class OnnxBackend:
     """Runs an exported detector on images, after the ``Resize`` of its config.
 
+    For ``max_faces`` and ``threads`` see ``FaceDetector``.
+
     Args:
         path: The ``.onnx`` file; see ``tools/deployment/export_onnx.py``.
         device: 'cpu', 'cuda' (or 'gpu'), 'cuda:1', or anything else for which
             onnxruntime has an execution provider; None: a GPU if onnxruntime has one.
-        max_faces: Number of faces that the file must be able to return. Defaults to
-            None: any.
-        threads: Number of threads. Defaults to None: one for each CPU that the process
-            may use.
     """
 
     has_multi_scale = False

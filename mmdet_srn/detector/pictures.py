@@ -73,8 +73,6 @@ class HiddenFiles(DrawnFiles):
     later.
 
     Args:
-        folder: Where to write.
-        inputs: Files that must not be written to.
         hiding: How to hide a face.
         gap: For how many frames a face that is not found stays hidden.
     """
@@ -114,8 +112,6 @@ class CropFiles(FileWriter):
     ``i`` is the face's number in its image, from 0, the best first.
 
     Args:
-        folder: Where to write.
-        inputs: Files that must not be written to.
         margin: What to add on each side, as a part of the box's longer side.
         min_size: Leave out faces whose box has a shorter side, in pixels.
     """
