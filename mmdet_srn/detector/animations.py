@@ -11,8 +11,6 @@ from PIL import Image, ImageSequence
 
 from .images import ImageError, open_file
 
-_STARTS = (b'GIF8', b'\x89PNG', b'RIFF')
-
 
 def open_animation(source: str | PathLike[str] | bytes) -> Image.Image | None:
     """Open an animation, a file or its content; return None for anything else.
@@ -25,10 +23,7 @@ def open_animation(source: str | PathLike[str] | bytes) -> Image.Image | None:
         ImageError: If it is no regular file.
     """
     with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
-        if not file.read(12).startswith(_STARTS):
-            return None
-        file.seek(0)
-        # Of a PNG only the header is read: most are pictures.
+        # Of most files only the header is read.
         if _open(file) is None:
             return None
         file.seek(0)
