@@ -1,6 +1,7 @@
 """SRN from the image's bytes to boxes, in tensors alone: what is exported."""
 
 import warnings
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +110,7 @@ class SRNGraph(nn.Module):
         maps = self.detector.bbox_head(features, steps if in_part else None)
         if self.form == 'raw':
             return tuple(each for part in maps for each in part)
-        scores, boxes = self._candidates(*maps)
+        scores, boxes = self._candidates(maps)
         if self.form == 'detections':
             scores, boxes = self._suppress(scores, boxes)
         found = scores >= 0
@@ -138,50 +139,50 @@ class SRNGraph(nn.Module):
             inputs = F.pad(inputs, (0, right, 0, below), value=settings.pad_value)
         return inputs
 
-    def _candidates(
-        self,
-        first_cls_scores: list[Tensor],
-        first_bbox_preds: list[Tensor],
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-    ) -> tuple[Tensor, Tensor]:
+    def _candidates(self, maps: Sequence[list[Tensor]]) -> tuple[Tensor, Tensor]:
         """Scores (N, K), best first, and boxes (N, K, 4) of the candidates."""
-        head, selection = self.detector.bbox_head, self.selection
-        first_logits = dict(zip(head.stc_levels, first_cls_scores, strict=True))
-        first_deltas = dict(zip(head.str_levels, first_bbox_preds, strict=True))
-        anchors = head.prior_generator.grid_priors(
-            [scores.shape[-2:] for scores in cls_scores], device=cls_scores[0].device
-        )
-        levels = []
-        for level, priors in enumerate(anchors):
-            scores, deltas = self.split_outputs(cls_scores[level], bbox_preds[level])
-            # A tensor: a comparison of sizes would be made once, at export.
-            cells = torch.ones_like(cls_scores[level][0, 0]).sum()
-            keep = scores > selection.threshold(cells)
-            if level in head.stc_levels:
-                keep = keep & survives(rows_of(first_logits[level], 1), head.theta)
-            scores = scores.where(keep, NO_SCORE)
-            priors = priors.expand_as(deltas)
-            if level in head.str_levels:
-                priors = head.refine(priors, rows_of(first_deltas[level], 4))
-            if selection.max_per_level > 0:
-                scores, priors, deltas = _best(
-                    selection.max_per_level, scores, priors, deltas
-                )
-            levels.append((scores, priors, deltas))
+        limit, levels = self.selection.max_per_level, self.levels(maps)
+        if limit > 0:
+            levels = (_best(limit, *rows) for rows in levels)
         rows = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
-        scores, priors, deltas = _best(selection.max_before_nms, *rows)
-        # as rows: for (N, K, 4) the coder warns, and computes differently
-        boxes = head.bbox_coder.decode(priors.reshape(-1, 4), deltas.reshape(-1, 4))
-        return scores, boxes.view_as(deltas)
+        scores, priors, deltas = _best(self.selection.max_before_nms, *rows)
+        return scores, self.decode(priors, deltas)
 
-    def split_outputs(self, logits: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Lay a level's maps out as scores (N, anchors) and deltas (N, anchors, 4)."""
-        scores = rows_of(logits, 1).sigmoid().squeeze(2)
-        rows = rows_of(outputs, self.detector.bbox_head.box_outputs)
-        if self.selection.iou_alpha is not None:
-            scores = combine_scores(scores, rows[..., 4], self.selection.iou_alpha)
-        return scores, rows[..., :4]
+    def levels(self, maps: Sequence[list[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield each level's scores (N, A), after ``drop``, anchors and deltas."""
+        head = self.detector.bbox_head
+        first_logits = dict(zip(head.stc_levels, maps[0], strict=True))
+        first_deltas = dict(zip(head.str_levels, maps[1], strict=True))
+        sizes = [logits.shape[-2:] for logits in maps[2]]
+        anchors = head.prior_generator.grid_priors(sizes, device=maps[2][0].device)
+        rows = zip(anchors, *maps[2:], strict=True)
+        for level, (priors, logits, outputs) in enumerate(rows):
+            scores = rows_of(logits, 1).sigmoid().squeeze(2)
+            found = rows_of(outputs, head.box_outputs)
+            if self.selection.iou_alpha is not None:
+                scores = combine_scores(scores, found[..., 4], self.selection.iou_alpha)
+            scores = self.drop(scores, logits, first_logits.get(level))
+            deltas = found[..., :4]
+            priors = priors.expand_as(deltas)
+            if level in first_deltas:
+                priors = head.refine(priors, rows_of(first_deltas[level], 4))
+            yield scores, priors, deltas
+
+    def drop(self, scores: Tensor, logits: Tensor, first: Tensor | None) -> Tensor:
+        """Mark the scores that the threshold or the first step (its logits) drops."""
+        # A tensor: a comparison of sizes would be made once, at export.
+        cells = torch.ones_like(logits[0, 0]).sum()
+        keep = scores > self.selection.threshold(cells)
+        if first is not None:
+            keep = keep & survives(rows_of(first, 1), self.detector.bbox_head.theta)
+        return scores.where(keep, NO_SCORE)
+
+    def decode(self, priors: Tensor, deltas: Tensor) -> Tensor:
+        """Boxes (N, K, 4) of anchors and deltas, both (N, K, 4)."""
+        # as rows: for (N, K, 4) the coder warns, and computes differently
+        coder = self.detector.bbox_head.bbox_coder
+        boxes = coder.decode(priors.reshape(-1, 4), deltas.reshape(-1, 4))
+        return boxes.view_as(deltas)
 
     def _suppress(self, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Run NMS over the candidates; what it leaves, best first, after voting."""

@@ -54,31 +54,20 @@ class StaticGraph(SRNGraph):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Compute boxes and scores of images, float32 (N, 3, H, W)."""
-        head = self.detector.bbox_head
         inputs = self.preprocess(images.permute(0, 2, 3, 1))
-        maps = head(self.detector.extract_feat(inputs))
-        first_logits = dict(zip(head.stc_levels, maps[0], strict=True))
-        first_deltas = dict(zip(head.str_levels, maps[1], strict=True))
-        anchors = head.prior_generator.grid_priors(
-            [scores.shape[-2:] for scores in maps[2]], device=images.device
-        )
-        boxes, scores = [], []
-        for level, (logits, outputs) in enumerate(zip(*maps[2:], strict=True)):
-            own, deltas = self.split_outputs(logits, outputs)
-            threshold = self.selection.threshold(logits[0, 0].numel())
-            own = own * is_above(own, threshold)
-            if level in first_logits:
-                negative = 1 - rows_of(first_logits[level], 1).sigmoid().squeeze(2)
-                own = own * (1 - is_above(negative, head.theta))
-            scores.append(own)
-            priors = anchors[level].expand(len(images), -1, -1)
-            if level in first_deltas:
-                priors = head.refine(priors, rows_of(first_deltas[level], 4))
-            decoded = head.bbox_coder.decode(
-                priors.reshape(-1, 4), deltas.reshape(-1, 4)
-            )
-            boxes.append(decoded.reshape(priors.shape))
-        return torch.cat(boxes, dim=1), torch.cat(scores, dim=1)
+        maps = self.detector.bbox_head(self.detector.extract_feat(inputs))
+        levels = [(s, self.decode(*boxes)) for s, *boxes in self.levels(maps)]
+        scores, boxes = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))
+        return boxes, scores
+
+    def drop(self, scores: Tensor, logits: Tensor, first: Tensor | None) -> Tensor:
+        """Set the scores to 0 that the threshold or the first step drops."""
+        threshold = self.selection.threshold(logits[0, 0].numel())
+        scores = scores * is_above(scores, threshold)
+        if first is not None:
+            negative = 1 - rows_of(first, 1).sigmoid().squeeze(2)
+            scores = scores * (1 - is_above(negative, self.detector.bbox_head.theta))
+        return scores
 
 
 def is_above(values: Tensor, threshold: float) -> Tensor:
