@@ -63,6 +63,14 @@ class Store:
         self.fs.pipe_file(temporary, content)
         self.fs.mv(temporary, self.path(name))
 
+    def write_table(
+        self, name: str, table: pa.Table, group_size: int | None = None
+    ) -> None:
+        """Write a parquet file likewise."""
+        content = io.BytesIO()
+        pq.write_table(table, content, group_size, compression='zstd')
+        self.write(name, content.getvalue())
+
     def remove(self, name: str) -> None:
         """Remove a file or folder if it is there."""
         if self.fs.exists(self.path(name)):
@@ -172,11 +180,8 @@ def begin_job(
             break
         # Parquet holds UTF-8: another name is not found later, and its row says so.
         names = [path.encode(errors='backslashreplace').decode() for path in block]
-        content = io.BytesIO()
-        pq.write_table(
-            pa.table({'path': names}), content, part_size, compression='zstd'
-        )
-        store.write(f'_list/{number:06}.parquet', content.getvalue())
+        table = pa.table({'path': names})
+        store.write_table(f'_list/{number:06}.parquet', table, part_size)
         rows += len(block)
     if not rows:
         raise FileNotFoundError(f'no picture found in {wanted.inputs}')

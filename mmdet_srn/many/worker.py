@@ -1,7 +1,6 @@
 """The process that detects: a part of the list in, a file of results out."""
 
 import hashlib
-import io
 import os
 import resource
 import socket
@@ -13,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..detector import FaceDetector
 from ..detector.images import read_image
@@ -94,7 +92,8 @@ class PartDetector:
                     self._write_mark(mark, [*lines, here])
                 rows.append(self._detect(path, content))
         with self._timed('write'):
-            self._write_rows(part, rows)
+            table = pa.Table.from_pylist(rows, SCHEMA)
+            self._store.write_table(part_name(part), table)
             self._store.remove(mark)
         return dict(
             part=part,
@@ -136,12 +135,6 @@ class PartDetector:
         except Exception as error:  # one picture must not stop a hundred million
             row['error'] = f'{type(error).__name__}: {error}'
         return row
-
-    def _write_rows(self, part: int, rows: list[dict[str, Any]]) -> None:
-        content = io.BytesIO()
-        table = pa.Table.from_pylist(rows, SCHEMA)
-        pq.write_table(table, content, compression='zstd')
-        self._store.write(part_name(part), content.getvalue())
 
     def _write_mark(self, mark: str, lines: list[str]) -> None:
         self._store.write(mark, '\n'.join(lines).encode())
