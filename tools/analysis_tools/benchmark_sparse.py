@@ -107,10 +107,11 @@ class SparseAndDense:
         deferred: Sequence[nn.Module] = (),
     ) -> None:
         self.modules, self.deferred = modules, deferred
-        self.source, self.cells = source, Cells(cells)
+        self.source, self.cells = source, cells
         self.renew()
-        need = self._reader.chain.reach(self.cells)
-        self.sparse_work = self._map().sparse_work(self._reader, need, self.cells)
+        wanted = Cells(cells)
+        need = self._reader.chain.reach(wanted)
+        self.sparse_work = self._map().sparse_work(self._reader, need, wanted)
         self.dense_work = self._map().dense_work(self._reader)
 
     def renew(self) -> None:
@@ -120,20 +121,21 @@ class SparseAndDense:
 
     def sparse(self) -> Tensor:
         """Compute the cells alone, (number of cells, C')."""
-        return self._map().apply(self._reader, self.cells)
+        return self._map().apply(self._reader, Cells(self.cells))
 
     def dense(self) -> Tensor:
         """Compute the whole map, and read the cells, (number of cells, C')."""
         feature_map = self.source
         if self._maker is not None:
             feature_map = self._maker.dense(feature_map)
-        return Rows.of(self._reader.dense(feature_map)[0], self.cells).values
+        return Rows.of(self._reader.dense(feature_map)[0], Cells(self.cells)).values
 
     def choose(self) -> bool:
         """Choose as ``PartialMap`` does; return whether sparse."""
         chosen, feature_map = SparseModule(*self.modules), self._map()
+        wanted = Cells(self.cells)
         return feature_map.may_pay(chosen) and feature_map.sparse_pays(
-            chosen, chosen.chain.reach(self.cells), self.cells
+            chosen, chosen.chain.reach(wanted), wanted
         )
 
     def _map(self) -> PartialMap:
@@ -230,7 +232,7 @@ def measure(args: argparse.Namespace, device: torch.device) -> pd.DataFrame:
                 args.runs,
                 before=(lambda: None) if args.keep_weights else ways.renew,
             )
-        left = 100 * ways.cells.count / ways.cells.mask.numel()
+        left = 100 * int(ways.cells.sum()) / ways.cells.numel()
         work = ways.sparse_work, ways.dense_work
         rows.append([name, left, deferred, *work, *(1e3 * each for each in seconds)])
     columns = ['size', 'left_percent', 'deferred', *MEASURED, 'choice_ms']
