@@ -1,20 +1,20 @@
-# A base for ablate.py: photographs, with half of the shipped model's channels and a
-# recipe so short that 15 runs take two hours of one CPU core. README.md has the command
-# and says what such figures are good for.
+# A base for ablate.py: photographs, with half of the shipped model's channels and 14
+# minutes of one CPU core a run. README.md has the command, and says what such figures
+# are good for.
 _base_ = '../srn_efflite0_faces.py'
 
 from mmdet_srn.weights import weights_file  # noqa: E402
 
 model = dict(
-    # What 1,200 iterations lack, the backbone brings; neck and head are new.
+    # What 1,200 iterations lack, the backbone brings; cells differ in neck and head.
     backbone=dict(
         init_cfg=dict(
             _delete_=True,
-            type='Pretrained',
+            type='PretrainedBackbone',
             checkpoint=str(weights_file('.pth')),
             prefix='backbone.',
         ),
-        frozen_stages=6,  # all: a third less time
+        frozen_stages=6,  # all
     ),
     neck=dict(out_channels=32, deferred_first_levels=()),
     bbox_head=dict(type='SRNHead', in_channels=32, feat_channels=32),
