@@ -14,7 +14,8 @@ from .wider_face_eval import (
     SubsetResult,
     WIDERFaceDetections,
     count_by_level,
-    match_boxes,
+    match_official,
+    match_real_iou,
     score_levels,
     subset_curve,
 )
@@ -66,8 +67,8 @@ def analyze_wider_face(
     small group is low.
     """
     levels = score_levels(detections)
-    official, _ = match_boxes(detections, ground_truth)
-    nearest, iou = match_boxes(detections, ground_truth, min(IOU_THRESHOLDS))
+    official = match_official(detections, ground_truth)
+    nearest, iou = match_real_iou(detections, ground_truth, min(IOU_THRESHOLDS))
 
     def curve(faces: np.ndarray, in_subset: np.ndarray) -> SubsetResult:
         return subset_curve(detections, ground_truth, levels, faces, in_subset)

@@ -31,7 +31,6 @@ loop over detections: each has a level (the first threshold that counts it) and 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +41,10 @@ from .wider_face_ground_truth import WIDERFaceGroundTruth
 #: Thresholds of the curve, falling from 0.999 to 0.
 THRESHOLDS = 1 - np.arange(1, 1001) / 1000
 
-_LEAST, _LARGEST = -(2.0**31), 2.0**31 - 1  # of int32
+_INT32 = np.iinfo(np.int32)
+# Up to here (pixels) nothing saturates, and single precision is enough to rule out
+# pairs of boxes that cannot match.
+_TAME = 2.0**14
 # Pairs tested at once: few enough for the processor's caches.
 _BLOCK = 1 << 15
 
@@ -109,7 +111,7 @@ def evaluate_wider_face(
             f'{len(ground_truth)}'
         )
     levels = score_levels(detections)
-    faces, _ = match_boxes(detections, ground_truth)
+    faces = match_official(detections, ground_truth)
     return {
         name: subset_curve(detections, ground_truth, levels, faces, in_subset)
         for name, in_subset in ground_truth.subsets.items()
@@ -159,48 +161,56 @@ def _effective_scores(detections: WIDERFaceDetections) -> np.ndarray:
     return scores
 
 
-def match_boxes(
-    detections: WIDERFaceDetections,
-    ground_truth: WIDERFaceGroundTruth,
-    least_iou: float | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Match each detection to the face of its image that it overlaps most.
+def match_official(
+    detections: WIDERFaceDetections, ground_truth: WIDERFaceGroundTruth
+) -> np.ndarray:
+    """Match by the official rule: int64 (M,), the face each detection hits or -1."""
+    return _match(detections, ground_truth, 0.5, official=True)[0]
 
-    Args:
-        detections: The detections.
-        ground_truth: The ground truth.
-        least_iou: None: the official rule, with rounded overlaps of 1 or more;
-            otherwise the same with the real IoU of at least this, which is not
-            official.
+
+def match_real_iou(
+    detections: WIDERFaceDetections, ground_truth: WIDERFaceGroundTruth, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match each detection to the face it overlaps best by the real IoU; not official.
+
+    Corners, +1 and the choice among all faces of the image are as in the official rule,
+    but nothing is rounded, which thresholds (``least``) other than 0.5 need.
 
     Returns:
-        Int64 (M,), row of ``ground_truth.bboxes``, -1 for none; float64 (M,), the
-        overlap, 0 for none.
+        Int64 (M,), row of ``ground_truth.bboxes`` or -1; float64 (M,), the IoU or 0.
     """
-    official = least_iou is None
-    least, overlap_of = (1, _int32_overlap) if official else (least_iou, _real_iou)
-    found, best = np.full(len(detections.rows), -1), np.zeros(len(detections.rows))
+    return _match(detections, ground_truth, least, official=False)
+
+
+def _match(
+    detections: WIDERFaceDetections,
+    ground_truth: WIDERFaceGroundTruth,
+    least_iou: float,
+    official: bool,
+) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(all='ignore'):
-        boxes, areas = _detection_boxes(detections)
+        corners, areas = _detection_boxes(detections)
         if official:
-            boxes = _to_int32(boxes)
-        gt_boxes, gt_areas = _face_boxes(ground_truth)
-        for rows, faces in _blocks(detections.offsets, ground_truth.offsets):
-            own, own_areas = boxes[:, rows], areas[rows]
-            theirs, their_areas = gt_boxes[:, faces], gt_areas[faces]
-            low = np.maximum(own[:2, None], theirs[:2, :, None])
-            high = np.minimum(own[2:, None], theirs[2:, :, None])
-            face, row = np.nonzero((high - low > -1).all(axis=0))  # those that meet
-            overlaps = np.zeros(low.shape[1:])
-            overlaps[face, row] = overlap_of(
-                theirs[:, face], their_areas[face], own[:, row], own_areas[row]
-            )
-            first = overlaps.argmax(axis=0)  # in list order, of equals
-            largest = overlaps.max(axis=0)
-            hit = largest >= least
-            found[rows][hit] = first[hit] + faces.start
-            best[rows][hit] = largest[hit]
-    return found, best
+            corners = _to_int32(corners)
+        gt_corners, gt_areas = _face_boxes(ground_truth)
+        rows, faces = candidate_pairs(
+            (corners, areas, detections.offsets),
+            (gt_corners, gt_areas, ground_truth.offsets),
+            least_iou,
+            np.float32 if official else np.float64,
+        )
+        overlap = (_int32_overlap if official else _real_iou)(
+            gt_corners[:, faces], gt_areas[faces], corners[:, rows], areas[rows]
+        )
+    keep = overlap >= (1.0 if official else least_iou)
+    rows, faces, overlap = rows[keep], faces[keep], overlap[keep]
+    best = np.zeros(len(areas))
+    np.maximum.at(best, rows, overlap)
+    keep = overlap == best[rows]
+    none = np.iinfo(np.int64).max
+    first = np.full(len(areas), none)  # in list order, of equals
+    np.minimum.at(first, rows[keep], faces[keep])
+    return np.where(first == none, -1, first), best
 
 
 def subset_curve(
@@ -285,7 +295,9 @@ def _int32_overlap(
     intersection = _saturate(width * height)
     union = _saturate(_to_int32(a_area + b_area) - intersection)
     # x / 0 is infinite here, the largest int32 in MATLAB and after _to_int32.
-    return _to_int32(intersection / (union + 0.0))
+    overlap = _to_int32(intersection / (union + 0.0))
+    overlap[(width <= 0) | (height <= 0)] = 0
+    return overlap
 
 
 def _real_iou(
@@ -295,12 +307,13 @@ def _real_iou(
     height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]) + 1
     iou = width * height
     iou /= a_area + b_area - iou
-    return np.where(iou >= 0, iou, 0)  # 0 for NaN
+    iou[~((width > 0) & (height > 0) & (iou >= 0))] = 0  # NaN as well
+    return iou
 
 
 def _saturate(values: np.ndarray) -> np.ndarray:
     """Clip whole numbers to int32's range."""
-    return np.minimum(np.maximum(values, _LEAST), _LARGEST)
+    return np.clip(values, _INT32.min, _INT32.max)
 
 
 def _to_int32(values: np.ndarray) -> np.ndarray:
@@ -315,14 +328,76 @@ def _to_int32(values: np.ndarray) -> np.ndarray:
     return whole
 
 
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def candidate_pairs(
+    detections: Boxes, faces: Boxes, least_iou: float, dtype: type
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find pairs of boxes of one image whose IoU may reach a value.
+
+    With areas A and B, IoU >= t needs intersection >= t / (1 + t) * (A + B), which is
+    cheap to test. Boxes far outside any image are kept untested.
+
+    Args:
+        detections: Corners x1, y1, x2, y2 (4, M), areas (M,) and offsets (N + 1,).
+        faces: The same of the faces.
+        least_iou: The IoU, t.
+        dtype: Type to compute in: float32 for whole-numbered corners, else float64.
+
+    Returns:
+        Rows of detections and of faces, int64 (P,) each: all pairs that reach the IoU,
+        and some that do not.
+    """
+    share = least_iou / (1 + least_iou)
+    boxes = _prefilter_boxes(*detections[:2], share, dtype)
+    gt_boxes = _prefilter_boxes(*faces[:2], share, dtype)
+    rows, gts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    buffers = np.empty((3, 0), dtype)
+    for row, end, gt, gt_end in _blocks(detections[2], faces[2]):
+        shape = (gt_end - gt, end - row)
+        size = shape[0] * shape[1]
+        if buffers.shape[1] < size:
+            buffers = np.empty((3, size), dtype)
+        width, height, scratch = (buffer[:size].reshape(shape) for buffer in buffers)
+        x1, y1, x2, y2, need = boxes[:, None, row:end]
+        gt_x1, gt_y1, gt_x2, gt_y2, gt_need = gt_boxes[:, gt:gt_end, None]
+        np.minimum(gt_x2, x2, out=width)
+        width -= np.maximum(gt_x1, x1, out=scratch)
+        np.maximum(width, 0, out=width)  # two negative sides are no overlap
+        np.minimum(gt_y2, y2, out=height)
+        height -= np.maximum(gt_y1, y1, out=scratch)
+        width *= height
+        found = np.flatnonzero(width >= np.add(gt_need, need, out=scratch))
+        face, detection = np.divmod(found, shape[1])
+        rows.append(detection + row)
+        gts.append(face + gt)
+    return np.concatenate(rows), np.concatenate(gts)
+
+
+def _prefilter_boxes(
+    corners: np.ndarray, areas: np.ndarray, share: float, dtype: type
+) -> np.ndarray:
+    """(5, n): x1, y1, x2 + 1, y2 + 1 and the box's part of the needed intersection."""
+    # The margin exceeds what rounding of the areas' sum (by 0.5) and dtype can lose.
+    table = np.concatenate((corners, [areas * (share * (1 - 4e-6)) - 1]))
+    table[2:4] += 1
+    wild = ~np.all(np.abs(corners) <= _TAME, axis=0)
+    table[:, wild] = 0
+    table[4, wild] = -np.inf
+    return table.astype(dtype)
+
+
 def _blocks(
     offsets: np.ndarray, gt_offsets: np.ndarray
-) -> Iterator[tuple[slice, slice]]:
-    """Yield rows and faces of one image, few enough pairs at a time."""
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield ranges of rows and of faces of one image, few enough pairs at a time."""
     starts, gt_starts = offsets.tolist(), gt_offsets.tolist()
-    images = zip(pairwise(starts), pairwise(gt_starts), strict=True)
-    for (row, end), (gt, gt_end) in images:
-        if gt < gt_end:
-            step = max(_BLOCK // (gt_end - gt), 64)
-            for start in range(row, end, step):
-                yield slice(start, min(start + step, end)), slice(gt, gt_end)
+    for image in range(len(starts) - 1):
+        row, end = starts[image : image + 2]
+        gt, gt_end = gt_starts[image : image + 2]
+        if gt == gt_end:
+            continue
+        step = max(_BLOCK // (gt_end - gt), 64)
+        for start in range(row, end, step):
+            yield start, min(start + step, end), gt, gt_end

@@ -10,7 +10,7 @@ from mmdet_srn.evaluation.mat_file import load_mat
 from mmdet_srn.evaluation.wider_face_eval import (
     WIDERFaceDetections,
     evaluate_wider_face,
-    match_boxes,
+    match_official,
     normalize_scores,
 )
 from mmdet_srn.evaluation.wider_face_ground_truth import (
@@ -42,7 +42,7 @@ def _evaluate(predictions, faces, subset=None):
 
 def _hits(boxes, faces):
     detections = WIDERFaceDetections.from_images([[[*box, 0.5] for box in boxes]])
-    return match_boxes(detections, _truth([faces]))[0].tolist()
+    return match_official(detections, _truth([faces])).tolist()
 
 
 # Coordinates that make overlaps, exact halves and ties common, and some that saturate.
@@ -190,6 +190,7 @@ def test_larger_rounded_overlap_wins():
 @pytest.mark.parametrize(
     'face',
     [
+        (16000, 0, 384, 384),  # where the quick test of pairs gives up
         (70000, 3, 10, 10),  # far outside any image
         (-70000, -70000, 12, 9),
         (0, 0, 70000, 70000),  # the area saturates
