@@ -12,6 +12,8 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from mmdet_srn.evaluation.protocols import PROTOCOLS
+
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 WHOLE = sorted(CONFIGS.glob('*.py'))
 
@@ -103,10 +105,6 @@ def unique(values: Iterable) -> list:
     return found
 
 
-#: Largest (long, short) side, as Resize has it.
-SCALES = {'vga': (640, 640), '1650x1100': (1650, 1100)}
-
-
 @pytest.mark.parametrize('path', WHOLE, ids=lambda path: path.stem)
 def test_protocol_is_what_the_pipeline_does(path):
     """A figure is labelled with the scale at which it was made."""
@@ -116,9 +114,8 @@ def test_protocol_is_what_the_pipeline_does(path):
         dataset = cfg[f'{name}_dataloader'].dataset
         (steps,) = unique(each.pipeline for each in dataset.get('datasets', [dataset]))
         (resize,) = [step for step in steps if step.type == 'Resize']
-        scale = SCALES.get(protocol)
+        scale = PROTOCOLS[protocol].scale
         if scale is None:
-            assert protocol == 'original'
             assert resize.scale_factor == 1.0 and 'scale' not in resize
         else:
             assert tuple(resize.scale) == scale and resize.keep_ratio

@@ -33,7 +33,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, T_max=max_iters),
 ]
 default_hooks = dict(checkpoint=dict(interval=max_iters, max_keep_ckpts=1))
-# With .003, a tenth of the average would be the start's weights.
+# .003 averages over some 300 iterations, a quarter of the run.
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.01)
 ]

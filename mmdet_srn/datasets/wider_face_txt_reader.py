@@ -7,7 +7,6 @@ of zeros. ``wider_face_test_filelist.txt`` holds image paths only.
 """
 
 from collections.abc import Sequence
-from os.path import splitext
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -40,7 +39,7 @@ class ImageRecord(NamedTuple):
     @property
     def img_id(self) -> str:
         """Path without its suffix: ``0--Parade/0_Parade_marchingband_1_465``."""
-        return splitext(self.path)[0]
+        return _stem(self.path)
 
 
 def read_wider_face_txt(path: str | Path) -> list[ImageRecord]:
@@ -99,6 +98,13 @@ def are_numbers(words: Sequence[str]) -> bool:
         return False
 
 
+def _stem(path: str) -> str:
+    """Remove the suffix, if there is one."""
+    name = path.rpartition('/')[2]
+    dot = name.rfind('.')
+    return path[: dot - len(name)] if 0 < dot < len(name) - 1 else path
+
+
 def _shorten(line: str) -> str:
     return repr(line if len(line) <= 60 else line[:57] + '...')
 
@@ -146,7 +152,7 @@ class _Parser:
 
     def path(self, index: int) -> str:
         path = self.lines[index].replace('\\', '/')
-        stem, suffix = splitext(path)
+        stem = _stem(path)
         if are_numbers(path.split()):
             self.fail(
                 index,
@@ -155,7 +161,7 @@ class _Parser:
             )
         if '\0' in path:
             self.fail(index, f'{_shorten(path)} has a NUL character, no path has one')
-        if not suffix:
+        if stem == path:
             self.fail(
                 index,
                 'expected the path of an image, event/name.jpg, '

@@ -195,7 +195,8 @@ def _match(pattern: str, outputs: Path, skipped: Skipped) -> Iterator[Path]:
         pattern = os.path.dirname(pattern)
         for folder in glob.glob(os.path.join(pattern, ''), recursive=True):
             if not os.access(folder, os.R_OK | os.X_OK):
-                skipped.unreadable.append(f'{folder}: {os.strerror(errno.EACCES)}')
+                error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+                skipped.add_folder(error)
 
 
 def _lies_in(path: str | Path, folder: str) -> bool:

@@ -104,6 +104,7 @@ def test_empty(text):
         (f'a/b.jpg\n1\n{ROW}\na/b.png\n1\n{ROW}\n', 4, 'line 1 has an image'),
         ('a/b.jpg\nc/d.jpg\na/b.jpg\n', 3, 'line 1 has an image'),
         (f'a/b.jpg/\n1\n{ROW}\n', 1, "found 'a/b.jpg/'"),
+        (f'a/b.\n1\n{ROW}\n', 1, "found 'a/b.'"),
         (f'a/b.jpg\n1\n{"9" * 5000} 2 3 4 5 6 7 8 9 0\n', 3, 'is not an integer'),
         (b'a/b.jpg\n1\n\xff\n', 3, 'not UTF-8'),
         (b'a/b.jpg\r1\r\xff\r', 3, 'not UTF-8'),

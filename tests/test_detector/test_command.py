@@ -193,6 +193,24 @@ def test_tracks(run, folder):
     ][: len(rows)]
 
 
+def test_grey_rgba_16_bits_and_tiny_images(run, folder, detector, make_image):
+    grey = make_image(6)[..., 0]
+    cv2.imwrite('grey.png', grey)
+    cv2.imwrite('deep.png', grey.astype(np.uint16) * 257)
+    cv2.imwrite('rgba.png', np.dstack([grey, grey, grey, 255 - grey]))
+    cv2.imwrite('tiny.png', grey[:1, :1])
+    cv2.imwrite('strip.png', grey[:, :1])
+    names = ['grey.png', 'deep.png', 'rgba.png', 'tiny.png', 'strip.png']
+    assert run(*names, '--batch-size', '5') == 0
+    found = records()
+    assert [record['image'] for record in found] == names
+    wanted = detector.detect(np.dstack([grey] * 3))
+    for record in found[:3]:
+        np.testing.assert_allclose(record['scores'], wanted.scores, atol=1e-4)
+    assert (found[3]['width'], found[3]['height']) == (1, 1)
+    assert cv2.imread('detections/strip_faces.jpg').shape == (64, 1, 3)
+
+
 @pytest.mark.parametrize(
     ('more', 'seen'),
     [

@@ -25,7 +25,13 @@ class Reading(NamedTuple):
 def add_reading_options(
     parser: argparse.ArgumentParser, classes: Sequence[str], classes_help: str
 ) -> None:
-    """Add an option for each field of :class:`Reading`; ``classes`` is a default."""
+    """Add an option for each field of :class:`Reading`.
+
+    Args:
+        parser: Gets them.
+        classes: Default of ``--classes``.
+        classes_help: Its help.
+    """
     parser.add_argument(
         '--classes', nargs='+', default=classes, metavar='NAME', help=classes_help
     )

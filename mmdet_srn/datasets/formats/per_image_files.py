@@ -31,9 +31,9 @@ def read_yolo(root: Path) -> list[LabelledImage]:
     the names of classes see :func:`read_class_names`.
     """
     names = read_class_names(root)
-    texts = {path.relative_to(root) for path in list_files(root, '.txt')}
+    texts = {path.relative_to(root) for path in _files(root, '.txt')}
     owners: dict[Path, Path | None] = {}  # image below root -> its text
-    for path in list_files(root, *IMAGE_SUFFIXES):
+    for path in _files(root, *IMAGE_SUFFIXES):
         below = path.relative_to(root)
         places = _places_of_text(below)
         owners[below] = next((place for place in places if place in texts), None)
@@ -117,7 +117,7 @@ def read_voc(root: Path) -> list[LabelledImage]:
     what people export counts from 0 (CVAT writes x and x + w; LabelImg does, too, and
     makes a 1 of a 0).
     """
-    return [_voc_image(path, root) for path in list_files(root, '.xml')]
+    return [_voc_image(path, root) for path in _files(root, '.xml')]
 
 
 def _voc_image(path: Path, root: Path) -> LabelledImage:
@@ -158,13 +158,10 @@ def read_labelme(root: Path) -> list[LabelledImage]:
 
     The image is found as Pascal VOC's is, by ``imagePath`` and the folder in it.
     """
-    paths = filter(is_labelme, list_files(root, '.json'))
-    return [_labelme_image(path, root) for path in paths]
-
-
-def is_labelme(path: Path) -> bool:
-    """Tell LabelMe's JSON from what other tools left beside it."""
-    return b'"shapes"' in path.read_bytes()
+    files = _files(root, '.json')
+    if root.is_dir():  # beside what other tools left
+        files = [path for path in files if b'"shapes"' in path.read_bytes()]
+    return [_labelme_image(path, root) for path in files]
 
 
 def _labelme_image(path: Path, root: Path) -> LabelledImage:
@@ -191,8 +188,7 @@ def _labelme_image(path: Path, root: Path) -> LabelledImage:
     return LabelledImage(_find_image(path, name, root), faces, size)
 
 
-def list_files(root: Path, *suffixes: str) -> list[Path]:
-    """List the files of some suffixes in a folder, or the file itself."""
+def _files(root: Path, *suffixes: str) -> list[Path]:
     if root.is_file():
         return [root]
     return [

@@ -7,14 +7,7 @@ from typing import NamedTuple
 
 from ..wider_face_txt_reader import AnnotationError, are_numbers
 from .labelled_image import LabelledImage, read_lines
-from .per_image_files import (
-    has_rows,
-    is_labelme,
-    list_files,
-    read_labelme,
-    read_voc,
-    read_yolo,
-)
+from .per_image_files import has_rows, read_labelme, read_voc, read_yolo
 from .tables import read_coco, read_csv
 from .text_lists import (
     read_datumaro,
@@ -82,7 +75,7 @@ def read_annotation(
     for part in _parts(source) or [source]:
         folder = part.parent.relative_to(source) if part != source else Path()
         images += [
-            image._replace(path=(folder / image.path.replace('\\', '/')).as_posix())
+            image._replace(path=(folder / image.path).as_posix())
             for image in form.read(part, *options)
         ]
     return name, images
@@ -128,18 +121,33 @@ def _recognise_folder(folder: Path) -> str:
         if len(parts) > 1:
             raise AnnotationError(f'{folder} holds several formats: {sorted(parts)}')
         return parts.pop()
-    if list_files(folder, '.xml'):
+    # ._name is macOS's, as in read_yolo
+    files = [
+        path
+        for path in sorted(folder.rglob('*'))
+        if path.is_file() and not path.name.startswith('._')
+    ]
+    suffixes = [path.suffix.lower() for path in files]
+    if '.xml' in suffixes:
         return 'voc'
-    if any(map(is_labelme, list_files(folder, '.json'))):
+    if any(_is_labelme(path) for path in files if path.suffix.lower() == '.json'):
         return 'labelme'
-    if any(map(has_rows, list_files(folder, '.txt'))):
+    if any(has_rows(path) for path in files if path.suffix.lower() == '.txt'):
         return 'yolo'
     message = f'{folder} holds no annotation with a file for each image'
-    if tables := list_files(folder, '.txt', '.json', '.csv'):
+    tables = [p for p in files if p.suffix.lower() in ('.txt', '.json', '.csv')]
+    if tables:
         message += (
             f': name the file itself, such as {tables[0]}, and its images with --images'
         )
     raise AnnotationError(message)
+
+
+def _is_labelme(path: Path) -> bool:
+    try:
+        return _recognise_json(path) == 'labelme'
+    except AnnotationError:
+        return False
 
 
 def _recognise_json(path: Path) -> str:

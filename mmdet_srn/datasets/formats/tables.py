@@ -48,7 +48,7 @@ def _read_csv(path: Path) -> list[LabelledImage]:
         images: dict[str, LabelledImage] = {}
         for row in reader:
             place = f'{path}:{reader.line_num}'
-            name = (row[image_column] or '').strip()
+            name = (row[image_column] or '').strip().replace('\\', '/')
             size = None
             if sized and row['width'] and row['height']:
                 width, height = _values(row, ('width', 'height'), place)

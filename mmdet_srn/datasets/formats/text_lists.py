@@ -34,7 +34,7 @@ def read_datumaro(path: Path, corners: bool) -> list[LabelledImage]:
     lines = read_lines(path)
     images, index = [], 0
     while index < len(lines):
-        image = LabelledImage(lines[index], [])
+        image = LabelledImage(_slashes(lines[index]), [])
         number = index + 1 < len(lines) and lines[index + 1].isdecimal()
         index += 1
         if number:
@@ -67,7 +67,7 @@ def read_retinaface(path: Path, corners: bool) -> list[LabelledImage]:
     images: list[LabelledImage] = []
     for n, line in enumerate(read_lines(path), 1):
         if line.startswith('#'):
-            images.append(LabelledImage(line[1:].strip(), []))
+            images.append(LabelledImage(_slashes(line[1:].strip()), []))
         elif line:
             place, words = f'{path}:{n}', line.split()
             if len(words) not in (4, 19, 20):
@@ -104,13 +104,17 @@ def read_one_line_each(path: Path, corners: bool) -> list[LabelledImage]:
                 f'{place}: expected a path and {columns} numbers a face, found '
                 f'{line[:60]!r}'
             )
-        image = LabelledImage(name, [])
+        image = LabelledImage(_slashes(name), [])
         for row in rows:
             numbers = to_numbers(row, place)
             label = class_name(numbers[4], names, place) if columns == 5 else 'face'
             image.faces.append(_face(numbers[:4], place, corners, label))
         images.append(image)
     return images
+
+
+def _slashes(path: str) -> str:
+    return path.replace('\\', '/')
 
 
 def _face(

@@ -1,6 +1,7 @@
 """The same faces as each tool exports them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -30,20 +31,19 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _list(folder: Path, row: str, head='{name}\n{count}\n', end='') -> Path:
+def _list(folder: Path, row: Callable, head='{name}\n{count}\n', end='') -> Path:
     write_images(folder)
     text = ''
     for name, boxes in FACES.items():
         text += head.format(name=name, count=len(boxes))
         for n, (x1, y1, x2, y2) in enumerate(boxes):
-            box = dict(x=x1, y=y1, w=x2 - x1, h=y2 - y1)
-            text += row.format(**box, ignored=(name, n) == IGNORED) + '\n'
+            text += row(x1, y1, x2 - x1, y2 - y1, (name, n) == IGNORED) + '\n'
         text += end if not boxes else ''
     return _write(folder / 'faces.txt', text)
 
 
 def wider_face(folder: Path) -> Path:
-    row = '{x} {y} {w} {h} 0 0 0 {ignored:d} 0 0'
+    row = lambda x, y, w, h, ignored: f'{x} {y} {w} {h} 0 0 0 {int(ignored)} 0 0'  # noqa: E731
     return _list(folder, row, end='0 0 0 0 0 0 0 0 0 0\n')
 
 
@@ -53,17 +53,19 @@ def windows(folder: Path) -> Path:
 
 
 def datumaro(folder: Path) -> Path:
-    row = '{x}.0 {y}.0 {w}.0 {h}.0 - - - - - {ignored} '
+    row = lambda x, y, w, h, ignored: f'{x}.0 {y}.0 {w}.0 {h}.0 - - - - - {ignored} '  # noqa: E731
     return _list(folder, row, head='no_label/{name}\n{count}\n')
 
 
 def datumaro_label(folder: Path) -> Path:
-    path = _list(folder, '{x}.0 {y}.0 {w}.0 {h}.0 Face')
+    path = _list(folder, lambda x, y, w, h, _: f'{x}.0 {y}.0 {w}.0 {h}.0 Face')
     return _write(path, path.read_text().replace('b/none.jpg\n0\n', 'b/none.jpg\n'))
 
 
 def retinaface(folder: Path) -> Path:
-    return _list(folder, '{x} {y} {w} {h}' + ' -1.0' * 15 + ' 1.0', head='# {name}\n')
+    landmarks = ' '.join(['-1.0'] * 15)
+    row = lambda x, y, w, h, _: f'{x} {y} {w} {h} {landmarks} 1.0'  # noqa: E731
+    return _list(folder, row, head='# {name}\n')
 
 
 def lines(folder: Path) -> Path:

@@ -384,6 +384,7 @@ def test_voc_takes_the_image_of_its_own_name(tmp_path):
 
 def test_yolo_with_byte_order_mark(tmp_path):
     yolo(tmp_path)
+    (tmp_path / 'labels/a/._two.txt').write_bytes(b'\xff')  # macOS's
     path = tmp_path / 'labels/a/two.txt'
     path.write_text('\ufeff' + path.read_text(), encoding='utf-8')
     assert sum(len(image.faces) for image in read_annotation(tmp_path)[1]) == 4
