@@ -13,9 +13,9 @@ class SameConv2d(nn.Conv2d):
     """``Conv2dAdaptivePadding`` of mmcv for odd kernels from the stride up, for CPUs.
 
     With stride 1 the padding is the convolution's own, so nothing is copied. Nor is it
-    in depthwise ones at test, whose kernels get a row and a column of zeros instead
-    where the padding is uneven: half the time; with gradients it was slower. Under
-    autocast depthwise convolutions stay in float32 on a CPU: in bfloat16 their
+    in depthwise ones without gradients (at test, in frozen stages), whose kernels get
+    a row and a column of zeros instead where the padding is uneven: half the time; with
+    gradients it was slower. Under autocast depthwise convolutions stay in float32 on a CPU: in bfloat16 their
     gradients took 2 to 7 times as long (torch 2.13, channels last, a Xeon with AMX).
 
     Args:
@@ -59,7 +59,10 @@ class SameConv2d(nn.Conv2d):
             return super().forward(x)
         totals = [kernel - stride + -size % stride for size in x.shape[-2:]]
         (top, bottom), (left, right) = ((t // 2, t - t // 2) for t in totals)
-        if depthwise and not torch.is_grad_enabled() and not is_exporting():
+        needs_grad = torch.is_grad_enabled() and (
+            x.requires_grad or self.weight.requires_grad
+        )
+        if depthwise and not needs_grad and not is_exporting():
             weight = F.pad(self.weight, (right - left, 0, bottom - top, 0))
             padding = (bottom, right)
             return F.conv2d(x, weight, self.bias, stride, padding, groups=self.groups)

@@ -25,6 +25,8 @@ def test_as_mmcv(kernel, stride, size):
     torch.testing.assert_close(ours(x), theirs(x))
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x))
+    ours.requires_grad_(False)  # as in frozen stages
+    torch.testing.assert_close(ours(x), theirs(x))
     assert ours(x).shape[2:] == tuple(-(-side // stride) for side in size)
 
 
