@@ -5,11 +5,12 @@
 _base_ = 'base_faces.py'
 
 train_dataloader = _base_.train_dataloader
-for _set in train_dataloader.dataset.datasets:
-    _set.get('dataset', _set).pipeline[1] = dict(
+for _set in train_dataloader.dataset.get('datasets', [train_dataloader.dataset]):
+    _pipeline = _set.get('dataset', _set).pipeline
+    _pipeline[1] = dict(
         type='LoadSquareCrop',
-        size=_base_.crop_size,
+        size=_pipeline[1].size,
         side_choices=(0.15, 0.225, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         max_tries=250,
     )
-del _set
+del _set, _pipeline

@@ -46,14 +46,14 @@ class Run(NamedTuple):
 
 
 def resolve(
-    tables: Iterable[Table], base: Path, ablations: Path, options: Mapping[str, Any]
+    tables: Iterable[Table], base: Path, configs: Path, options: Mapping[str, Any]
 ) -> dict[str | None, Config]:
-    """Put the cells of tables, files of ``ablations``, on a base, the config of an SRN.
+    """Put the cells of tables on a base, the config of an SRN.
 
     Args:
         tables: The tables.
         base: The base.
-        ablations: Folder of the cells' configs.
+        configs: The folder below which the cells' configs are.
         options: Settings of all cells, by dotted name.
 
     Returns:
@@ -75,7 +75,7 @@ def resolve(
         flat.write_text(as_python(whole), 'utf-8')
         names = dict.fromkeys(c.config for table in tables for c in table.cells)
         for name in filter(None, names):
-            cfg = _rebase(ablations / f'{name}.py', flat, base.name)
+            cfg = _rebase(next(configs.rglob(f'{name}.py')), flat, base.name)
             new = dict(_flatten(cfg.to_dict()))
             for key, option in itertools.product(sorted(own.keys() | new), options):
                 one, other = f'{key}.', f'{option}.'

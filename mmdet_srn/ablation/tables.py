@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 class Cell(NamedTuple):
     """One trained configuration, a row of a table."""
 
-    config: str | None  # file of configs/ablations without '.py'; None: the base itself
+    config: str | None  # file below configs/ without '.py'; None: the base itself
     label: str
     paper: tuple[float, ...] = ()  # as many as the table's columns, or none
 
@@ -118,5 +118,14 @@ TABLES: dict[str, Table] = {
         'Smooth L1',
         smooth_l1_beta_1='beta 1',
         smooth_l1_per_coordinate='divided by coordinates',
+    ),
+    'successors': _open(
+        "What SRN's successors added",
+        scrfd_crops="SCRFD's crops",
+        sse="MogFace's SSE",
+        diou='DIoU loss',
+        iou_branch='IoU branch',
+        hambox='HAMBox',
+        ali_ams='Ali-AMS',
     ),
 }

@@ -137,7 +137,8 @@ def difference(base: Any, other: Any, path: str = '') -> dict[str, Any]:
 
 def cells_on(base: Path) -> dict[str | None, Config]:
     """All ablations on a base, and by the name None the base itself."""
-    return resolve(TABLES.values(), base, CONFIGS / 'ablations', {})
+    tables = [table for name, table in TABLES.items() if name != 'successors']
+    return resolve(tables, base, CONFIGS, {})
 
 
 @pytest.fixture(scope='module')

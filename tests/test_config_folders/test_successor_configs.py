@@ -5,15 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmdet_srn.ablation.cells import resolve
+from mmdet_srn.ablation.tables import TABLES
 from mmdet_srn.model_loader import load_detector
 from mmdet_srn.weights import weights_file
 from tests.training import logged, small_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SUCCESSORS = CONFIGS / 'successors'
+MOSAIC = CONFIGS / 'srn_r18_face_mosaic.py'
 # What a part sets, and what it puts in the place of the base's crops
 CHANGED = {
     'diou': ['model.bbox_head.reg_decoded_bbox', 'model.bbox_head.loss_bbox'],
@@ -79,6 +83,34 @@ def test_changes_the_crops_alone(name, base):
     assert len(after) == 6
     assert all(each == after[0] != before[0] for each in after)
     assert part == base
+
+
+@pytest.mark.parametrize('name', ['srn_r50_fpn_widerface', 'srn_efflite0_faces'])
+def test_parts_fit_other_bases(name):
+    def crop(cfg: Config) -> dict[str, Any]:
+        dataset = cfg.train_dataloader.dataset
+        return dataset.get('datasets', [dataset])[-1].pipeline[1]
+
+    table = TABLES['successors']
+    cells = resolve([table], CONFIGS / f'{name}.py', CONFIGS, {})
+    assert cells.keys() == {cell.config for cell in table.cells}
+    for part, cfg in cells.items():
+        MODELS.build(dict(cfg.model.bbox_head, train_cfg=cfg.model.train_cfg))
+        size = TRANSFORMS.build(crop(cfg)).size
+        assert size == TRANSFORMS.build(crop(cells[None])).size
+        assert (crop(cfg) != crop(cells[None])) == (part in CROPS)
+
+
+def test_a_base_without_crops_is_refused():
+    with pytest.raises(ValueError, match='scrfd_crops does not fit'):
+        resolve([TABLES['successors']], MOSAIC, CONFIGS, {})
+
+
+def test_every_part_of_training_is_in_the_table():
+    cells = {cell.config for cell in TABLES['successors'].cells} - {None}
+    paths = SUCCESSORS.glob('*.py')
+    parts = {p.stem for p in paths if "_base_ = 'base_faces.py'" in p.read_text()}
+    assert cells == parts - {'box_voting', 'soft_nms'}  # which are of the test
 
 
 def test_plus_trains_on_photographs(shared_data, tmp_path):

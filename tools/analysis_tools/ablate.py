@@ -3,9 +3,10 @@
     python tools/analysis_tools/ablate.py --table 1 \
         --base configs/ablations/base_face_mosaic.py
 
-Each cell is one config of configs/ablations, put on --base; tools/train.py trains it
-and tools/test.py tests its last checkpoint. Finished runs are not run again,
-interrupted ones go on. Cells that are the same in several tables are run once.
+Each cell is one config of configs/ablations or configs/successors, put on --base;
+tools/train.py trains it and tools/test.py tests its last checkpoint. Finished runs are
+not run again, interrupted ones go on. Cells that are the same in several tables are run
+once.
 """
 
 import argparse
@@ -124,7 +125,7 @@ def plan(args: argparse.Namespace) -> dict[str, Runs]:
     if 'randomness.seed' in args.cfg_options:
         raise ValueError('randomness.seed is set by --seeds, not by --cfg-options')
     tables = {name: TABLES[name] for name in args.table}
-    cells = resolve(tables.values(), args.base, CONFIGS / 'ablations', args.cfg_options)
+    cells = resolve(tables.values(), args.base, CONFIGS, args.cfg_options)
     if args.tta and 'tta_model' not in cells[None]:
         raise ValueError(f'{args.base.name}: the base has no tta_model (--tta)')
     names: dict[str, str] = {}

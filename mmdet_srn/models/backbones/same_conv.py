@@ -15,8 +15,9 @@ class SameConv2d(nn.Conv2d):
     With stride 1 the padding is the convolution's own, so nothing is copied. Nor is it
     in depthwise ones without gradients (at test, in frozen stages), whose kernels get
     a row and a column of zeros instead where the padding is uneven: half the time; with
-    gradients it was slower. Under autocast depthwise convolutions stay in float32 on a CPU: in bfloat16 their
-    gradients took 2 to 7 times as long (torch 2.13, channels last, a Xeon with AMX).
+    gradients it was slower. Under autocast depthwise convolutions stay in float32 on a
+    CPU: in bfloat16 their gradients took 2 to 7 times as long (torch 2.13, channels
+    last, a Xeon with AMX).
 
     Args:
         in_channels: See ``nn.Conv2d``.
