@@ -11,7 +11,8 @@ model = dict(
         loss_bbox=dict(_delete_=True, type='DIoULoss', loss_weight=2.0),
     ),
     train_cfg=dict(
-        # MogFace's mining, and its and TinaFace's threshold; SRN's are .5 and .4
+        # MogFace's mining, but not for faces that match no anchor, which it gives their
+        # best one; its and TinaFace's threshold, SRN's are .5 and .4
         assigner=dict(type='AliAMSAssigner', pos_iou_thr=0.35, neg_iou_thr=0.35)
     ),
 )

@@ -85,7 +85,8 @@ def load_detector(
     dataset_meta = (weights.get('meta') or {}).get('dataset_meta') or {}
     classes = dataset_meta.get('classes') or ('face',)
     detector = detector.float().to(get_device() if device is None else device)
-    return cfg, detector.eval(), tuple(classes)
+    detector.eval()  # returns None in mmdet's distillation
+    return cfg, detector, tuple(classes)
 
 
 def check_device(device: str | None) -> None:

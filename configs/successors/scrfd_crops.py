@@ -5,7 +5,7 @@
 _base_ = 'base_faces.py'
 
 train_dataloader = _base_.train_dataloader
-for _set in train_dataloader.dataset.get('datasets', [train_dataloader.dataset]):
+for _set in train_dataloader.dataset.datasets:
     _pipeline = _set.get('dataset', _set).pipeline
     _pipeline[1] = dict(
         type='LoadSquareCrop',

@@ -5,9 +5,8 @@
 _base_ = 'base_faces.py'
 
 train_dataloader = _base_.train_dataloader
-for _set in train_dataloader.dataset.get('datasets', [train_dataloader.dataset]):
+for _set in train_dataloader.dataset.datasets:
     _set.get('dataset', _set).pipeline[1].update(
-        type='LoadDataAnchorCrop',
         prob=1.0,
         size_ranges=((0.64, 16, 106.2), (0.2, 106.2, 212.4), (0.16, 212.4, 320)),
     )

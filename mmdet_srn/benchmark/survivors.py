@@ -52,7 +52,7 @@ def survivors(
                 return {
                     level: grow(
                         _batch_of_clusters(tuple(cells.shape), percent / 100), 2
-                    )
+                    ).to(cells.device)
                     for level, cells in choose(x).items()
                 }
 

@@ -37,7 +37,8 @@ def build_untrained(cfg: Config) -> SingleStageDetector:
     detector.init_weights()
     if not isinstance(getattr(detector, 'bbox_head', None), SRNHead):
         raise ValueError(f'the model of {name} has no SRNHead')
-    return detector.eval()
+    detector.eval()
+    return detector
 
 
 class UntrainedDetector:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageSequence
 
-from .images import ImageError, open_file
+from .images import ImageError, exif_orientation, open_file, turn
 
 
 def open_animation(source: str | PathLike[str] | bytes) -> Image.Image | None:
@@ -42,7 +42,7 @@ def _open(file: BinaryIO) -> Image.Image | None:
 
 
 def animation_frames(animation: Image.Image) -> Iterator[tuple[np.ndarray, float]]:
-    """Read the pictures of an animation as they are shown, none ahead.
+    """Read the pictures of an animation as they are shown, upright, none ahead.
 
     Yields:
         uint8 (H, W, 3), BGR, and for how many seconds it is shown, 0 if unknown.
@@ -50,6 +50,7 @@ def animation_frames(animation: Image.Image) -> Iterator[tuple[np.ndarray, float
     Raises:
         ImageError: If it is damaged.
     """
+    orientation = exif_orientation(animation)
     pictures = ImageSequence.Iterator(animation)
     while True:
         try:
@@ -60,7 +61,7 @@ def animation_frames(animation: Image.Image) -> Iterator[tuple[np.ndarray, float
             seconds = picture.info.get('duration', 0) / 1000
         except Exception as error:  # as above
             raise ImageError(f'{type(error).__name__}: {error}') from error
-        bgr = np.ascontiguousarray(rgb[..., ::-1])
+        bgr = np.ascontiguousarray(turn(rgb[..., ::-1], orientation))
         del picture, rgb
         yield bgr, seconds
         del bgr

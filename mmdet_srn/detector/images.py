@@ -112,23 +112,32 @@ def _decode(content: bytes, name: str) -> np.ndarray | None:
             'is read',
             stacklevel=2,
         )
-    return image if turned else _turn(image, orientation)
+    return image if turned else turn(image, orientation)
 
 
 def _read_header(content: bytes) -> tuple[int, bool]:
     """Return the EXIF orientation, and whether there are several pictures."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # about broken EXIF data, and many pixels
+        warnings.simplefilter('ignore')  # about many pixels
         try:
             with Image.open(io.BytesIO(content)) as image:
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-                return orientation, getattr(image, 'is_animated', False)
+                return exif_orientation(image), getattr(image, 'is_animated', False)
         # Pillow raises all sorts of errors; OpenCV has read the file.
         except Exception:
             return 1, False
 
 
-def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
+def exif_orientation(image: Image.Image) -> int:
+    """Read an EXIF orientation; 1 where there is none, or the data are broken."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            return image.getexif().get(ExifTags.Base.Orientation, 1)
+        except Exception:  # as above
+            return 1
+
+
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     """Apply an EXIF orientation, 1 to 8."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
@@ -153,8 +162,11 @@ def _decode_heif(content: bytes) -> np.ndarray:
     except ImportError as error:
         raise ImportError('HEIC needs pillow-heif: pip install pillow-heif') from error
     register_heif_opener()
-    with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(image.convert('RGB'))[..., ::-1]
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert('RGB'))[..., ::-1]
+    except Exception as error:  # libheif's come in many classes
+        raise OSError(f'{type(error).__name__}: {error}') from error
 
 
 def from_memory(image: Any, channel_order: ChannelOrder = 'bgr') -> np.ndarray:
@@ -203,7 +215,7 @@ def as_bgr(
     Raises:
         ImageError: If the array has another type or shape.
     """
-    if image.dtype == np.uint16:
+    if image.dtype.type is np.uint16:  # of either byte order
         colours = image[..., :3] if image.ndim == 3 else image
         few = 0 < colours.max(initial=0) < 2**12  # else they would be nearly black
         if few:

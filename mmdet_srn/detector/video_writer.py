@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FPS = 25.0  # of a webcam, or a video that does not say
 MILLISECOND = Fraction(1, 1000)  # in which Matroska counts
+MAX_SIDE = 8190  # MPEG-4's limit in FFmpeg
 # Seconds of sound kept before the picture. Decoders need some for what follows: of Opus
 # 80 ms (RFC 7845), of AAC a packet (128 ms at 8 kHz).
 PRE_ROLL = Fraction(1, 4)
@@ -28,7 +29,8 @@ def open_video(path: Path, frame: Frame) -> 'PlainVideo | TimedVideo':
     """Open a video of the size and rate of its first frame, which is not written yet.
 
     Matroska with MPEG-4: unlike an .mp4 file without its end, it can be played even if
-    the process is killed. Frames of another size, and odd sides, are resized.
+    the process is killed. Frames of another size, odd sides, and pictures with a side above
+    :data:`MAX_SIDE` are resized.
 
     Raises:
         OSError: If it cannot be written.
@@ -37,7 +39,8 @@ def open_video(path: Path, frame: Frame) -> 'PlainVideo | TimedVideo':
         raise OSError(f'{path} is not UTF-8: no video can be written there')
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frame.image.shape[:2]
-    size = (max(width // 2 * 2, 2), max(height // 2 * 2, 2))
+    scale = min(1, MAX_SIDE / max(width, height))
+    width, height = (max(round(scale * n) // 2 * 2, 2) for n in (width, height))
     try:
         import av  # noqa: F401
     except ImportError:
@@ -46,8 +49,8 @@ def open_video(path: Path, frame: Frame) -> 'PlainVideo | TimedVideo':
             'missing: pip install "mmdet_srn[video]"',
             stacklevel=2,
         )
-        return PlainVideo(path, frame, size)
-    return TimedVideo(path, frame, size)
+        return PlainVideo(path, frame, (width, height))
+    return TimedVideo(path, frame, (width, height))
 
 
 class PlainVideo:
@@ -141,7 +144,7 @@ class TimedVideo:
     def _read_sound(self, location: str) -> 'Iterator[tuple[Fraction, Packet]]':
         """Add streams for the sound of a file; yield its packets and their times."""
         try:
-            with self._av.open(os.path.abspath(location)) as source:
+            with self._av.open(os.path.join('.', location)) as source:
                 sounds = source.streams.audio
                 add = self._file.add_stream_from_template
                 copies = {sound.index: add(sound) for sound in sounds}

@@ -24,7 +24,7 @@ FILES = sorted(
 
 @pytest.fixture(scope='module')
 def cells():
-    # successors' parts need a base with crops, see test_successor_configs
+    # successors' parts need a base of photographs, see test_successor_configs
     tables = [table for name, table in TABLES.items() if name != 'successors']
     return resolve(tables, BASE, CONFIGS, {})
 

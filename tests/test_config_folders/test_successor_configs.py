@@ -17,7 +17,6 @@ from tests.training import logged, small_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 SUCCESSORS = CONFIGS / 'successors'
-MOSAIC = CONFIGS / 'srn_r18_face_mosaic.py'
 # What a part sets, and what it puts in the place of the base's crops
 CHANGED = {
     'diou': ['model.bbox_head.reg_decoded_bbox', 'model.bbox_head.loss_bbox'],
@@ -85,11 +84,10 @@ def test_changes_the_crops_alone(name, base):
     assert part == base
 
 
-@pytest.mark.parametrize('name', ['srn_r50_fpn_widerface', 'srn_efflite0_faces'])
-def test_parts_fit_other_bases(name):
+@pytest.mark.parametrize('name', ['srn_efflite0_faces', 'ablations/base_photographs'])
+def test_parts_fit_other_bases_of_photographs(name):
     def crop(cfg: Config) -> dict[str, Any]:
-        dataset = cfg.train_dataloader.dataset
-        return dataset.get('datasets', [dataset])[-1].pipeline[1]
+        return cfg.train_dataloader.dataset.datasets[-1].pipeline[1]
 
     table = TABLES['successors']
     cells = resolve([table], CONFIGS / f'{name}.py', CONFIGS, {})
@@ -101,9 +99,11 @@ def test_parts_fit_other_bases(name):
         assert (crop(cfg) != crop(cells[None])) == (part in CROPS)
 
 
-def test_a_base_without_crops_is_refused():
+def test_another_base_is_refused():
+    """The sizes of crops and the threshold are for photographs and 320 pixels."""
+    base = CONFIGS / 'srn_r50_fpn_widerface.py'
     with pytest.raises(ValueError, match='scrfd_crops does not fit'):
-        resolve([TABLES['successors']], MOSAIC, CONFIGS, {})
+        resolve([TABLES['successors']], base, CONFIGS, {})
 
 
 def test_every_part_of_training_is_in_the_table():

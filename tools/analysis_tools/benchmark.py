@@ -146,7 +146,7 @@ def build(
         detector = build_untrained(cfg)
     if not isinstance(getattr(detector, 'bbox_head', None), SRNHead):
         raise ValueError(f'the model of {config} has no SRNHead')
-    return cfg, detector.eval().to(device)
+    return cfg, detector.to(device)
 
 
 def find_images(folder: Path, number: int) -> list[Path]:
