@@ -159,6 +159,8 @@ def describe(
     def each(name: str) -> str:
         return ' or '.join(f'{n:,}' for n in sorted({r[name] for r in found}))
 
+    # Training by iterations does not count them.
+    epochs = f', epochs: {each("epochs")}' if any(r['epochs'] for r in found) else ''
     folders: dict[Path, str] = {}
     same, missing = [], []
     for (row, seed), run in runs.items():
@@ -178,7 +180,7 @@ def describe(
         (
             found,
             f'Budget of a run: {each("iterations")} iterations of {each("batch")} '
-            f'images, epochs: {each("epochs")}{took}.',
+            f'images{epochs}{took}.',
         ),
         (found, f'mmdet_srn {" and ".join(versions)}.'),
         (

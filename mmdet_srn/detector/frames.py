@@ -100,8 +100,8 @@ def _open(source: Source) -> tuple[cv2.VideoCapture, str]:
         return cv2.VideoCapture(source.location, cv2.CAP_FFMPEG, limits), problem
     if not os.path.isfile(source.location):
         return cv2.VideoCapture(), 'is not a file'
-    # So that no name is mistaken for a protocol's. Not absolute: the working folder's name
-    # may not be UTF-8.
+    # So that no name is mistaken for a protocol's. Not absolute: the working folder's
+    # name may not be UTF-8.
     capture = cv2.VideoCapture(os.path.join('.', source.location))
     # OpenCV 4.11 does not turn portrait videos by itself.
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)

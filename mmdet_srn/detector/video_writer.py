@@ -29,7 +29,7 @@ def open_video(path: Path, frame: Frame) -> 'PlainVideo | TimedVideo':
     """Open a video of the size and rate of its first frame, which is not written yet.
 
     Matroska with MPEG-4: unlike an .mp4 file without its end, it can be played even if
-    the process is killed. Frames of another size, odd sides, and pictures with a side above
+    the process is killed. Frames of another size, odd sides and sides above
     :data:`MAX_SIDE` are resized.
 
     Raises:

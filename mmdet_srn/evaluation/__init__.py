@@ -1,8 +1,8 @@
 """Evaluation of face detectors.
 
-NumPy is enough, but for :class:`WIDERFaceMetric`, which is imported when it is asked for
-and needs mmdet, ``parity`` (SciPy), ``fddb`` (SciPy, OpenCV), plots (matplotlib) and
-.mat files of version 7.3 (h5py).
+NumPy is enough, but for :class:`WIDERFaceMetric`, which is imported when it is asked
+for and needs mmdet, ``parity`` (SciPy), ``fddb`` (SciPy, OpenCV), plots (matplotlib)
+and .mat files of version 7.3 (h5py).
 """
 
 from .._lazy import lazy_names

@@ -76,14 +76,16 @@ def test_by_the_official_ground_truth(tmp_path):
     )
 
 
-def test_by_the_annotations_of_several_sets(tmp_path):
+@pytest.mark.parametrize('evaluator', [{}, dict(box_format='released')])
+def test_by_the_annotations_of_several_sets(evaluator, tmp_path):
     """One face of each of two sets; one is found, beside a false one."""
     sets, folder = [], tmp_path / 'detections'
+    side = 9 if evaluator else 8  # the last pixel counts; IoU .79
     for name in ('one', 'two'):
         image = tmp_path / name / f'{name}.png'
         image.parent.mkdir()
         cv2.imwrite(str(image), np.zeros((100, 100, 3), np.uint8))
-        text = f'{image.name}\n1\n10 10 20 20 0 0 0 0 0 0\n'
+        text = f'{image.name}\n1\n10 10 8 8 0 0 0 0 0 0\n'
         (tmp_path / f'{name}.txt').write_text(text)
         sets.append(
             dict(
@@ -94,12 +96,12 @@ def test_by_the_annotations_of_several_sets(tmp_path):
                 pipeline=[],
             )
         )
-    found = [('one/one', 'one/one.png', np.array([(10, 10, 20, 20, 0.9)]))]
+    found = [('one/one', 'one/one.png', np.array([(10, 10, side, side, 0.9)]))]
     found += [('two/two', 'two/two.png', np.array([(60, 60, 20, 20, 0.8)]))]
     write_results(folder, found)
     dataset = dict(type='ConcatDataset', datasets=sets)
-    cfg = dict(test_evaluator=dict(), test_dataloader=dict(dataset=dataset))
+    cfg = dict(test_evaluator=evaluator, test_dataloader=dict(dataset=dataset))
     figures = detection_figures(folder, Config(cfg))
-    assert figures['ap_by_iou']['0.5'] == pytest.approx(0.5)
+    assert figures['ap_by_iou']['0.8'] == pytest.approx(0.5)
     assert figures['false_positives']['0.5'] == 0
     assert figures['false_positives']['0.8'] is None

@@ -157,7 +157,9 @@ def steps(run: Run, args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]
         # With nothing to resume, mmdet would drop the base's load_from.
         resume = ['--resume'] if any(run.folder.glob('*.pth')) else []
         train = [*python, str(TOOLS / 'train.py'), config, *resume, *launcher]
-        yield 'training', [*train, '--work-dir', str(run.folder)]
+        # Early stopping forgets: what it has stopped would go on.
+        if not (run.folder / 'trained').is_file():
+            yield 'training', [*train, '--work-dir', str(run.folder)]
         test = [*python, str(TOOLS / 'test.py'), config, str(checkpoint_of(run))]
         test += [*launcher, *(['--tta'] if args.tta else [])]
         yield 'the test', [*test, '--work-dir', str(run.tested)]
@@ -219,6 +221,8 @@ async def run_one(run: Run, args: argparse.Namespace, env: dict[str, str]) -> No
     for what, command in steps(run, args):
         if status := await run_process(command, run.folder / 'log.txt', env):
             raise RuntimeError(f'{what} ended with status {status}')
+        if what == 'training':
+            (run.folder / 'trained').touch()
         if what == 'the test':
             seconds = round(time.monotonic() - start, 1)
             result = await asyncio.to_thread(make_result, run, args)

@@ -234,6 +234,8 @@ def run(args: argparse.Namespace) -> list[dict[str, str]]:
     times = {n: time_detectors(load, images, n, args.runs) for n in args.threads}
 
     titles = [Path(each.ann_file).stem.removesuffix('_bbx_gt') for each in datasets]
+    if len(set(titles)) < len(titles):
+        titles = [each.ann_file for each in datasets]
     if args.plot:
         aps = [{name: bands[0].ap for name, bands in each.items()} for each in results]
         threads = max(args.threads)

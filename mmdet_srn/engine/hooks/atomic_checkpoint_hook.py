@@ -134,9 +134,8 @@ class AtomicCheckpointHook(CheckpointHook):
                 mebibytes = shutil.disk_usage(self.out_dir).free / 2**20
                 free = f' ({mebibytes:.0f} MiB are free)'
             message = (
-                f'no checkpoint could be written in epoch {runner.epoch + 1}: '
-                f'{error}{free}. The last whole checkpoint: {last}. '
-                'Once there is room, --resume goes on from it'
+                f'no checkpoint could be written: {error}{free}. The last whole '
+                f'checkpoint: {last}. Once there is room, --resume goes on from it'
             )
             runner.logger.error(message)
             raise OSError(error.errno, message) from error

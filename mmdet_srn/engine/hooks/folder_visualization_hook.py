@@ -37,7 +37,7 @@ class FolderVisualizationHook(DetVisualizationHook):
         """Draw the images of a batch."""
         root = self.test_out_dir
         for sample in outputs:
-            if root is not None:
+            if self._folders:
                 self.test_out_dir = osp.join(root, self._folders[sample.img_path])
             super().after_test_iter(runner, batch_idx, data_batch, [sample])
             self.test_out_dir = root

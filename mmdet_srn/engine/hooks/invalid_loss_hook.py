@@ -56,8 +56,8 @@ class InvalidLossHook(Hook):
             return
         own = _describe(runner.rank, data_batch, outputs) if invalid.item() else None
         found = [text for text in all_gather_object(own) if text]
-        where = f'epoch {runner.epoch + 1}, iteration {batch_idx + 1}'
-        where = f'{where} of {len(runner.train_dataloader)}'
+        where = f'epoch {runner.epoch + 1}, iteration {runner.iter + 1}'
+        where = f'{where} of {runner.max_iters}'
         lr = next(iter(runner.optim_wrapper.get_lr().values()))[0]
         _stop(runner, f'the loss is not finite in {where} (lr {lr:g})', found)
 
@@ -71,7 +71,9 @@ class InvalidLossHook(Hook):
         ]
         if found:
             more = [f'and {len(found) - 5} more'] * (len(found) > 5)
-            what = f'{len(found)} weights are not finite after epoch {runner.epoch + 1}'
+            meta = checkpoint['meta']
+            what = f'{len(found)} weights are not finite after '
+            what += f'epoch {meta["epoch"]}, iteration {meta["iter"]}'
             _stop(runner, what, found[:5] + more)
 
 

@@ -27,6 +27,12 @@ def cfg(tmp_path):
     return cfg
 
 
+def test_a_folder_alone_draws_nothing(cfg, tmp_path):
+    cfg.default_hooks.visualization.test_out_dir = 'drawn'
+    Runner.from_cfg(cfg).test()
+    assert not list(tmp_path.rglob('drawn'))
+
+
 def test_drawn_images_keep_their_folders(cfg, tmp_path):
     cfg.default_hooks.visualization.update(draw=True, test_out_dir='drawn')
     cfg.test_evaluator.outfile_prefix = str(tmp_path / 'out')

@@ -30,8 +30,8 @@ def test_diverging_run_stops_with_all_that_helps(data, tmp_path, earlier):
     with pytest.raises(FloatingPointError) as caught:
         runner.train()
     message = str(caught.value)
-    epoch = 2 if earlier else 1
-    assert f'not finite in epoch {epoch}, iteration 2 of 2 (lr 1e+20)' in message
+    where = 'epoch 2, iteration 4' if earlier else 'epoch 1, iteration 2'
+    assert f'not finite in {where} of 4 (lr 1e+20)' in message
     images = [f'{data}/WIDER_train/images/0--Noise/{i}.png' for i in (2, 3)]
     assert f'images: {", ".join(images)}' in message
     assert 'process 0: loss ' in message and 'loss_bbox_second ' in message
@@ -43,10 +43,11 @@ def test_diverging_run_stops_with_all_that_helps(data, tmp_path, earlier):
     assert message in log.read_text()
 
 
-def runner(epoch: int = 0) -> SimpleNamespace:
+def runner() -> SimpleNamespace:
     return SimpleNamespace(
-        train_dataloader=[0],
-        epoch=epoch,
+        epoch=0,
+        iter=0,
+        max_iters=1,
         rank=0,
         work_dir='nowhere',
         logger=SimpleNamespace(error=print),
@@ -75,10 +76,12 @@ def test_no_such_weights_are_saved(name, value):
     """As where the last step of an epoch spoilt them, after a finite loss."""
     hook = HOOKS.build(dict(type='InvalidLossHook'))
     good = dict(weight=torch.ones(2), steps=torch.tensor(3))
-    hook.before_save_checkpoint(runner(3), dict(state_dict=good, ema_state_dict=good))
+    hook.before_save_checkpoint(runner(), dict(state_dict=good, ema_state_dict=good))
     bad = {f'{i}.weight': torch.tensor([1.0, value]) for i in range(7)}
     with pytest.raises(FloatingPointError) as caught:
-        hook.before_save_checkpoint(runner(3), {'state_dict': good, name: bad})
+        meta = dict(epoch=4, iter=8)
+        checkpoint = {'meta': meta, 'state_dict': good, name: bad}
+        hook.before_save_checkpoint(runner(), checkpoint)
     message = str(caught.value)
-    assert '7 weights are not finite after epoch 4' in message
+    assert '7 weights are not finite after epoch 4, iteration 8' in message
     assert f'{name}: 0.weight' in message and 'and 2 more' in message

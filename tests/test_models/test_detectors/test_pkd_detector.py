@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 
+from mmdet_srn.model_loader import load_detector
 from mmdet_srn.models.detectors import PKDDetector
 from mmdet_srn.models.losses import PKDLoss
 from mmdet_srn.models.sparse.deferred_map import to_dense
@@ -113,3 +114,12 @@ def test_refuses_other_colours(cfg):
     cfg.model.teacher_config.model.data_preprocessor.bgr_to_rgb = False
     with pytest.raises(ValueError, match='bgr_to_rgb'):
         build(cfg)
+
+
+def test_the_students_config_detects(cfg, tmp_path):
+    """mmdet's distilling detectors return None from eval()."""
+    model = build(cfg)
+    checkpoint = tmp_path / 'student.pth'
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    _, found, _ = load_detector(cfg, checkpoint)
+    assert isinstance(found, PKDDetector) and not found.training
