@@ -58,7 +58,8 @@ def quantize_onnx(
         raise ImportError(
             f'it needs onnx: pip install "mmdet_srn[export]" ({error})'
         ) from error
-    if any(node.op_type == 'If' for node in onnx.load(source).graph.node):
+    kinds = {node.op_type for node in onnx.load(source).graph.node}
+    if kinds & {'If', 'NonZero'}:  # 'auto' and 'sparse'
         raise ValueError(
             f'{source} chooses where it computes the second step, which eight bits do '
             'not: export it with --cfg-options model.test_cfg.second_step=dense'

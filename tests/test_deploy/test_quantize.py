@@ -130,6 +130,12 @@ def test_errors(model, images, tmp_path, monkeypatch):
         quantize_onnx(model, out, [])
     with pytest.raises(FileNotFoundError, match='absent.onnx'):
         quantize_onnx(tmp_path / 'absent.onnx', out, images)
+    selective = onnx.load(model)
+    node = onnx.helper.make_node('NonZero', ['found'], ['cells'])
+    selective.graph.node.append(node)
+    onnx.save(selective, tmp_path / 'sparse.onnx')
+    with pytest.raises(ValueError, match='second_step=dense'):
+        quantize_onnx(tmp_path / 'sparse.onnx', out, images)
     monkeypatch.setitem(sys.modules, 'onnx', None)
     with pytest.raises(ImportError, match='export'):
         quantize_onnx(model, out, images)
