@@ -1,6 +1,6 @@
 """AP against time, one point a detector."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -8,19 +8,21 @@ from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 
 def draw_speed(
-    aps: Mapping[str, Mapping[str, float]], times: Mapping[str, float], label: str
+    aps: Sequence[tuple[str, Mapping[str, float]]],
+    times: Mapping[str, float],
+    label: str,
 ) -> Figure:
     """Draw a panel for each set of photographs.
 
     Args:
-        aps: AP of each detector, by the set's name.
+        aps: Each set's name, and the AP of each detector.
         times: Milliseconds of each detector. One without an AP is a line.
         label: What the time is of.
     """
     figure = Figure(figsize=(3.5 * len(aps) + 1.5, 3), layout='constrained')
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(aps), squeeze=False)[0]
-    for axes, (title, found) in zip(panels, aps.items(), strict=True):
+    for axes, (title, found) in zip(panels, aps, strict=True):
         for number, (name, time) in enumerate(times.items()):
             look = dict(color=f'C{number}', label=name)
             if name in found:

@@ -234,14 +234,12 @@ def run(args: argparse.Namespace) -> list[dict[str, str]]:
     times = {n: time_detectors(load, images, n, args.runs) for n in args.threads}
 
     titles = [Path(each.ann_file).stem.removesuffix('_bbx_gt') for each in datasets]
-    if len(set(titles)) < len(titles):
-        titles = [each.ann_file for each in datasets]
     if args.plot:
         aps = [{name: bands[0].ap for name, bands in each.items()} for each in results]
         threads = max(args.threads)
         plural = 's' * (threads > 1)
         label = f'ms, {args.size[0]}x{args.size[1]}, {threads} thread{plural}'
-        figure = draw_speed(dict(zip(titles, aps, strict=True)), times[threads], label)
+        figure = draw_speed([*zip(titles, aps, strict=True)], times[threads], label)
         figure.savefig(args.plot)
 
     def row(detector: str, cells: Sequence[str]) -> dict[str, str]:
