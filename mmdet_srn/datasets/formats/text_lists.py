@@ -86,10 +86,11 @@ def read_retinaface(path: Path, corners: bool) -> list[LabelledImage]:
 def read_one_line_each(path: Path, corners: bool) -> list[LabelledImage]:
     """Read ``path x1 y1 x2 y2 x1 y1 ...``, one line an image.
 
-    Or, as keras-yolo3 has it, ``path x1,y1,x2,y2,class x1,y1,...``.
+    Or, as keras-yolo3 has it, ``path x1,y1,x2,y2,class x1,y1,...``. Lines of one path,
+    as of one line a face, are of one image.
     """
     names = read_class_names(path.parent)
-    images = []
+    images: dict[str, LabelledImage] = {}
     for n, line in enumerate(read_lines(path), 1):
         place, words = f'{path}:{n}', line.split()
         if not words:
@@ -104,13 +105,13 @@ def read_one_line_each(path: Path, corners: bool) -> list[LabelledImage]:
                 f'{place}: expected a path and {columns} numbers a face, found '
                 f'{line[:60]!r}'
             )
-        image = LabelledImage(_slashes(name), [])
+        name = _slashes(name)
+        image = images.setdefault(name, LabelledImage(name, []))
         for row in rows:
             numbers = to_numbers(row, place)
             label = class_name(numbers[4], names, place) if columns == 5 else 'face'
             image.faces.append(_face(numbers[:4], place, corners, label))
-        images.append(image)
-    return images
+    return list(images.values())
 
 
 def _slashes(path: str) -> str:

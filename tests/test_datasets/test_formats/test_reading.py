@@ -147,6 +147,19 @@ def test_labelme_circle(tmp_path):
     assert image.faces[0].box == (45, 55, 55, 65)
 
 
+def test_one_line_a_face(tmp_path):
+    write_images(tmp_path)
+    source = tmp_path / 'faces.txt'
+    rows = [(name, box) for name, boxes in FACES.items() for box in boxes]
+    text = ''.join(f'{name} {" ".join(map(str, box))}\n' for name, box in rows)
+    source.write_text(text)
+    name, images = read_annotation(source)
+    assert name == 'lines'
+    boxes = {image.path: [face.box for face in image.faces] for image in images}
+    assert len(images) == 2
+    assert boxes == {name: boxes for name, boxes in FACES.items() if boxes}
+
+
 @pytest.mark.parametrize('export', [voc, labelme])
 @pytest.mark.parametrize(
     ('annotations', 'images'),
