@@ -57,9 +57,9 @@ def clean(
         :data:`REASONS`.
 
     Raises:
-        AnnotationError: If no image is there, if classes have to be chosen, if boxes
-            of turned images could be either, or if boxes look like parts of the image
-            or like corners that were read as sizes.
+        AnnotationError: If no image is there or one is listed more than once, if
+            classes have to be chosen, if boxes of turned images could be either, or if
+            boxes look like parts of the image or like corners that were read as sizes.
     """
     classes = classes or [_only_class(images)]
     left_out: dict[str, list[str]] = {reason: [] for reason in REASONS}
@@ -69,6 +69,7 @@ def clean(
             f'none of {len(images)} images can be read in {folder}, such as '
             f'{images[0].path if images else ""}: name their folder with --images'
         )
+    _refuse_repeated(located)
     _refuse_other_sizes(located)
     unturned = _find_unturned(located, boxes_are)
     boxes = [
@@ -134,6 +135,19 @@ def _find(folder: Path, name: str) -> Path | None:
         if found:
             return found
     return None
+
+
+def _refuse_repeated(located: Sequence[_Located]) -> None:
+    """Raise an error where an image is listed again, perhaps with other faces."""
+    counts = Counter(found.path for found in located)
+    twice = [path for path, count in counts.items() if count > 1]
+    if twice:
+        first = [found.image.faces[:1] for found in located if found.path == twice[0]]
+        places = ' and '.join([face.place for faces in first for face in faces][:2])
+        raise AnnotationError(
+            f'{len(twice)} images are listed more than once, such as {twice[0]} '
+            f'(faces: {places or "none"}): list each once, with all its faces'
+        )
 
 
 def _refuse_other_sizes(located: Sequence[_Located]) -> None:

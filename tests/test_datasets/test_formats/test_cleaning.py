@@ -119,6 +119,13 @@ def test_classes_are_chosen_by_name(folder):
     assert [image.faces[0].label for image in kept] == ['mask', 'face']
 
 
+def test_an_image_listed_twice_is_refused(folder):
+    for path in ('a.jpg', 'a', f'{folder}/a.jpg'):
+        images = [image_of('b.jpg', BOX), image_of('a.jpg', BOX), image_of(path)]
+        with pytest.raises(AnnotationError, match=r'1 images .*once, such as a.jpg \('):
+            clean(images, folder)
+
+
 def test_resized_images_are_refused(folder):
     images = [image_of('a.jpg', BOX, size=(2 * WIDTH, 2 * HEIGHT))]
     with pytest.raises(AnnotationError, match='640x400'):

@@ -229,6 +229,14 @@ def test_yolo_texts_without_an_image_are_counted(tmp_path):
     assert len(kept) == 2
 
 
+def test_yolo_texts_of_one_image(tmp_path):
+    """Such as one that an earlier export left beside the image."""
+    yolo(tmp_path)
+    (tmp_path / 'images/a/two.txt').write_text('0 .2 .2 .1 .1\n')
+    with pytest.raises(AnnotationError, match='images/a/two.jpg .*labels/a/two.txt:1'):
+        clean(read_annotation(tmp_path)[1], tmp_path)
+
+
 def test_yolo_labels_in_a_folder_beside_the_images(tmp_path):
     yolo(tmp_path)
     (tmp_path / 'images/a/one.jpg').rename(tmp_path / 'one.jpg')
