@@ -34,8 +34,8 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
         ``file_name`` are made slashes.
 
     Raises:
-        AnnotationError: If something is missing or malformed, or an id is not unique;
-            names file and image.
+        AnnotationError: If something is missing or malformed, or an id or a
+            file_name is not unique; names file and image.
     """
 
     def fail(message: str) -> NoReturn:
@@ -71,11 +71,14 @@ def parse_coco_json(data: bytes, source: str) -> dict[str, Any]:
         for key in ('images', 'annotations', 'categories')
     }
     images = by_id(entries['images'], 'image', 'file_name')
+    owners: dict = {}
     for number, image in images.items():
         path = read(image, f'image {number}', 'file_name', (str,))
         if not path or '\0' in path:
             fail(f'image {number}: file_name is {path!r}')
-        image['file_name'] = path.replace('\\', '/')
+        path = image['file_name'] = path.replace('\\', '/')
+        if (first := owners.setdefault(path, number)) != number:
+            fail(f'images {first} and {number} have the same file_name, {path}')
         for key in ('width', 'height'):
             size = read(image, path, key, (int, float))
             if not 0 < size < _LIMIT:

@@ -57,6 +57,7 @@ def test_sound():
         ),
         (['images', 0, 'file_name'], None, 'image 1 has no file_name'),
         (['images', 0, 'file_name'], 'a\0b.jpg', 'file_name'),
+        (['images', 1, 'file_name'], 'e\\a.jpg', 'images 1 and 2 .* e/a.jpg'),
         (['images', 0, 'width'], None, 'e/a.jpg has no width'),
         (['images', 0, 'height'], None, 'e/a.jpg has no height'),
         (['images', 0, 'height'], '48', 'e/a.jpg: height'),
