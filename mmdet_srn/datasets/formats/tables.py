@@ -80,7 +80,10 @@ def _values(row: dict, columns: Sequence[str], place: str) -> list[float]:
 
 
 def read_coco(path: Path, corners: bool) -> list[LabelledImage]:
-    """Read COCO's JSON, or one whose bbox is x1 y1 x2 y2; crowds are ignored."""
+    """Read COCO's JSON, or one whose bbox is x1 y1 x2 y2.
+
+    Crowds, and faces with ``ignore`` set, are ignored.
+    """
     content = parse_coco_json(path.read_bytes(), str(path))
     labels = {entry['id']: entry['name'] for entry in content['categories']}
     images = {
@@ -103,7 +106,7 @@ def read_coco(path: Path, corners: bool) -> list[LabelledImage]:
         if not isinstance(points, list) or len(points) % 3:
             raise AnnotationError(f'{place}: keypoints is {str(points)[:60]}')
         keypoints = tuple(to_numbers(list(map(str, points)), place))
-        ignored = bool(entry.get('iscrowd'))
+        ignored = bool(entry.get('iscrowd') or entry.get('ignore'))
         face = Face((x, y, x2, y2), place, label, ignored, keypoints)
         images[entry['image_id']].faces.append(face)
     return list(images.values())

@@ -280,6 +280,18 @@ def test_coco_whose_boxes_are_corners(tmp_path):
     assert boxes == FACES
 
 
+def test_ignore_of_coco(tmp_path):
+    source = coco(tmp_path)
+    source.write_text(source.read_text().replace('"iscrowd"', '"ignore"'))
+    ignored = [
+        (image.path, number)
+        for image in read_annotation(source)[1]
+        for number, face in enumerate(image.faces)
+        if face.ignored
+    ]
+    assert ignored == [IGNORED]
+
+
 def test_folders_that_are_not_understood(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(AnnotationError, match='no annotation'):
