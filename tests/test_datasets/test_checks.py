@@ -249,6 +249,14 @@ def test_coco_json_with_faults(split):
     assert report.numbers['boxes'] == 1
 
 
+def test_coco_json_with_a_number_beyond_any_float(split):
+    def change(content):
+        content['annotations'][0]['bbox'][0] = 10**400
+
+    (line,) = _found(_check(_write_json(split, change)))['unused']
+    assert line.startswith('0--A/a.jpg: annotation 7: with NaN, infinite or absurd')
+
+
 def test_coco_json_boxes_outside_the_decoded_image(split):
     def change(content):
         content['images'][2].update(width=999)
