@@ -121,6 +121,8 @@ class SplitReport:
     # From COCO's JSON: path -> width and height, and each image's ids of faces.
     sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
     ids: list[list[int | str]] = field(default_factory=list)
+    # From COCO's JSON: ids of annotations that no conversion can read.
+    unreadable: set[int | str] = field(default_factory=set)
     # Name -> number of images, boxes and so on.
     numbers: dict[str, int] = field(default_factory=dict)
     # Name -> minimum, median and maximum, in pixels.
@@ -227,6 +229,10 @@ def _read_coco_json(report: SplitReport) -> None:
         if why := judge_face(face, image, wanted):
             name = image['file_name'] if image else f'image {face["image_id"]}'
             reason = REASONS[why]
+            # Whatever its area, which conversions compute.
+            verdict = judge_face({**face, 'area': 1}, image, wanted)
+            if verdict in ('not_finite', 'image'):
+                report.unreadable.add(face['id'])
             if why == 'category':
                 reason += f' (there are {describe_categories(content)})'
             report.findings['unused'].append(
@@ -275,7 +281,9 @@ def _convert(
     report: SplitReport, name: str
 ) -> tuple[list[LabelledImage], dict[str, list[str]]]:
     reading, split = report.reading, report.split
-    _, images = read_annotation(split.annotation, reading.corners, name)
+    _, images = read_annotation(
+        split.annotation, reading.corners, name, report.unreadable
+    )
     report.labels = Counter(face.label for image in images for face in image.faces)
     classes = [label for label in reading.classes if label in report.labels]
     return clean(images, split.images, classes, reading.boxes_are, reading.corners)

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from mmdet_srn.datasets.wider_face_txt_reader import read_wider_face_txt
+from mmdet_srn.datasets.wider_face_txt_reader import (
+    AnnotationError,
+    read_wider_face_txt,
+)
 from tests.test_datasets.test_formats import exports
 from tests.tool_loader import load_tool, run_without_stack
 
@@ -377,6 +380,26 @@ def test_an_annotation_is_read_once(tool, tmp_path, monkeypatch, capsys):
     assert _run(tool, tmp_path, *options, '--fix', tmp_path / 'fixed.json') == 0
     assert len(reads) == 1
     assert 'fixed.json: 3 images, 4 faces' in capsys.readouterr().out
+
+
+def test_what_cannot_be_read_is_left_out_of_the_fixed(tool, tmp_path, capsys):
+    source = exports.coco(tmp_path)
+    content = json.loads(source.read_text())
+    faces = content['annotations']
+    faces[0]['area'] = float('nan')  # no conversion needs it
+    faces[1]['bbox'][2] = float('nan')
+    faces += [
+        dict(faces[3], id=7, image_id=9),
+        dict(faces[3], id=8, bbox=[10**400] * 4),
+    ]
+    source.write_text(json.dumps(content))
+    options = ('--ann-file', 'faces.json', '--images', '.')
+    assert _run(tool, tmp_path, *options, '--fix', tmp_path / 'fixed.json') == 0
+    printed = capsys.readouterr().out
+    assert _rows(printed)['faces that training leaves out'] == ['4']
+    assert 'fixed.json: 3 images, 3 faces' in printed
+    with pytest.raises(AnnotationError, match='annotation 1: .* finite'):
+        tool.formats.read_annotation(source)  # a conversion stays strict
 
 
 def test_labels_are_counted(tool, tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Which format an annotation has, and its content."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,10 @@ FORMATS = {
 
 
 def read_annotation(
-    source: Path, corners: bool = False, name: str = ''
+    source: Path,
+    corners: bool = False,
+    name: str = '',
+    skip: Collection[int | str] = (),
 ) -> tuple[str, list[LabelledImage]]:
     """Recognise an annotation's format and read it.
 
@@ -59,6 +62,7 @@ def read_annotation(
         corners: Whether four numbers are x1 y1 x2 y2 also where the format of a list
             or of COCO's JSON says x y w h.
         name: Its format, if that is known: a key of :data:`FORMATS`.
+        skip: Ids of annotations of COCO's JSON to leave out, broken or not.
 
     Returns:
         A key of :data:`FORMATS`, and the images.
@@ -71,6 +75,8 @@ def read_annotation(
     name = name or recognise(source)
     form = FORMATS[name]
     options = () if form.corners is None else (corners or form.corners,)
+    if name == 'coco':
+        options += (skip,)
     images = []
     for part in _parts(source) or [source]:
         folder = part.parent.relative_to(source) if part != source else Path()

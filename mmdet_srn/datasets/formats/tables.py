@@ -1,7 +1,7 @@
 """Formats with one table for all images: CSV with a header, COCO's JSON."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..coco_json_reader import parse_coco_json
@@ -79,10 +79,13 @@ def _values(row: dict, columns: Sequence[str], place: str) -> list[float]:
     return to_numbers([row[column] or '' for column in columns], place)
 
 
-def read_coco(path: Path, corners: bool) -> list[LabelledImage]:
+def read_coco(
+    path: Path, corners: bool, skip: Collection[int | str] = ()
+) -> list[LabelledImage]:
     """Read COCO's JSON, or one whose bbox is x1 y1 x2 y2.
 
-    Crowds, and faces with ``ignore`` set, are ignored.
+    Crowds, and faces with ``ignore`` set, are ignored. Annotations with the ids
+    ``skip`` are not read.
     """
     content = parse_coco_json(path.read_bytes(), str(path))
     labels = {entry['id']: entry['name'] for entry in content['categories']}
@@ -95,6 +98,8 @@ def read_coco(path: Path, corners: bool) -> list[LabelledImage]:
         for entry in content['images']
     }
     for entry in content['annotations']:
+        if entry['id'] in skip:
+            continue
         place = f'{path}, annotation {entry["id"]}'
         if entry['image_id'] not in images:
             raise AnnotationError(f'{place}: image {entry["image_id"]} is not listed')
