@@ -299,6 +299,17 @@ def test_broken_lines(run, ann, tmp_path, line, message):
         run(path, '--ann', ann)
 
 
+@pytest.mark.parametrize('line', ['{"loss": 1', '5', '[]', '{"loss": 1}', '\xff'])
+def test_log_of_losses(run, results, tmp_path, line):
+    log = tmp_path / 'scalars.json'
+    text = '{"loss": 2.5, "loss_cls": 1, "step": 50}\n\n{"acc": 1, "step": 50}\n'
+    log.write_text(text)
+    run(results, '--log', log)
+    log.write_bytes(f'{text}{line}\n'.encode('latin1'))
+    with pytest.raises(SystemExit, match='scalars.json:4: no line of a log'):
+        run(results, '--log', log)
+
+
 def test_what_it_cannot_use(run, results, tmp_path, ann):
     with pytest.raises(SystemExit, match='name it with --ann'):
         run(tmp_path)

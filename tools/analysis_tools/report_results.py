@@ -399,13 +399,21 @@ def plot_losses(log: Path, path: Path) -> None:
     """Plot each logged loss, and the share of anchors that survive the first step.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are none, or a line is broken (names file and line).
     """
-    rows = [json.loads(line) for line in log.read_text().splitlines() if line]
-    rows = [row for row in rows if 'loss' in row]
+    rows, steps = [], []
+    for number, line in enumerate(log.read_bytes().splitlines(), 1):
+        try:
+            row = json.loads(line or b'{}')
+            if not isinstance(row, dict):
+                raise ValueError('not an object')
+            if 'loss' in row:
+                steps.append(row['step'])
+                rows.append(row)
+        except (ValueError, KeyError, RecursionError) as error:
+            raise ValueError(f'{log}:{number}: no line of a log: {error!r}') from error
     if not rows:
         raise ValueError(f'{log} holds no losses')
-    steps = [row['step'] for row in rows]
     figure, axes = plt.subplots(figsize=(6, 4), layout='constrained')
     for name in (key for key in rows[0] if key.startswith('loss')):
         axes.plot(steps, [row[name] for row in rows], label=name)
