@@ -107,6 +107,25 @@ def test_split_by_name(tmp_path):
     assert split(names[::2]) == [train & set(names[::2]), val & set(names[::2])]
 
 
+@pytest.mark.parametrize(
+    ('options', 'word'),
+    [
+        (['--val', 'here/../out.txt'], 'different files'),
+        (['--val', 'val.txt', '--test', 'val.txt'], 'different files'),
+        (['--val', 'val.txt', '--share', 25], 'from 0 to 1, not 25'),
+        (['--val', 'val.txt', '--share', -0.1], 'from 0 to 1'),
+        (['--val', 'val.txt', '--share', 'nan'], 'from 0 to 1'),
+    ],
+)
+def test_wrong_usage(options, word, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        convert(exports.csv(tmp_path), 'out.txt', *options)
+    assert caught.value.code == 2
+    assert word in capsys.readouterr().err
+    assert not list(tmp_path.glob('*.txt'))
+
+
 def test_folders_of_the_parts_decide(tmp_path, capsys):
     """Roboflow's: copies of a photograph stay in one part."""
     for part in ('train', 'valid', 'test'):

@@ -55,9 +55,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "FACE's text all are faces",
     )
     args = parser.parse_args(argv)
-    for path in (args.out, args.val, args.test):
-        if path and path.suffix not in ('.txt', '.json'):
+    files = [path for path in (args.out, args.val, args.test) if path]
+    for path in files:
+        if path.suffix not in ('.txt', '.json'):
             parser.error(f'{path} must end in .txt or .json')
+    if len({path.resolve() for path in files}) < len(files):
+        parser.error('OUT, --val and --test must be different files')
+    if not 0 <= args.share <= 1:
+        parser.error(f'--share must be from 0 to 1, not {args.share:g}')
     if args.test and not args.val:
         parser.error('--test needs --val')
     return args
