@@ -16,9 +16,9 @@ from PIL import ExifTags, Image
 
 ChannelOrder = Literal['bgr', 'rgb']
 
-# JPEG, PNG and TIFF, whose EXIF orientation OpenCV applies. For WebP and AVIF that
-# depends on its version, so it is applied here.
-_TURNED_BY_OPENCV = (b'\xff\xd8', b'\x89PNG', b'II', b'MM')
+# JPEG and TIFF, whose EXIF orientation OpenCV applies. For WebP and AVIF that depends
+# on its version, for PNG on whether it is animated, so it is applied here.
+_TURNED_BY_OPENCV = (b'\xff\xd8', b'II', b'MM')
 HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'mif1', b'msf1')
 # Too many pixels; Pillow: no image, or too many pixels; pillow-heif is missing.
 _UNDECODABLE = (cv2.error, OSError, Image.DecompressionBombError, ImportError)

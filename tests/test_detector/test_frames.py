@@ -15,7 +15,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mmdet_srn.detector import frames as frames_module
 from mmdet_srn.detector.frames import count_frames, frames
@@ -139,6 +139,14 @@ def test_videos_with_names_that_are_not_utf8(tree):
     assert {source.location for source, _ in problems} == {name, 'in/pipe.mp4'}
 
 
+def test_videos_in_a_folder_that_is_not_utf8(tree, monkeypatch):
+    """OpenCV ends the process at an absolute path."""
+    os.rename('in', os.fsdecode(b'\xff'))
+    monkeypatch.chdir(os.fsdecode(b'\xff'))
+    images, problems = read(find_sources(['clip.avi'], Path('out')))
+    assert (len(images), problems) == (5, [])
+
+
 def test_videos_are_asked_to_be_turned(tree):
     """OpenCV 4.11 does so only if asked."""
     capture = mock.Mock(**{'get.return_value': 0.0})
@@ -181,6 +189,22 @@ def test_animations_are_videos(tmp_path, suffix):
     pages[0].save(path)
     ((frame,), problems) = read(find_sources([str(tmp_path)], tmp_path / 'out'))
     assert frame.index is None and problems == []
+
+
+@pytest.mark.parametrize('suffix', ['png', 'webp'])
+@pytest.mark.filterwarnings('ignore:.*holds several pictures')
+def test_animations_are_turned_as_images_are(tmp_path, make_image, suffix):
+    path = tmp_path / f'x.{suffix}'
+    pages = [Image.fromarray(make_image(i)) for i in range(2)]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    pages[0].save(path, save_all=True, append_images=pages[1:], exif=exif)
+    images, problems = read(find_sources([str(path)], tmp_path / 'out'))
+    assert [frame.image.shape for frame in images] == [(96, 64, 3)] * 2
+    wanted = read_image(path).astype(int)
+    # Two decoders may round differently; turned the wrong way they differ by far more.
+    assert np.abs(images[0].image - wanted).mean() < 3
+    assert problems == []
 
 
 def test_an_animation_that_is_cut_off(tmp_path, make_image):

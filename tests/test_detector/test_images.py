@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from types import SimpleNamespace
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -63,6 +64,13 @@ def test_deep_pixels_keep_their_upper_8_bits(tmp_path, bits, channels):
     texts = [str(warning.message) for warning in caught]
     assert ['12 of its 16 bits' in text for text in texts] == [True] * 2 * (bits == 12)
     assert bits == 16 or ('scan.png' in texts[0] and texts[1].startswith('image '))
+
+
+def test_deep_pixels_of_the_other_byte_order(make_image):
+    image = make_image()
+    deep = image.astype(np.uint16) << 8
+    for order in '<>':
+        np.testing.assert_array_equal(as_bgr(deep.astype(f'{order}u2')), image)
 
 
 @pytest.mark.parametrize('suffix', ['tif', 'hdr'])
@@ -205,6 +213,18 @@ def test_heic_needs_pillow_heif(tmp_path, monkeypatch):
     (tmp_path / 'x.avif').write_bytes(HEIC.replace(b'mif1heic', b'mif1avif'))
     with pytest.raises(ImageError, match='no image that OpenCV'):
         read_image(tmp_path / 'x.avif')
+
+
+def test_heic_that_is_damaged(tmp_path, monkeypatch):
+    """With a stand-in for pillow-heif, whose errors come in many classes."""
+    opener = SimpleNamespace(register_heif_opener=lambda: None)
+    monkeypatch.setitem(sys.modules, 'pillow_heif', opener)
+    damaged = mock.MagicMock()
+    damaged.__enter__().convert.side_effect = ValueError('Invalid input')
+    monkeypatch.setattr(images.Image, 'open', lambda file: damaged)
+    (tmp_path / 'x.heic').write_bytes(HEIC)
+    with pytest.raises(ImageError, match=r'x\.heic cannot be decoded.*Invalid input'):
+        read_image(tmp_path / 'x.heic')
 
 
 def test_heic_is_read_by_pillow(tmp_path, monkeypatch):

@@ -97,6 +97,24 @@ def test_without_pyav(tmp_path, monkeypatch):
     assert len(read_video(tmp_path / 'copy.mkv')) == 5
 
 
+@pytest.mark.filterwarnings('ignore:.*sound')
+@pytest.mark.parametrize('with_pyav', [False, True])
+@pytest.mark.parametrize('size', [(4, 8192), (8192, 4)])
+def test_sides_above_the_limit_of_mpeg_4(tmp_path, monkeypatch, size, with_pyav):
+    if with_pyav:
+        pytest.importorskip('av')
+    else:
+        monkeypatch.setitem(sys.modules, 'av', None)
+    pixels = np.full((*size, 3), 90, np.uint8)
+    video = open_video(tmp_path / 'a.mkv', Frame(WEBCAM, pixels, 0))
+    for _ in range(2):
+        video.write(pixels, None)
+    video.close()
+    first, second = read_video(tmp_path / 'a.mkv')
+    assert first.shape == second.shape == (*(min(n, 8190) for n in size), 3)
+    assert second.mean() == pytest.approx(90, abs=4)
+
+
 def test_sound_that_cannot_be_kept(tmp_path):
     pytest.importorskip('av')
     path = write_timed_video(tmp_path / 'a.mov', TIMES, 'adpcm_ima_qt')
