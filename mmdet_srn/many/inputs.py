@@ -90,7 +90,9 @@ def tar_contents(shard: str) -> Iterator[tuple[str, bytes | Exception]]:
                 if not member.name.lower().endswith(IMAGE_SUFFIXES):
                     continue
                 number += 1
-                name = f'tar://{member.name}::{shard}'
+                # UTF-8, as in the list of a job; the content is read all the same.
+                member_name = member.name.encode(errors='backslashreplace').decode()
+                name = f'tar://{member_name}::{shard}'
                 if not member.isfile() or member.size > MAX_BYTES:
                     yield name, ImageError('is no file, or too large for a picture')
                 else:

@@ -71,6 +71,16 @@ def test_tar_and_remote(tmp_path, model, pictures, monkeypatch):
     assert first == second and len(first['boxes']) == 1
 
 
+def test_a_tar_member_whose_name_is_not_utf_8(tmp_path, model):
+    with tarfile.open(tmp_path / 'a.tar', 'w', format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo('\udcff.jpg'))
+    job = begin(tmp_path / 'out', model, [tmp_path / 'a.tar'], tars=True)
+    PartDetector(job, str(tmp_path / 'out'), model)({'part': 0})
+    [row] = rows(tmp_path / 'out')
+    assert row['path'] == rf'tar://\udcff.jpg::{tmp_path}/a.tar'
+    assert 'empty' in row['error']
+
+
 class Fragile(PartDetector):
     """Dies at a picture, as by a lack of memory."""
 
