@@ -28,7 +28,8 @@ def find_paths(inputs: str, out: str, column: str, skipped: Skipped) -> Iterator
     Args:
         inputs: A folder, searched recursively without hidden files and links to
             folders; or a file or a pattern that ends in .parquet (lists of paths) or in
-            one of :data:`TAR_SUFFIXES`. Local or a URL.
+            one of :data:`TAR_SUFFIXES`. Local or a URL. A file of that very name is no
+            pattern.
         out: Folder of the results, which is left out.
         column: Name of the column with the paths.
         skipped: Gets what is skipped in folders.
@@ -45,7 +46,10 @@ def find_paths(inputs: str, out: str, column: str, skipped: Skipped) -> Iterator
             )
         yield from _walk(fs, root, fsspec.url_to_fs(out)[1], skipped)
         return
-    for path in sorted(fs.glob(root)) if '*' in root else [root]:
+    paths = [root] if fs.isfile(root) else sorted(fs.glob(root))
+    if not paths:
+        raise FileNotFoundError(f'{inputs}: there is no such file, or none can be read')
+    for path in paths:
         if inputs.endswith(TAR_SUFFIXES):
             yield _full_name(fs, path)
         else:

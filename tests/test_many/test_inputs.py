@@ -67,6 +67,19 @@ def test_lists_of_paths(tmp_path):
         found(tmp_path / '4.parquet')
 
 
+def test_patterns_and_files_that_are_not_there(tmp_path):
+    for name in ('0', '1', '7', '[0-4]'):
+        (tmp_path / f'{name}.tar').touch()
+    places = [str(tmp_path / f'{name}.tar') for name in ('0', '1', '7', '[0-4]')]
+    assert found(tmp_path / '?.tar') == places[:3]
+    assert found(tmp_path / '[0-4].tar') == places[3:]
+    os.remove(places[3])
+    assert found(tmp_path / '[0-4].tar') == places[:2]
+    for name in ('no.tar', 'no.parquet', '*.parquet', '[89].tar'):
+        with pytest.raises(FileNotFoundError, match='no such file'):
+            found(tmp_path / name)
+
+
 def test_content(tmp_path, monkeypatch):
     (tmp_path / 'a.jpg').write_bytes(b'12345')
     assert picture_content('a.jpg', str(tmp_path)) == b'12345'
