@@ -21,6 +21,12 @@ TAR_SUFFIXES = ('.tar', '.tar.gz', '.tgz')
 # A list may come from anywhere: of fsspec's protocols, these run and unpack nothing.
 _REMOTE = ('s3', 's3a', 'gs', 'gcs', 'abfs', 'az', 'hdfs', 'http', 'https')
 
+# What no other try mends. Of compressed data tarfile makes its own errors.
+_LASTING = (
+    *(tarfile.TarError, EOFError, zlib.error),
+    *(FileNotFoundError, PermissionError, IsADirectoryError),
+)
+
 
 def find_paths(inputs: str, out: str, column: str, skipped: Skipped) -> Iterator[str]:
     """Yield what is to be listed: pictures, or the tar shards of a pattern.
@@ -85,7 +91,11 @@ def tar_contents(shard: str) -> Iterator[tuple[str, bytes | Exception]]:
     """Yield name and content of each picture in a tar shard, read as a stream.
 
     A name is a URL for fsspec, ``tar://MEMBER::SHARD``. What cannot be read comes as an
-    exception: a member, or under the name of the shard, the rest of it.
+    exception: a member, or under the name of the shard, the rest of it if that is
+    damaged, missing or forbidden.
+
+    Raises:
+        OSError: If anything else is wrong, such as the network: another try may do.
     """
     number = 0
     try:
@@ -103,7 +113,7 @@ def tar_contents(shard: str) -> Iterator[tuple[str, bytes | Exception]]:
                     yield name, tar.extractfile(member).read()
         if not number:
             yield shard, ImageError('holds no picture')
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except _LASTING as error:
         yield shard, ImageError(f'is damaged after {number} pictures ({error})')
 
 

@@ -1,5 +1,6 @@
 import io
 import os
+import random
 import tarfile
 
 import pytest
@@ -124,5 +125,34 @@ def test_tar_shards(tmp_path):
     *_, (name, error) = tar_contents(str(tmp_path / 'cut.tar'))
     assert name.endswith('cut.tar') and 'damaged after' in str(error)
     (tmp_path / 'text.tar').write_text('no tar')
-    [(name, error)] = tar_contents(str(tmp_path / 'text.tar'))
-    assert isinstance(error, ImageError) and 'after 0' in str(error)
+    (tmp_path / 'folder.tar').mkdir()
+    for name in ('text', 'folder', 'missing'):
+        [(name, error)] = tar_contents(str(tmp_path / f'{name}.tar'))
+        assert isinstance(error, ImageError) and 'after 0' in str(error)
+
+
+@pytest.mark.parametrize('mode', ['w:gz', 'w:bz2', 'w:xz'])
+def test_a_shard_whose_connection_is_lost(tmp_path, monkeypatch, mode):
+    """It is tried again; damaged data are not."""
+    rng, size = random.Random(0), 10**6
+    with tarfile.open(tmp_path / 'a.tar', mode) as tar:
+        for name in ('1.jpg', '2.jpg'):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            tar.addfile(member, io.BytesIO(rng.randbytes(size)))
+    content = bytearray((tmp_path / 'a.tar').read_bytes())
+
+    class Lost(io.BytesIO):
+        def read(self, number):
+            if self.tell() > 1.5 * size:
+                raise ConnectionResetError('lost')
+            return super().read(number)
+
+    monkeypatch.setattr(inputs.fsspec, 'open', lambda *_: Lost(content))
+    with pytest.raises(ConnectionResetError):
+        list(tar_contents('a.tar'))
+    monkeypatch.undo()
+    content[size:] = rng.randbytes(len(content) - size)
+    (tmp_path / 'a.tar').write_bytes(content)
+    *_, (name, error) = tar_contents(str(tmp_path / 'a.tar'))
+    assert name.endswith('a.tar') and 'damaged after' in str(error)
