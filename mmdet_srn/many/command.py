@@ -61,6 +61,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in ('processes', 'part_size'):
         if (number := getattr(args, name)) is not None and number < 1:
             parser.error(f'--{name.replace("_", "-")} must be 1 or more')
+    if args.max_size < 0:
+        parser.error('--max-size must be 0 or more')
+    if not 0 <= args.score_thr <= 1:  # or nan
+        parser.error('--score-thr must be from 0 to 1')
     return args
 
 

@@ -109,7 +109,16 @@ def test_without_ray(tmp_path, model, pictures, monkeypatch, capsys):
     assert 'mmdet_srn[onnx,ray]' in capsys.readouterr().err
 
 
-def test_a_number_that_is_none(tmp_path, capsys):
+@pytest.mark.parametrize(
+    'option, value',
+    [
+        ('--processes', '0'),
+        ('--max-size', '-1'),
+        ('--score-thr', '50'),
+        ('--score-thr', 'nan'),
+    ],
+)
+def test_a_number_that_is_none(capsys, option, value):
     with pytest.raises(SystemExit):
-        main(['in', 'out', '--processes', '0'])
-    assert '--processes' in capsys.readouterr().err
+        main(['in', 'out', f'{option}={value}'])
+    assert f'{option} must be' in capsys.readouterr().err
