@@ -79,12 +79,13 @@ def run(args: argparse.Namespace) -> int:
     model = args.model or str(weights_file('.onnx'))
     store = Store(args.out)
     wanted = Job(
-        inputs=args.inputs,
+        inputs=args.inputs if '://' in args.inputs else os.path.abspath(args.inputs),
         model=hash_model(None, model),
         score_thr=args.score_thr,
         max_size=args.max_size or None,
         tars=args.inputs.endswith(TAR_SUFFIXES),
         folder=os.getcwd(),
+        column=args.column,
     )
     with ExitStack() as stack:
         if isinstance(store.fs, LocalFileSystem):

@@ -82,12 +82,13 @@ class Job:
     """The settings of a run.
 
     Attributes:
-        inputs: What the user named.
+        inputs: What the user named; a local path from the root.
         model: SHA-256 of the detector's file.
         score_thr: Least score of a face.
         max_size: Longest side for the detector in pixels; None: any.
         tars: Whether the rows are tar shards instead of pictures.
         folder: Local paths in the list that are relative start here.
+        column: Of the paths in the user's lists.
         rows: Number of rows of the list.
         part_size: Rows of a part; the last one may have fewer.
     """
@@ -98,6 +99,7 @@ class Job:
     max_size: int | None
     tars: bool
     folder: str
+    column: str = 'path'
     rows: int = 0
     part_size: int = 1
 
@@ -133,7 +135,7 @@ def load_job(store: Store, wanted: Job) -> Job | None:
             raise ValueError(f'{store.root} is not empty: it has {other[0]}')
         return None
     job = Job(**json.loads(text))
-    for name in ('inputs', 'model', 'score_thr', 'max_size'):
+    for name in ('inputs', 'model', 'score_thr', 'max_size', 'column'):
         old, new = getattr(job, name), getattr(wanted, name)
         if old != new:
             raise ValueError(

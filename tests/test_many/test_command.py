@@ -13,7 +13,9 @@ pytest.importorskip('fsspec')
 pytest.importorskip('pyarrow')
 import pyarrow.parquet as pq  # noqa: E402
 
+from mmdet_srn.detector.model_files import hash_model  # noqa: E402
 from mmdet_srn.many.command import main  # noqa: E402
+from mmdet_srn.many.job import Job, Store, begin_job  # noqa: E402
 from tests.tool_loader import find_tool  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +109,24 @@ def test_without_ray(tmp_path, model, pictures, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'ray', None)
     assert main([str(pictures), str(tmp_path / 'out')]) == 1
     assert 'mmdet_srn[onnx,ray]' in capsys.readouterr().err
+
+
+def test_going_on_with_another_input(tmp_path, model, monkeypatch, capsys):
+    """The same name in another folder, or another column of a list."""
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    inputs, out = str(tmp_path / 'a/list.parquet'), str(tmp_path / 'out')
+    model_hash = hash_model(None, model)
+    wanted = Job(inputs, model_hash, 0.5, 2048, tars=False, folder='/', column='key')
+    begin_job(Store(out), wanted, ['1.jpg'], 1, None)
+    for folder, column, said in (
+        ('a', 'key', 'needs Ray'),  # it would go on
+        ('a', 'path', "column='key', not 'path'"),
+        ('b', 'key', "b/list.parquet'"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        assert main(['list.parquet', out, '--column', column]) == 1
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
