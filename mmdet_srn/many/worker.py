@@ -81,16 +81,20 @@ class PartDetector:
         self._write_mark(mark, lines)
         rows = []
         contents = self._contents(part)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # nobody reads them
-            while (item := self._next(contents)) is not None:
-                path, content = item
-                here = f'picture {len(rows)}'
-                if before.count(here) > 1:
-                    content = RuntimeError('a process died here, twice')
-                elif before:
-                    self._write_mark(mark, [*lines, here])
-                rows.append(self._detect(path, content))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # nobody reads them
+                while (item := self._next(contents)) is not None:
+                    path, content = item
+                    here = f'picture {len(rows)}'
+                    if before.count(here) > 1:
+                        content = RuntimeError('a process died here, twice')
+                    elif before:
+                        self._write_mark(mark, [*lines, here])
+                    rows.append(self._detect(path, content))
+        finally:
+            if before:  # of what fails from here on, no picture is the cause
+                self._write_mark(mark, lines)
         with self._timed('write'):
             table = pa.Table.from_pylist(rows, SCHEMA)
             self._store.write_table(part_name(part), table)

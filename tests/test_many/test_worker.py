@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import tarfile
+from unittest import mock
 
 import pytest
 
@@ -109,6 +110,19 @@ def test_a_picture_that_kills(tmp_path, model, pictures):
     first, second, third = rows(tmp_path)
     assert 'died here' in second['error']
     assert len(first['boxes']) == len(third['boxes']) == 1
+
+
+def test_a_failing_write_is_not_blamed_on_a_picture(tmp_path, model, monkeypatch):
+    job = begin(tmp_path, model, ['lost.jpg'])
+    detector = PartDetector(job, str(tmp_path), model)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, 'write_table', mock.Mock(side_effect=OSError('full')))
+        for _ in range(4):
+            with pytest.raises(OSError, match='full'):
+                detector({'part': 0})
+    detector({'part': 0})
+    [row] = rows(tmp_path)
+    assert 'No such file' in row['error']
 
 
 def test_another_model(tmp_path, model):
