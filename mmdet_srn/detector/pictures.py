@@ -145,7 +145,7 @@ class CropFiles(FileWriter):
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
     """Write an image, which appears when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f'.{path.name}.part')
+    scratch = path.with_name('.part')  # shorter than any name of a result
     content = cv2.imencode('.jpg', limit_size(image, MAX_JPEG_SIDE))[1]
     scratch.write_bytes(content.tobytes())
     os.replace(scratch, path)

@@ -27,6 +27,8 @@ CSV_HEADER = (
     *('image', 'frame', 'width', 'height'),
     *('x1', 'y1', 'x2', 'y2', 'score', 'time', 'id'),
 )
+#: Bytes of a name: with a number and an ending it has to fit into a file system's 255.
+MAX_STEM = 220
 
 
 class Writer(Protocol):
@@ -63,6 +65,8 @@ class OutputNames:
         Args:
             name: Relative path without suffix; parts ``..`` are dropped.
             ending: What follows, such as '_faces.jpg'.
+
+        A name longer than :data:`MAX_STEM` bytes is cut.
         """
         return self.claim_all(name, [ending])[0]
 
@@ -70,8 +74,11 @@ class OutputNames:
         """Return the same for several endings, with one number for all."""
         parts = [part for part in name.parts if part not in ('..', name.anchor)]
         stem = self.folder.joinpath(*parts)
+        short = stem.name
+        while len(os.fsencode(short)) > MAX_STEM:
+            short = short[:-1]
         for number in itertools.count(1):
-            start = stem.name if number == 1 else f'{stem.name}_{number}'
+            start = short if number == 1 else f'{short}_{number}'
             paths = [stem.with_name(f'{start}{ending}') for ending in endings]
             # Unlike Path.resolve, realpath accepts a link that leads to itself.
             places = {os.path.realpath(path) for path in paths}

@@ -196,6 +196,18 @@ def test_crops(tmp_path, make_image):
     assert np.abs(written - cut[0]).mean() < 6
 
 
+def test_long_names(tmp_path, make_image):
+    """They are cut to 220 bytes between characters; equal ones are numbered."""
+    photo, stems = make_image(), ('a' * 240, 'a' * 250, '\u4eba' * 80, 'b' * 220)
+    found = faces_at(photo, (20, 20, 60, 60))
+    shown = [(image(f'{stem}.jpg', photo), found) for stem in stems]
+    names = ('a' * 220, 'a' * 220 + '_2', '\u4eba' * 73, 'b' * 220)
+    for writer, ending in ((DrawnFiles, 'faces'), (CropFiles, '0')):
+        write(writer, tmp_path / ending, shown)
+        wanted = {f'{name}_{ending}.jpg' for name in names}
+        assert set(files(tmp_path / ending)) == wanted
+
+
 def test_what_cannot_be_written(tmp_path):
     (tmp_path / 'file').write_text('no folder')
     drawn = DrawnFiles(tmp_path / 'file')
