@@ -144,7 +144,7 @@ class TimedVideo:
     def _read_sound(self, location: str) -> 'Iterator[tuple[Fraction, Packet]]':
         """Add streams for the sound of a file; yield its packets and their times."""
         try:
-            with self._av.open(os.path.join('.', location)) as source:
+            with self._av.open(os.path.abspath(location)) as source:
                 sounds = source.streams.audio
                 add = self._file.add_stream_from_template
                 copies = {sound.index: add(sound) for sound in sounds}
