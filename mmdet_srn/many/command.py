@@ -126,6 +126,8 @@ def detect(
     with closing(bar):
         for row in detect_parts(job, todo, out, model, processes):
             memory = max(memory, row.pop('memory'))
+            if (problem := row.pop('problem')) is not None:
+                bar.write(f'left for another start: {problem}', file=sys.stderr)
             total.update(row)
             bar.set_postfix(faces=total['faces'], errors=total['errors'], refresh=False)
             bar.update(row['pictures'])
@@ -144,6 +146,7 @@ def detect_parts(
 ) -> Iterator[dict[str, Any]]:
     """Detect in some parts of a job; yield what :class:`.PartDetector` returns."""
     import ray.data
+    from ray.exceptions import RayError
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     pool = ray.data.ActorPoolStrategy(
@@ -155,12 +158,16 @@ def detect_parts(
         # stage waits for a CPU that they hold, and none of them for a share of a block.
         items = [dict(part=part) for part in todo[start : start + step]]
         parts = ray.data.from_items(items, override_num_blocks=len(items))
-        yield from parts.map(
+        found = parts.map(
             PartDetector,
             fn_constructor_args=(job, out, model),
             compute=pool,
             num_cpus=1,
-        ).iter_rows()
+        )
+        try:
+            yield from found.iter_rows()
+        except RayError as error:
+            raise OSError(f'a process failed, see the last lines: {error}') from error
 
 
 @contextmanager

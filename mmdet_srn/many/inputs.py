@@ -28,6 +28,10 @@ _LASTING = (
 )
 
 
+class LostShardError(OSError):
+    """A shard that could not be read to its end; another try may do."""
+
+
 def find_paths(inputs: str, out: str, column: str, skipped: Skipped) -> Iterator[str]:
     """Yield what is to be listed: pictures, or the tar shards of a pattern.
 
@@ -95,7 +99,7 @@ def tar_contents(shard: str) -> Iterator[tuple[str, bytes | Exception]]:
     damaged, missing or forbidden.
 
     Raises:
-        OSError: If anything else is wrong, such as the network: another try may do.
+        LostShardError: If anything else is wrong, such as the network.
     """
     number = 0
     try:
@@ -115,6 +119,8 @@ def tar_contents(shard: str) -> Iterator[tuple[str, bytes | Exception]]:
             yield shard, ImageError('holds no picture')
     except _LASTING as error:
         yield shard, ImageError(f'is damaged after {number} pictures ({error})')
+    except OSError as error:
+        raise LostShardError(f'{shard}, after {number} pictures: {error}') from error
 
 
 def _walk(fs: Any, folder: str, out: str, skipped: Skipped) -> Iterator[str]:

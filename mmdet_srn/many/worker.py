@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..detector import FaceDetector
 from ..detector.images import read_image
 from ..detector.model_files import hash_model
-from .inputs import picture_content, tar_contents
+from .inputs import LostShardError, picture_content, tar_contents
 from .job import Job, Store, part_name, read_part
 
 #: The columns of the results. A picture that cannot be used has an ``error`` and no
@@ -69,7 +69,8 @@ class PartDetector:
 
         Returns:
             ``part``, the number of ``pictures``, ``faces`` and ``errors``, this
-            process's peak of ``memory`` in bytes, and the seconds of each stage.
+            process's peak of ``memory`` in bytes, and the seconds of each stage;
+            ``problem``, why the part has no results, or None.
         """
         part = int(row['part'])
         self._seconds.clear()
@@ -79,7 +80,7 @@ class PartDetector:
         before = self._store.read(mark).decode().splitlines()
         lines = [*before, f'process {os.getpid()} on {socket.gethostname()}']
         self._write_mark(mark, lines)
-        rows = []
+        rows, problem = [], None
         contents = self._contents(part)
         try:
             with warnings.catch_warnings():
@@ -92,19 +93,23 @@ class PartDetector:
                     elif before:
                         self._write_mark(mark, [*lines, here])
                     rows.append(self._detect(path, content))
+        except LostShardError as error:
+            rows, problem = [], str(error)
         finally:
             if before:  # of what fails from here on, no picture is the cause
                 self._write_mark(mark, lines)
-        with self._timed('write'):
-            table = pa.Table.from_pylist(rows, SCHEMA)
-            self._store.write_table(part_name(part), table)
-            self._store.remove(mark)
+        if problem is None:
+            with self._timed('write'):
+                table = pa.Table.from_pylist(rows, SCHEMA)
+                self._store.write_table(part_name(part), table)
+                self._store.remove(mark)
         return dict(
             part=part,
             pictures=len(rows),
             faces=sum(len(row['scores'] or ()) for row in rows),
             errors=sum(row['error'] is not None for row in rows),
             memory=peak_memory(),
+            problem=problem,
             **{stage: self._seconds[stage] for stage in STAGES},
         )
 

@@ -13,7 +13,12 @@ import pyarrow.parquet as pq  # noqa: E402
 from mmdet_srn.detector.images import ImageError  # noqa: E402
 from mmdet_srn.detector.sources import Skipped  # noqa: E402
 from mmdet_srn.many import inputs  # noqa: E402
-from mmdet_srn.many.inputs import find_paths, picture_content, tar_contents  # noqa: E402
+from mmdet_srn.many.inputs import (  # noqa: E402
+    LostShardError,
+    find_paths,
+    picture_content,
+    tar_contents,
+)
 
 
 def found(named, out='/nowhere', column='path', skipped=None):
@@ -149,7 +154,7 @@ def test_a_shard_whose_connection_is_lost(tmp_path, monkeypatch, mode):
             return super().read(number)
 
     monkeypatch.setattr(inputs.fsspec, 'open', lambda *_: Lost(content))
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(LostShardError, match=r'a.tar, after \d .*lost'):
         list(tar_contents('a.tar'))
     monkeypatch.undo()
     content[size:] = rng.randbytes(len(content) - size)

@@ -125,6 +125,19 @@ def test_a_failing_write_is_not_blamed_on_a_picture(tmp_path, model, monkeypatch
     assert 'No such file' in row['error']
 
 
+def test_a_lost_shard_is_left_for_another_start(tmp_path, model, monkeypatch):
+    job = begin(tmp_path, model, ['a.tar'], tars=True)
+    detector = PartDetector(job, str(tmp_path), model)
+    with monkeypatch.context() as patch:
+        lost = mock.Mock(side_effect=ConnectionResetError('lost'))
+        patch.setattr('mmdet_srn.many.inputs.fsspec.open', lost)
+        found = detector({'part': 0})
+    assert found['problem'] == 'a.tar, after 0 pictures: lost'
+    assert found['pictures'] == 0 and job.missing(Store(str(tmp_path))) == [0]
+    assert detector({'part': 0})['problem'] is None
+    assert job.missing(Store(str(tmp_path))) == []
+
+
 def test_another_model(tmp_path, model):
     job = begin(tmp_path, model, ['a.jpg'])
     (tmp_path / 'other.onnx').write_bytes(b'other')
