@@ -126,7 +126,8 @@ def stop_at_nan(rank: int) -> str:
     runner = SimpleNamespace(
         rank=rank,
         epoch=0,
-        train_dataloader=range(9),
+        iter=4,
+        max_iters=9,
         work_dir='nowhere',
         logger=SimpleNamespace(error=print),
         optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1])),
