@@ -91,6 +91,11 @@ def picture_content(path: str, folder: str) -> bytes:
     return content
 
 
+def as_utf8(name: str) -> str:
+    """Write the bytes of a name that are not UTF-8, which Parquet wants, as escapes."""
+    return name.encode(errors='backslashreplace').decode()
+
+
 def tar_contents(shard: str) -> Iterator[tuple[str, bytes | Exception]]:
     """Yield name and content of each picture in a tar shard, read as a stream.
 
@@ -108,9 +113,7 @@ def tar_contents(shard: str) -> Iterator[tuple[str, bytes | Exception]]:
                 if not member.name.lower().endswith(IMAGE_SUFFIXES):
                     continue
                 number += 1
-                # UTF-8, as in the list of a job; the content is read all the same.
-                member_name = member.name.encode(errors='backslashreplace').decode()
-                name = f'tar://{member_name}::{shard}'
+                name = f'tar://{as_utf8(member.name)}::{shard}'
                 if not member.isfile() or member.size > MAX_BYTES:
                     yield name, ImageError('is no file, or too large for a picture')
                 else:

@@ -17,6 +17,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .inputs import as_utf8
+
 #: Most rows of a part unless the user says otherwise: minutes of work on one core.
 MAX_PART = 1000
 #: Parts for each process that a short list is cut into, so that none waits for long.
@@ -180,9 +182,8 @@ def begin_job(
         block += islice(rest, step - len(block))
         if not block:
             break
-        # Parquet holds UTF-8: another name is not found later, and its row says so.
-        names = [path.encode(errors='backslashreplace').decode() for path in block]
-        table = pa.table({'path': names})
+        # A name that is not UTF-8 is not found later, and its row says so.
+        table = pa.table({'path': [as_utf8(path) for path in block]})
         store.write_table(f'_list/{number:06}.parquet', table, part_size)
         rows += len(block)
     if not rows:

@@ -153,13 +153,13 @@ def steps(run: Run, args: argparse.Namespace) -> Iterator[tuple[str, list[str]]]
         python += [f'--master_port={port}']
         launcher = ['--launcher', args.launcher]
     config = str(run.config)
-    if run.result is None:
+    # Early stopping forgets: what it has stopped would go on.
+    if run.result is None and not (run.folder / 'trained').is_file():
         # With nothing to resume, mmdet would drop the base's load_from.
         resume = ['--resume'] if any(run.folder.glob('*.pth')) else []
         train = [*python, str(TOOLS / 'train.py'), config, *resume, *launcher]
-        # Early stopping forgets: what it has stopped would go on.
-        if not (run.folder / 'trained').is_file():
-            yield 'training', [*train, '--work-dir', str(run.folder)]
+        yield 'training', [*train, '--work-dir', str(run.folder)]
+    if run.result is None:
         test = [*python, str(TOOLS / 'test.py'), config, str(checkpoint_of(run))]
         test += [*launcher, *(['--tta'] if args.tta else [])]
         yield 'the test', [*test, '--work-dir', str(run.tested)]
